@@ -1,0 +1,659 @@
+"""CPU kernels in Numba: colour histogram, seeding, exact Lloyd iterations, labels.
+
+Single-threaded and without the GIL: a batch runs one image per core. All arrays are C-contiguous and come
+from the caller.
+
+    pixels          (N, 3) uint8         RGB
+    spread          (3, 256) uint32      z-order code of a red, a green, a blue value; `|` joins them
+    table           (2**24,) uint32      pixel counts by z-order code, all 0 between calls
+    occupied        (32768,) uint8       1 where a cell of `table` has a pixel, all 0 between calls
+    centers         (3, k) int32         R, G, B of the centres, Q8.6
+    sums            (k, 4) int64         sums of R, G and B, and the pixel count, of each cluster
+
+Why this way. The z-order code keeps similar colours together, so a photo's two million random accesses stay
+in a few megabytes of the 64 MB table; it also makes every aligned cube of colours a range. A Lloyd
+iteration over distinct colours settles a whole cell at once where one centre is nearest to all of its box
+(the filtering idea of Kanungo et al., IEEE PAMI 24, 2002, on a grid instead of a tree), and compares the
+colours of the remaining cells with the few centres that can win there. Inner loops run over contiguous int32
+without branches, so that LLVM vectorises them; a squared distance is at most 8.0e8 and fits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+CELL_SIZE = 512
+CELL_SHIFT = np.uint32(9)
+CELL_REACH = 448  # Q8.6 side of a cell's box, from its lowest to its highest colour: 64 * 7
+MAX_DISTANCE = np.int32(2147483647)
+BLOCK = 1024  # points per block: five int32 rows of it stay in the first-level cache
+
+
+class Colors(NamedTuple):
+    """A histogram, cell by cell; a cell is 8 x 8 x 8 colours whose z-order codes agree above 9 bits."""
+
+    cells: np.ndarray  # (m,) uint16, occupied cells, ascending: code >> 9
+    starts: np.ndarray  # (m + 1,) int64, where each cell's colours start in slots and counts
+    slots: np.ndarray  # (n,) uint16, low 9 bits of each distinct colour's code, ascending in a cell
+    counts: np.ndarray  # (n,) uint32 or int64, pixels of each distinct colour, > 0
+    corners: np.ndarray  # (3, 32768) int32, R, G, B of every cell's lowest corner, grey levels
+    offsets: np.ndarray  # (3, 512) int32, R, G, B of every slot relative to the corner, 0 .. 7
+    sums: np.ndarray  # (m, 4) int64, sums of R, G and B in grey levels, and the pixel count, of each cell
+
+
+class Points(NamedTuple):
+    """The seeding points, and scratch rows as long as they are many."""
+
+    rgb: np.ndarray  # (3, p) int32, R, G, B, Q8.6
+    weights: np.ndarray  # (p,) uint32, pixels, > 0, scaled to a sum near 2**32 at most
+    labels: np.ndarray  # (p,) int32
+    distances: np.ndarray  # (p,) int32, squared, to the nearest centre
+    second: np.ndarray  # (p,) int32, squared, to the second nearest centre, or of a trial
+    trial: np.ndarray  # (p,) int32
+    cumulative: np.ndarray  # (p,) int64
+
+
+class Rows(NamedTuple):
+    """Scratch for the colours of one cell, and for the centres that can win in it."""
+
+    x: np.ndarray  # (512,) int32, Q8.6 from the corner, and so y and z
+    y: np.ndarray
+    z: np.ndarray
+    labels: np.ndarray  # (512,) int32
+    distances: np.ndarray  # (512,) int32, squared
+    margins: np.ndarray  # (256,) int32
+    candidates: np.ndarray  # (257,) int32
+
+
+kernel = njit(cache=True, nogil=True)
+
+
+# ---- colour histogram ------------------------------------------------------------------------------------
+
+
+@kernel
+def count_colors(pixels, spread, table, occupied):
+    """Add pixels to the table."""
+    for i in range(pixels.shape[0]):
+        code = spread[0, pixels[i, 0]] | spread[1, pixels[i, 1]] | spread[2, pixels[i, 2]]
+        table[code] += np.uint32(1)
+        occupied[code >> CELL_SHIFT] = np.uint8(1)
+
+
+@kernel
+def count_distinct(table, occupied):
+    """The number of occupied cells and of distinct colours in the table."""
+    n_cells = 0
+    n_colors = 0
+    for cell in range(occupied.shape[0]):
+        if occupied[cell]:
+            n_cells += 1
+            for code in range(cell * CELL_SIZE, (cell + 1) * CELL_SIZE):
+                n_colors += table[code] != 0
+    return n_cells, n_colors
+
+
+@kernel
+def drain_table(table, occupied, cells, starts, slots, counts):
+    """Move the table's contents to a histogram, and leave the table all zero."""
+    m = 0
+    n = 0
+    for cell in range(occupied.shape[0]):
+        if occupied[cell]:
+            cells[m] = cell
+            starts[m] = n
+            m += 1
+            for slot in range(CELL_SIZE):
+                count = table[cell * CELL_SIZE + slot]
+                if count != 0:
+                    slots[n] = slot
+                    counts[n] = count
+                    n += 1
+            table[cell * CELL_SIZE : (cell + 1) * CELL_SIZE] = 0
+            occupied[cell] = np.uint8(0)
+    starts[m] = n
+
+
+@kernel
+def sum_cells(colors):
+    """Fill `colors.sums`; return the sum of squares of all pixels' channels, in grey levels."""
+    squares = np.int64(0)
+    for c in range(colors.cells.shape[0]):
+        cell = colors.cells[c]
+        r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
+        sum_r, sum_g, sum_b, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        for i in range(colors.starts[c], colors.starts[c + 1]):
+            slot = colors.slots[i]
+            n = np.int64(colors.counts[i])
+            x = r + colors.offsets[0, slot]
+            y = g + colors.offsets[1, slot]
+            z = b + colors.offsets[2, slot]
+            sum_r += n * x
+            sum_g += n * y
+            sum_b += n * z
+            total += n
+            squares += n * (x * x + y * y + z * z)
+        colors.sums[c, 0] = sum_r
+        colors.sums[c, 1] = sum_g
+        colors.sums[c, 2] = sum_b
+        colors.sums[c, 3] = total
+    return squares
+
+
+# ---- seeding points --------------------------------------------------------------------------------------
+
+
+@kernel
+def count_cubes(colors, n_cubes):
+    """Fill (levels,) `n_cubes` with the number of occupied cubes of side 1, 2, 4, ..."""
+    n_cubes[:] = 1
+    last = (np.int64(colors.cells[0]) << 9) | np.int64(colors.slots[0])
+    for c in range(colors.cells.shape[0]):
+        for i in range(colors.starts[c], colors.starts[c + 1]):
+            code = (np.int64(colors.cells[c]) << 9) | np.int64(colors.slots[i])
+            changed = code ^ last
+            level = 0
+            while changed and level < n_cubes.shape[0]:
+                n_cubes[level] += 1
+                changed >>= 3
+                level += 1
+            last = code
+
+
+@kernel
+def gather_points(colors, level, weight_shift, cube_sums, points):
+    """Fill in the mean colour and the weight of each occupied cube of side 2**level, in z-order.
+
+    cube_sums: (p, 4) int64, all 0; scratch.
+    """
+    p = -1
+    cube = np.int64(-1)
+    for c in range(colors.cells.shape[0]):
+        cell = np.int64(colors.cells[c])
+        for i in range(colors.starts[c], colors.starts[c + 1]):
+            slot = np.int64(colors.slots[i])
+            if ((cell << 9) | slot) >> (3 * level) != cube:
+                cube = ((cell << 9) | slot) >> (3 * level)
+                p += 1
+            n = np.int64(colors.counts[i])
+            cube_sums[p, 0] += n * (colors.corners[0, cell] + colors.offsets[0, slot])
+            cube_sums[p, 1] += n * (colors.corners[1, cell] + colors.offsets[1, slot])
+            cube_sums[p, 2] += n * (colors.corners[2, cell] + colors.offsets[2, slot])
+            cube_sums[p, 3] += n
+    for p in range(cube_sums.shape[0]):
+        total = cube_sums[p, 3]
+        for channel in range(3):
+            points.rgb[channel, p] = (128 * cube_sums[p, channel] + total) // (2 * total)
+        points.weights[p] = max(total >> weight_shift, 1)
+
+
+# ---- random numbers --------------------------------------------------------------------------------------
+
+
+@kernel
+def splitmix64(seed, index):
+    """Number `index` of the SplitMix64 sequence of `seed`; all uint64."""
+    z = seed + (index + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def draw_below(bound, seed, index):
+    """The high 64 bits of random * bound, by halves: an int64 in 0 .. bound - 1."""
+    mask = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    a = splitmix64(seed, np.uint64(index))
+    b = np.uint64(bound)
+    middle = (a >> half) * (b & mask) + (((a & mask) * (b & mask)) >> half)
+    carry = (a & mask) * (b >> half) + (middle & mask)
+    return np.int64((a >> half) * (b >> half) + (middle >> half) + (carry >> half))
+
+
+@kernel
+def search(cumulative, target):
+    """The first index whose cumulative sum is greater than the target."""
+    low = 0
+    high = cumulative.shape[0] - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if cumulative[middle] > target:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+# ---- k-means on the seeding points -----------------------------------------------------------------------
+
+
+@kernel
+def copy_row(source, target):
+    """A loop, because Numba takes a second or two to compile `target[:] = source`."""
+    for i in range(source.shape[0]):
+        target[i] = source[i]
+
+
+@kernel
+def copy_centers(source, target):
+    """Copy (3, k) centres to the first k of the target."""
+    for channel in range(3):
+        for j in range(source.shape[1]):
+            target[channel, j] = source[channel, j]
+
+
+@kernel
+def cost_of(points):
+    """Sum of weight * distance."""
+    cost = np.int64(0)
+    for i in range(points.weights.shape[0]):
+        cost += np.int64(np.uint64(points.weights[i]) * np.uint64(np.uint32(points.distances[i])))
+    return cost
+
+
+@kernel
+def accumulate(points):
+    """Fill in the running sums of weight * distance; return the last."""
+    total = np.int64(0)
+    for i in range(points.weights.shape[0]):
+        total += np.int64(np.uint64(points.weights[i]) * np.uint64(np.uint32(points.distances[i])))
+        points.cumulative[i] = total
+    return total
+
+
+@kernel
+def cost_with(points, pick):
+    """Fill `trial` with the distances that a further centre at point `pick` leaves; return their cost."""
+    x_row, y_row, z_row = points.rgb[0], points.rgb[1], points.rgb[2]
+    x, y, z = x_row[pick], y_row[pick], z_row[pick]
+    cost = np.int64(0)
+    for i in range(points.weights.shape[0]):
+        dx = x_row[i] - x
+        dy = y_row[i] - y
+        dz = z_row[i] - z
+        d = min(np.int32(dx * dx + dy * dy + dz * dz), points.distances[i])
+        points.trial[i] = d
+        cost += np.int64(np.uint64(points.weights[i]) * np.uint64(np.uint32(d)))
+    return cost
+
+
+@kernel
+def kmeans_plus_plus(points, seed, stream, trials, centers):
+    """Greedy k-means++: of `trials` points drawn by weight * distance, take the one that lowers cost most."""
+    points.distances[:] = np.int32(1)
+    for c in range(centers.shape[1]):
+        total = accumulate(points)
+        if c == 0:
+            points.distances[:] = MAX_DISTANCE
+        best_cost = np.int64(-1)
+        best_pick = 0
+        for t in range(1 if c == 0 else trials):
+            pick = search(points.cumulative, draw_below(total, seed, stream | (c << 8) | t))
+            cost = cost_with(points, pick)
+            if best_cost < 0 or cost < best_cost:
+                best_cost = cost
+                best_pick = pick
+                copy_row(points.trial, points.second)
+        copy_row(points.second, points.distances)
+        for channel in range(3):
+            centers[channel, c] = points.rgb[channel, best_pick]
+
+
+@kernel
+def assign_points(points, centers):
+    """Fill in each point's nearest centre, the lowest on a tie, and its distance."""
+    for low in range(0, points.weights.shape[0], BLOCK):
+        n = min(points.weights.shape[0], low + BLOCK) - low
+        x_row = points.rgb[0, low : low + n]
+        y_row = points.rgb[1, low : low + n]
+        z_row = points.rgb[2, low : low + n]
+        labels = points.labels[low : low + n]
+        distances = points.distances[low : low + n]
+        distances[:] = MAX_DISTANCE
+        for j in range(centers.shape[1]):
+            x, y, z, label = centers[0, j], centers[1, j], centers[2, j], np.int32(j)
+            for i in range(n):
+                dx = x_row[i] - x
+                dy = y_row[i] - y
+                dz = z_row[i] - z
+                d = np.int32(dx * dx + dy * dy + dz * dz)
+                labels[i] = label if d < distances[i] else labels[i]
+                distances[i] = min(d, distances[i])
+
+
+@kernel
+def assign_points_twice(points, centers):
+    """As `assign_points`, and the distance to the second nearest centre."""
+    for low in range(0, points.weights.shape[0], BLOCK):
+        n = min(points.weights.shape[0], low + BLOCK) - low
+        x_row = points.rgb[0, low : low + n]
+        y_row = points.rgb[1, low : low + n]
+        z_row = points.rgb[2, low : low + n]
+        labels = points.labels[low : low + n]
+        distances = points.distances[low : low + n]
+        second = points.second[low : low + n]
+        distances[:] = MAX_DISTANCE
+        second[:] = MAX_DISTANCE
+        for j in range(centers.shape[1]):
+            x, y, z, label = centers[0, j], centers[1, j], centers[2, j], np.int32(j)
+            for i in range(n):
+                dx = x_row[i] - x
+                dy = y_row[i] - y
+                dz = z_row[i] - z
+                d = np.int32(dx * dx + dy * dy + dz * dz)
+                second[i] = min(second[i], max(d, distances[i]))
+                labels[i] = label if d < distances[i] else labels[i]
+                distances[i] = min(d, distances[i])
+
+
+@kernel
+def move_centers(sums, unit, centers):
+    """Move centres to the means of their clusters; `unit` is Q8.6 units per unit of the sums.
+
+    Returns the greatest squared shift and the number of empty clusters, whose centres stay.
+    """
+    shift = np.int64(0)
+    empty = 0
+    for j in range(centers.shape[1]):
+        count = sums[j, 3]
+        if count == 0:
+            empty += 1
+            continue
+        moved = np.int64(0)
+        for channel in range(3):
+            mean = (2 * unit * sums[j, channel] + count) // (2 * count)
+            moved += (mean - centers[channel, j]) ** 2
+            centers[channel, j] = mean
+        shift = max(shift, moved)
+    return shift, empty
+
+
+@kernel
+def farthest_point(points):
+    """The point with the greatest distance; on a tie the lowest (R, G, B)."""
+    far = 0
+    for i in range(1, points.weights.shape[0]):
+        if points.distances[i] > points.distances[far]:
+            far = i
+        elif points.distances[i] == points.distances[far]:
+            for channel in range(3):
+                if points.rgb[channel, i] != points.rgb[channel, far]:
+                    if points.rgb[channel, i] < points.rgb[channel, far]:
+                        far = i
+                    break
+    return far
+
+
+@kernel
+def lloyd_points(points, max_iter, centers, sums):
+    """Lloyd's algorithm on the seeding points until no centre moves; return the final cost."""
+    for _ in range(max_iter):
+        assign_points(points, centers)
+        sums[:] = 0
+        for i in range(points.weights.shape[0]):
+            j = points.labels[i]
+            w = np.int64(points.weights[i])
+            sums[j, 0] += w * points.rgb[0, i]
+            sums[j, 1] += w * points.rgb[1, i]
+            sums[j, 2] += w * points.rgb[2, i]
+            sums[j, 3] += w
+        shift, empty = move_centers(sums, 1, centers)
+        if shift == 0 and empty == 0:
+            break
+        for j in range(centers.shape[1] if empty else 0):
+            if sums[j, 3] == 0:
+                far = farthest_point(points)
+                points.distances[far] = 0
+                for channel in range(3):
+                    centers[channel, j] = points.rgb[channel, far]
+    assign_points(points, centers)
+    return cost_of(points)
+
+
+@kernel
+def start_centers(points, seed, attempts, trials, max_iter, centers, candidate, sums):
+    """Keep in `centers` the best of several k-means++ starts, each run to convergence; return its cost.
+
+    candidate: (3, k) int32, scratch.
+    """
+    best = np.int64(-1)
+    for attempt in range(attempts):
+        kmeans_plus_plus(points, seed, attempt << 16, trials, candidate)
+        cost = lloyd_points(points, max_iter, candidate, sums)
+        if best < 0 or cost < best:
+            best = cost
+            copy_centers(candidate, centers)
+    return best
+
+
+@kernel
+def swap_centers(
+    points, seed, stream, rounds, patience, max_iter, cost, centers, grown, candidate, sums, losses
+):
+    """Improve `centers`, of the given cost, by random swaps: a new centre for the one that is missed least.
+
+    grown: (3, k + 1) int32; candidate: (3, k) int32; losses: (k + 1,) int64; scratch.
+    """
+    k = centers.shape[1]
+    failures = 0
+    assign_points(points, centers)
+    total = accumulate(points)
+    for swap in range(rounds):
+        if total == 0 or failures == patience:
+            break
+        pick = search(points.cumulative, draw_below(total, seed, stream | swap))
+        copy_centers(centers, grown)
+        for channel in range(3):
+            grown[channel, k] = points.rgb[channel, pick]
+        assign_points_twice(points, grown)
+        losses[:] = 0
+        for i in range(points.weights.shape[0]):
+            missed = np.uint64(np.uint32(points.second[i] - points.distances[i]))
+            losses[points.labels[i]] += np.int64(np.uint64(points.weights[i]) * missed)
+        least = 0
+        for j in range(1, k):
+            if losses[j] < losses[least]:
+                least = j
+        copy_centers(centers, candidate)
+        for channel in range(3):
+            candidate[channel, least] = points.rgb[channel, pick]
+        new_cost = lloyd_points(points, max_iter, candidate, sums)
+        failures += 1
+        if new_cost < cost:
+            failures = 0
+            cost = new_cost
+            copy_centers(candidate, centers)
+            total = accumulate(points)
+
+
+# ---- exact Lloyd iterations over the distinct colours ----------------------------------------------------
+
+
+@kernel
+def find_candidates(r, g, b, centers, rows):
+    """Fill in the centres, ascending, that are nearest to some colour of the cell with the corner (r, g, b).
+
+    With `o` the centre nearest to the middle of the cell's box, the difference of the squared distances to
+    centre `j` and to `o` is linear over the box, so its least value is the one in the middle less
+    side * |c_j - c_o| (L1 norm). Where that is positive, `j` wins nowhere; where it is 0, a tie is the
+    best it can do, and the lower index wins. Returns their number.
+    """
+    x = np.int32(64 * r + CELL_REACH // 2)
+    y = np.int32(64 * g + CELL_REACH // 2)
+    z = np.int32(64 * b + CELL_REACH // 2)
+    least = MAX_DISTANCE
+    for j in range(centers.shape[1]):
+        dx = x - centers[0, j]
+        dy = y - centers[1, j]
+        dz = z - centers[2, j]
+        d = np.int32(dx * dx + dy * dy + dz * dz)
+        rows.margins[j] = d
+        least = min(least, d)
+    owner = 0
+    while rows.margins[owner] != least:
+        owner += 1
+    x, y, z = centers[0, owner], centers[1, owner], centers[2, owner]
+    n = 0
+    for j in range(centers.shape[1]):
+        reach = abs(centers[0, j] - x) + abs(centers[1, j] - y) + abs(centers[2, j] - z)
+        margin = rows.margins[j] - least - CELL_REACH * reach
+        rows.candidates[n] = j
+        n += margin < 0 or (margin == 0 and j <= owner)
+    return n
+
+
+@kernel
+def label_rows(rows, n, r, g, b, centers, n_candidates):
+    """Label the first n colours of `rows`, in the cell with the corner (r, g, b), among the candidates."""
+    for i in range(n):
+        rows.distances[i] = MAX_DISTANCE
+    for q in range(n_candidates):
+        j = rows.candidates[q]
+        x = np.int32(centers[0, j] - 64 * r)
+        y = np.int32(centers[1, j] - 64 * g)
+        z = np.int32(centers[2, j] - 64 * b)
+        label_nearer(rows.x, rows.y, rows.z, n, x, y, z, j, rows.labels, rows.distances)
+
+
+@kernel
+def label_nearer(x_row, y_row, z_row, n, x, y, z, label, labels, distances):
+    """Give the first n colours the label where (x, y, z) is nearer than the distance so far."""
+    for i in range(n):
+        dx = x_row[i] - x
+        dy = y_row[i] - y
+        dz = z_row[i] - z
+        d = np.int32(dx * dx + dy * dy + dz * dz)
+        labels[i] = label if d < distances[i] else labels[i]
+        distances[i] = min(d, distances[i])
+
+
+@kernel
+def sum_clusters(colors, centers, rows, sums):
+    """Fill `sums` with the channel sums and pixel counts of the clusters of the given centres."""
+    sums[:] = 0
+    for c in range(colors.cells.shape[0]):
+        cell = colors.cells[c]
+        r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
+        n_candidates = find_candidates(r, g, b, centers, rows)
+        last = rows.candidates[n_candidates - 1]
+        for column in range(4):
+            sums[last, column] += colors.sums[c, column]
+        if n_candidates == 1:
+            continue
+        first = colors.starts[c]
+        n = colors.starts[c + 1] - first
+        for i in range(n):
+            slot = colors.slots[first + i]
+            rows.x[i] = 64 * colors.offsets[0, slot]
+            rows.y[i] = 64 * colors.offsets[1, slot]
+            rows.z[i] = 64 * colors.offsets[2, slot]
+        label_rows(rows, n, r, g, b, centers, n_candidates)
+        for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole cell
+            j = rows.candidates[q]
+            sum_r, sum_g, sum_b, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            for i in range(n):
+                count = np.int64(colors.counts[first + i]) if rows.labels[i] == j else np.int64(0)
+                sum_r += count * rows.x[i]
+                sum_g += count * rows.y[i]
+                sum_b += count * rows.z[i]
+                total += count
+            part = ((sum_r >> 6) + total * r, (sum_g >> 6) + total * g, (sum_b >> 6) + total * b, total)
+            for column in range(4):
+                sums[j, column] += part[column]
+                sums[last, column] -= part[column]
+
+
+@kernel
+def farthest_color(colors, centers, taken, n_taken):
+    """The position and the R, G, B of the colour farthest from its nearest centre, but for those `taken`.
+
+    On a tie the lowest (R, G, B). Plain and slow: it runs when a cluster is empty, which is rare.
+    """
+    best_distance = np.int64(-1)
+    best_packed = np.int64(0)
+    position = np.int64(-1)
+    for c in range(colors.cells.shape[0]):
+        cell = colors.cells[c]
+        for i in range(colors.starts[c], colors.starts[c + 1]):
+            x = np.int64(colors.corners[0, cell] + colors.offsets[0, colors.slots[i]])
+            y = np.int64(colors.corners[1, cell] + colors.offsets[1, colors.slots[i]])
+            z = np.int64(colors.corners[2, cell] + colors.offsets[2, colors.slots[i]])
+            packed = (x << 16) | (y << 8) | z
+            distance = np.int64(MAX_DISTANCE)
+            for j in range(centers.shape[1]):
+                dx = 64 * x - centers[0, j]
+                dy = 64 * y - centers[1, j]
+                dz = 64 * z - centers[2, j]
+                distance = min(distance, dx * dx + dy * dy + dz * dz)
+            for t in range(n_taken):
+                if taken[t] == i:
+                    distance = np.int64(0)
+            if distance > best_distance or (distance == best_distance and packed < best_packed):
+                best_distance = distance
+                best_packed = packed
+                position = i
+    return position, best_packed >> 16, (best_packed >> 8) & 255, best_packed & 255
+
+
+@kernel
+def lloyd_colors(colors, max_iter, max_shift, centers, before, rows, sums, taken):
+    """Lloyd's algorithm over all distinct colours; return the number of iterations.
+
+    before: (3, k) int32; taken: (k,) int64; scratch.
+    """
+    for iteration in range(max_iter):
+        sum_clusters(colors, centers, rows, sums)
+        copy_centers(centers, before)
+        shift, empty = move_centers(sums, 64, centers)
+        if shift <= max_shift and empty == 0:
+            return iteration + 1
+        n_taken = 0
+        for j in range(centers.shape[1] if empty else 0):
+            if sums[j, 3] == 0:
+                position, r, g, b = farthest_color(colors, before, taken, n_taken)
+                taken[n_taken] = position
+                n_taken += 1
+                centers[0, j] = 64 * r
+                centers[1, j] = 64 * g
+                centers[2, j] = 64 * b
+    return max_iter
+
+
+# ---- labels ----------------------------------------------------------------------------------------------
+
+
+@kernel
+def label_cell(cell, corners, offsets, centers, rows, lookup):
+    """Fill the 512 entries of `lookup` that belong to one cell."""
+    r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]
+    n_candidates = find_candidates(r, g, b, centers, rows)
+    if n_candidates == 1:
+        rows.labels[:] = rows.candidates[0]
+    else:
+        for slot in range(CELL_SIZE):
+            rows.x[slot] = 64 * offsets[0, slot]
+            rows.y[slot] = 64 * offsets[1, slot]
+            rows.z[slot] = 64 * offsets[2, slot]
+        label_rows(rows, CELL_SIZE, r, g, b, centers, n_candidates)
+    for slot in range(CELL_SIZE):
+        lookup[cell * CELL_SIZE + slot] = rows.labels[slot]
+
+
+@kernel
+def label_pixels(pixels, spread, corners, offsets, centers, rows, ready, lookup, labels):
+    """Label pixels through a table that is filled cell by cell, when a cell is first met.
+
+    ready: (32768,) uint8, 1 where the cell of `lookup` is filled; lookup: (2**24,) uint8 by z-order code;
+    labels: (N,) uint8.
+    """
+    for i in range(pixels.shape[0]):
+        code = spread[0, pixels[i, 0]] | spread[1, pixels[i, 1]] | spread[2, pixels[i, 2]]
+        cell = code >> CELL_SHIFT
+        if not ready[cell]:
+            ready[cell] = np.uint8(1)
+            label_cell(np.int64(cell), corners, offsets, centers, rows, lookup)
+        labels[i] = lookup[code]

@@ -1,0 +1,10 @@
+"""Colour segmentation of photos by exact k-means.
+
+from kseg_batch import segment
+s = segment(rgb, k=3)    # rgb: (H, W, 3) uint8
+"""
+
+from kseg_batch.colors import Palette
+from kseg_batch.segmentation import Segmentation, apply_palette, fit_palette, segment
+
+__all__ = ["Palette", "Segmentation", "apply_palette", "fit_palette", "segment"]

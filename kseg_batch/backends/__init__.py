@@ -1,0 +1,85 @@
+"""Which backends there are, and which one to take. A backend's module is imported when it is tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, cast
+
+from kseg_batch.errors import BackendUnavailableError, OptionError
+
+if TYPE_CHECKING:
+    from kseg_batch.backends.base import Backend
+
+MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "opencv": "opencv"}
+"""The module of each backend, in the order in which `auto` tries them."""
+
+GPU_BACKENDS = ("cupy", "numba-cuda")
+"""Those that need a GPU."""
+
+Device = Literal["gpu", "cpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A backend that was tried before the chosen one."""
+
+    name: str
+    """As the command line spells it."""
+    reason: str
+    """Why it cannot run here, and what would help."""
+    installed: bool
+    """Whether its package is there, so that somebody meant to use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The backend to use, and those that were passed over for it."""
+
+    backend: Backend
+    passed_over: tuple[PassedOver, ...]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the chosen backend runs on a GPU."""
+        return self.backend.name in GPU_BACKENDS
+
+
+@cache
+def load(name: str) -> Backend:
+    """The backend of that name; the same object each time, so that its scratch memory is reused.
+
+    Raises:
+        BackendUnavailableError: It cannot run here.
+    """
+    module = import_module(f"kseg_batch.backends.{MODULES[name]}")
+    return cast("Backend", module.load())
+
+
+def choose(name: str = "auto", *, only: Device | None = None) -> Choice:
+    """Take the named backend, or the first that works.
+
+    Args:
+        name: A backend's name, or "auto" for the first of `MODULES` that works.
+        only: Consider only the backends on this kind of device.
+
+    Raises:
+        OptionError: There is no such backend, or it does not run on `only`.
+        BackendUnavailableError: The named backend, or every one, cannot run here.
+    """
+    names = [n for n in MODULES if only is None or (n in GPU_BACKENDS) == (only == "gpu")]
+    if name != "auto":
+        if name not in MODULES:
+            raise OptionError(f"There is no backend {name!r}: choose from auto, {', '.join(MODULES)}.")
+        if name not in names:
+            raise OptionError(f"The backend {name} does not run on a {str(only).upper()}.")
+        names = [name]
+    passed_over: list[PassedOver] = []
+    for candidate in names:
+        try:
+            return Choice(load(candidate), tuple(passed_over))
+        except BackendUnavailableError as error:
+            passed_over.append(PassedOver(candidate, str(error), error.installed))
+    reasons = "; ".join(f"{p.name}: {p.reason}" for p in passed_over)
+    raise BackendUnavailableError(reasons, installed=any(p.installed for p in passed_over))

@@ -1,0 +1,32 @@
+"""What a backend is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kseg_batch.colors import ColorHistogram, Palette
+    from kseg_batch.options import FitOptions
+
+
+class Backend(Protocol):
+    """Three steps that carry every use. Methods may be called from several threads."""
+
+    name: str
+    """As the command line spells it."""
+
+    def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
+        """Count the colours of an (H, W, 3) uint8 RGB image of at least one pixel, in any memory layout."""
+
+    def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
+        """Cluster the pixels of a histogram into `options.k` clusters, or one per colour if those are fewer.
+
+        Raises:
+            OptionError: An option that this backend does not have.
+        """
+
+    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+        """The (H, W) uint8 number of the nearest centre for each pixel, the lowest on a tie."""

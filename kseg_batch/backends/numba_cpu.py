@@ -1,0 +1,197 @@
+"""The `numba` backend: jitted CPU kernels. It allocates, launches, and holds scratch memory per thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch import kmeans
+from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, SPREAD, ColorHistogram, Palette, from_zorder
+from kseg_batch.errors import BackendUnavailableError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from kseg_batch.options import FitOptions
+
+try:
+    from kseg_batch.kernels import cpu
+except ImportError as error:
+    raise BackendUnavailableError(
+        f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba",
+        installed=True,
+    ) from error
+
+N_CODES = 1 << 24
+N_CELLS = N_CODES // CELL_SIZE
+COPY_ROWS = 256
+"""Rows copied at a time where an image is not contiguous."""
+
+SPREAD_CHANNELS = np.stack([SPREAD << 2, SPREAD << 1, SPREAD])  # (3, 256) uint32
+CORNERS = np.ascontiguousarray(
+    from_zorder(np.arange(N_CELLS, dtype=np.uint32) << np.uint32(3 * CELL_BITS)).T, dtype=np.int32
+)  # (3, 32768)
+OFFSETS = np.ascontiguousarray(
+    from_zorder(np.arange(CELL_SIZE, dtype=np.uint32)).T, dtype=np.int32
+)  # (3, 512)
+
+
+class Workspace(threading.local):
+    """Scratch memory of one thread: 64 MB for counts, 16 MB for labels; a photo touches a tenth of it."""
+
+    def __init__(self) -> None:
+        self.table = np.zeros(N_CODES, np.uint32)
+        self.occupied = np.zeros(N_CELLS, np.uint8)
+        self.lookup = np.empty(N_CODES, np.uint8)
+        cell_rows = np.empty((5, CELL_SIZE), np.int32)
+        self.rows = cpu.Rows(
+            *cell_rows, np.empty(MAX_CLUSTERS, np.int32), np.empty(MAX_CLUSTERS + 1, np.int32)
+        )
+
+
+def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    """Row ranges of an image and their (N, 3) contiguous pixels, copied a few rows at a time if need be."""
+    step = len(image) if image.flags.c_contiguous else COPY_ROWS
+    for top in range(0, len(image), step):
+        rows = slice(top, top + step)
+        yield rows, np.ascontiguousarray(image[rows]).reshape(-1, 3)
+
+
+class NumbaBackend:
+    """Exact k-means on one CPU core; see `kernels/cpu.py`."""
+
+    name = "numba"
+
+    def __init__(self) -> None:
+        self._workspace = Workspace()
+
+    def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
+        """See `Backend.histogram`."""
+        work = self._workspace
+        for _, pixels in contiguous_parts(image):
+            cpu.count_colors(pixels, SPREAD_CHANNELS, work.table, work.occupied)
+        n_cells, n_colors = cpu.count_distinct(work.table, work.occupied)
+        histogram = ColorHistogram(
+            cells=np.empty(n_cells, np.uint16),
+            starts=np.empty(n_cells + 1, np.int64),
+            slots=np.empty(n_colors, np.uint16),
+            counts=np.empty(n_colors, np.uint32),
+        )
+        cpu.drain_table(
+            work.table, work.occupied, histogram.cells, histogram.starts, histogram.slots, histogram.counts
+        )
+        return histogram
+
+    def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
+        """See `Backend.fit`."""
+        if options.init == "random":
+            raise OptionError("--init random is a choice of the opencv backend; numba starts by k-means++.")
+        k = min(options.k, histogram.n_colors)
+        colors = cpu.Colors(
+            histogram.cells,
+            histogram.starts,
+            histogram.slots,
+            histogram.counts,
+            CORNERS,
+            OFFSETS,
+            np.empty((len(histogram.cells), 4), np.int64),
+        )
+        squares = cpu.sum_cells(colors)
+        weight_shift = max(0, histogram.n_pixels.bit_length() - kmeans.WEIGHT_BITS)
+        sums = np.empty((k, 4), np.int64)
+        centers = np.empty((3, k), np.int32)
+        candidate = np.empty_like(centers)
+        _seed_centers(_seeding_points(colors, weight_shift), options, centers, candidate, sums)
+
+        rows = self._workspace.rows
+        n_iter = cpu.lloyd_colors(
+            colors, options.max_iter, options.max_shift, centers, candidate, rows, sums, np.empty(k, np.int64)
+        )
+        sorted_centers = kmeans.dark_to_light(centers.T.astype(np.int64))
+        cpu.sum_clusters(colors, np.ascontiguousarray(sorted_centers.T, dtype=np.int32), rows, sums)
+        return Palette(
+            fixed_centers=sorted_centers.astype(np.int32),
+            counts=sums[:, 3].copy(),
+            compactness=kmeans.compactness(int(squares), sums[:, :3], sums[:, 3], sorted_centers),
+            n_iter=n_iter,
+            backend=self.name,
+        )
+
+    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+        """See `Backend.assign`."""
+        work = self._workspace
+        centers = np.ascontiguousarray(palette.fixed_centers.T)
+        ready = np.zeros(N_CELLS, np.uint8)
+        labels = np.empty(image.shape[:2], np.uint8)
+        for rows, pixels in contiguous_parts(image):
+            cpu.label_pixels(
+                pixels,
+                SPREAD_CHANNELS,
+                CORNERS,
+                OFFSETS,
+                centers,
+                work.rows,
+                ready,
+                work.lookup,
+                labels[rows].reshape(-1),
+            )
+        return labels
+
+
+def _seeding_points(colors: cpu.Colors, weight_shift: int) -> cpu.Points:
+    """What `kmeans.seeding_points` finds, with scratch rows."""
+    n_cubes = np.empty(kmeans.MAX_LEVEL + 1, np.int64)
+    cpu.count_cubes(colors, n_cubes)
+    level = int(np.argmax(n_cubes <= kmeans.MAX_POINTS))
+    p = int(n_cubes[level])
+    points = cpu.Points(
+        np.empty((3, p), np.int32), np.empty(p, np.uint32), *np.empty((4, p), np.int32), np.empty(p, np.int64)
+    )
+    cpu.gather_points(colors, level, weight_shift, np.zeros((p, 4), np.int64), points)
+    return points
+
+
+def _seed_centers(
+    points: cpu.Points,
+    options: FitOptions,
+    centers: NDArray[np.int32],
+    candidate: NDArray[np.int32],
+    sums: NDArray[np.int64],
+) -> None:
+    """Fill the (3, k) `centers` with those that `kmeans.seed_centers` finds; `candidate`, `sums`: scratch."""
+    k = centers.shape[1]
+    seed = np.uint64(options.seed)
+    cost = cpu.start_centers(
+        points,
+        seed,
+        options.attempts,
+        kmeans.seeding_trials(k),
+        options.max_iter,
+        centers,
+        candidate,
+        sums,
+    )
+    if k > 1:
+        cpu.swap_centers(
+            points,
+            seed,
+            kmeans.SWAP_STREAM,
+            kmeans.SWAP_ROUNDS,
+            kmeans.SWAP_PATIENCE,
+            options.max_iter,
+            cost,
+            centers,
+            np.empty((3, k + 1), np.int32),
+            candidate,
+            sums,
+            np.empty(k + 1, np.int64),
+        )
+
+
+def load() -> NumbaBackend:
+    """The backend, ready to use."""
+    return NumbaBackend()

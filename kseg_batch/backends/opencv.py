@@ -1,0 +1,59 @@
+"""The `opencv` backend: cv2.kmeans as the tutorial calls it, on float32 rows.
+
+It has its own arithmetic and is far slower, so it is the last resort, and what the others are compared with.
+Its centres are rounded to Q8.6; labels, counts and compactness are then exact for those centres.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch import kmeans
+from kseg_batch.colors import SCALE, ColorHistogram, Palette
+from kseg_batch.cv2_loader import import_cv2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kseg_batch.options import FitOptions
+
+GENERATOR_LOCK = threading.Lock()
+"""cv2 has one random generator for the whole process."""
+
+
+class OpenCVBackend:
+    """k-means by cv2.kmeans, one float32 row per pixel: 12 bytes a pixel, and slow."""
+
+    name = "opencv"
+
+    def __init__(self) -> None:
+        self._cv2 = import_cv2()
+
+    def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
+        """See `Backend.histogram`."""
+        return ColorHistogram.from_pixels(image)
+
+    def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
+        """See `Backend.fit`."""
+        cv2 = self._cv2
+        k = min(options.k, histogram.n_colors)
+        rows = np.repeat(histogram.colors.astype(np.float32), histogram.counts, axis=0)
+        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, options.max_iter, options.eps)
+        flags = cv2.KMEANS_PP_CENTERS if options.init == "k-means++" else cv2.KMEANS_RANDOM_CENTERS
+        with GENERATOR_LOCK:
+            cv2.setRNGSeed(options.seed & 0x7FFFFFFF)
+            _, _, centers = cv2.kmeans(rows, k, None, criteria, options.attempts, flags)
+        fixed = np.clip(np.rint(SCALE * centers.astype(np.float64)), 0, SCALE * 255).astype(np.int64)
+        return kmeans.measure(histogram, kmeans.dark_to_light(fixed), None, self.name)
+
+    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+        """See `Backend.assign`."""
+        return kmeans.assign(image, palette)
+
+
+def load() -> OpenCVBackend:
+    """The backend, ready to use."""
+    return OpenCVBackend()

@@ -1,0 +1,31 @@
+"""Importing OpenCV, late and with a sentence where it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kseg_batch.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def import_cv2() -> ModuleType:
+    """The cv2 module.
+
+    Raises:
+        BackendUnavailableError: It is missing, or a system library that it needs is.
+    """
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise BackendUnavailableError(
+            "OpenCV is not installed; to add it: pip install opencv-python", installed=False
+        ) from error
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"OpenCV cannot be imported ({error}); on a server, install its system libraries (Debian: "
+            "apt-get install libgl1 libglib2.0-0) or use opencv-python-headless in place of opencv-python",
+            installed=True,
+        ) from error
+    return cv2

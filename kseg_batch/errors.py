@@ -1,0 +1,36 @@
+"""The errors that this package raises on purpose. Each message is one sentence that a user can act on."""
+
+from __future__ import annotations
+
+
+class KsegError(Exception):
+    """Root of them all."""
+
+
+class OptionError(KsegError, ValueError):
+    """An option or an argument is out of range, or two of them contradict each other."""
+
+
+class ImageError(KsegError):
+    """An image file cannot be read, or is not an image."""
+
+
+class SourceError(KsegError):
+    """There is nothing to do: a source is missing, empty, or its outputs would collide."""
+
+
+class OutputError(KsegError):
+    """An output cannot be written."""
+
+
+class BackendUnavailableError(KsegError):
+    """A backend cannot run on this machine."""
+
+    def __init__(self, reason: str, *, installed: bool) -> None:
+        """Say why; `installed` tells whether its package is there, so that somebody meant to use it."""
+        super().__init__(reason)
+        self.installed = installed
+
+
+class FewerColorsWarning(UserWarning):
+    """An image has fewer distinct colours than the clusters asked for."""

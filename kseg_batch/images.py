@@ -1,0 +1,153 @@
+"""Image files as bytes: decoding photos to RGB, encoding label maps and masks as PNG.
+
+The PNG encoder is ours because it is the larger half of a photo's cost: one 1080p label map at k = 3 takes
+0.4 ms here, 4.4 to 6 ms with Pillow's palette mode, and cv2 cannot write a palette at all.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from isal import isal_zlib
+
+from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.errors import ImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+EXTENSIONS = frozenset({".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""File name endings, in lower case, that a folder is searched for."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GRAY, RGB, INDEXED = 0, 2, 3  # PNG colour types
+COMPRESSION_LEVEL = 1  # of ISA-L: level 0 is no faster and a fifth larger, 2 and 3 gain nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A decoded image file."""
+
+    rgb: NDArray[np.uint8]
+    """(H, W, 3) uint8, upright."""
+    notes: tuple[str, ...]
+    """What was left behind on the way to 8-bit RGB; empty for an ordinary photo."""
+
+
+def decode(data: bytes) -> Photo:
+    """Decode the bytes of an image file, turned upright by its EXIF orientation.
+
+    Raises:
+        ImageError: They are not a whole image of a format that OpenCV reads.
+    """
+    cv2 = import_cv2()
+    if not data:
+        raise ImageError("the file is empty")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        raise ImageError(f"OpenCV cannot decode it: {error.err}") from error
+    if pixels is None:
+        raise ImageError("it is not an image, or is damaged: OpenCV cannot decode it")
+    notes = []
+    if _has_alpha(data):
+        notes.append("alpha was ignored")
+    if pixels.dtype == np.uint16:
+        notes.append("16-bit samples were rounded to 8 bits")
+        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise ImageError(f"its samples are {pixels.dtype}; convert it to 8 or 16 bits")
+    return Photo(rgb=pixels, notes=tuple(notes))
+
+
+def _has_alpha(data: bytes) -> bool:
+    """Whether the header of a PNG or WebP file announces an alpha channel."""
+    if data.startswith(PNG_SIGNATURE):
+        return data[25:26] in (b"\x04", b"\x06")
+    if data[8:12] == b"WEBP":
+        chunk = data[12:16]
+        return (chunk == b"VP8X" and bool(data[20] & 0x10)) or (chunk == b"VP8L" and bool(data[24] & 0x10))
+    return False
+
+
+def encode_indexed(labels: NDArray[np.uint8], colors: NDArray[np.uint8]) -> bytes:
+    """A PNG whose pixel value is the cluster number and whose palette holds the centres.
+
+    Args:
+        labels: (H, W) uint8, all < k.
+        colors: (k, 3) uint8 RGB.
+
+    Returns:
+        A PNG of 1, 2, 4 or 8 bits a pixel, the fewest that hold k values.
+    """
+    bits = next(bits for bits in (1, 2, 4, 8) if len(colors) <= 1 << bits)
+    return _encode(_pack(labels, bits), labels.shape, bits, INDEXED, [(b"PLTE", colors.tobytes())])
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> bytes:
+    """A 1-bit grey PNG, white where the (H, W) mask is True."""
+    return _encode(np.packbits(mask, axis=1), mask.shape, 1, GRAY)
+
+
+def encode_gray(labels: NDArray[np.uint8]) -> bytes:
+    """An 8-bit grey PNG of the raw (H, W) uint8 numbers."""
+    return _encode(labels, labels.shape, 8, GRAY)
+
+
+def encode_rgb(rgb: NDArray[np.uint8]) -> bytes:
+    """A lossless PNG of an (H, W, 3) uint8 picture."""
+    cv2 = import_cv2()
+    done, buffer = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ImageError("OpenCV cannot encode the picture as PNG")
+    return bytes(buffer)
+
+
+def _pack(labels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """(H, W) values below 2**bits as (H, ceil(W * bits / 8)) bytes, the leftmost pixel in the highest bits.
+
+    Two or four neighbours are read as one little-endian integer, and one multiplication brings their bits
+    together: for two pixels, (a + 256 b) * (2**12 + 1) holds 16 a + b in bits 8 to 15.
+    """
+    if bits == 8:
+        return labels
+    if bits == 1:
+        return np.packbits(labels, axis=1)
+    per_byte = 8 // bits
+    padding = -labels.shape[1] % per_byte
+    padded = np.ascontiguousarray(np.pad(labels, ((0, 0), (0, padding))) if padding else labels)
+    if bits == 4:
+        packed = (padded.view("<u2") * np.uint16(0x1001)) >> np.uint16(8)
+    else:
+        packed = (padded.view("<u4") * np.uint32(0x40100401)) >> np.uint32(24)
+    return packed.astype(np.uint8)
+
+
+def _encode(
+    rows: NDArray[np.uint8],
+    shape: tuple[int, ...],
+    bits: int,
+    color_type: int,
+    chunks: list[tuple[bytes, bytes]] | None = None,
+) -> bytes:
+    """A PNG file of packed rows, unfiltered: label maps have long runs that filters only break up."""
+    height, width = shape
+    filtered = np.zeros((height, rows.shape[1] + 1), np.uint8)  # each row starts with its filter type, 0
+    filtered[:, 1:] = rows
+    return b"".join(
+        [
+            PNG_SIGNATURE,
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)),
+            *(_chunk(kind, body) for kind, body in chunks or []),
+            _chunk(b"IDAT", isal_zlib.compress(filtered, COMPRESSION_LEVEL)),
+            _chunk(b"IEND", b""),
+        ]
+    )
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

@@ -1,0 +1,50 @@
+"""What a user may choose about a clustering, checked once, here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from kseg_batch.colors import MAX_CLUSTERS, SCALE
+from kseg_batch.errors import OptionError
+
+Init = Literal["k-means++", "random"]
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How to cluster. The defaults are those of the tutorial's cv2.kmeans call."""
+
+    k: int = 3
+    """Clusters, 1 to 256; an image with fewer distinct colours gets fewer."""
+    attempts: int = 10
+    """Starts, of which the best is kept, 1 to 65535."""
+    max_iter: int = 100
+    """Most iterations of Lloyd's algorithm, at least 1."""
+    eps: float = 0.2
+    """Stop when no centre moved by more than this distance, in grey levels."""
+    seed: int = 0
+    """Seed of the random numbers, 0 to 2**63 - 1: the same seed gives the same result."""
+    init: Init | None = None
+    """How starts are drawn; None is the backend's own way: random for opencv, k-means++ for the others."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, naming the option as the command line does."""
+        if not 1 <= self.k <= MAX_CLUSTERS:
+            raise OptionError(f"--k must be from 1 to {MAX_CLUSTERS}, not {self.k}.")
+        if not 1 <= self.attempts < 1 << 16:
+            raise OptionError(f"--attempts must be from 1 to 65535, not {self.attempts}.")
+        if self.max_iter < 1:
+            raise OptionError(f"--max-iter must be at least 1, not {self.max_iter}.")
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise OptionError(f"--eps must be a distance in grey levels, 0 or more, not {self.eps}.")
+        if not 0 <= self.seed < 1 << 63:
+            raise OptionError(f"--seed must be from 0 to 2**63 - 1, not {self.seed}.")
+        if self.init not in (None, "k-means++", "random"):
+            raise OptionError(f"--init must be k-means++ or random, not {self.init}.")
+
+    @property
+    def max_shift(self) -> int:
+        """`eps` as the greatest squared shift in Q8.6 that still counts as standing still."""
+        return int((SCALE * min(self.eps, 512.0)) ** 2)

@@ -1,0 +1,81 @@
+"""The batch: do every job, keep the journal, sum up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kseg_batch.errors import OutputError
+from kseg_batch.manifest import Manifest
+from kseg_batch.scan import MARKER
+from kseg_batch.worker import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.scan import Job
+    from kseg_batch.worker import Outcome, Settings
+
+
+@dataclass(slots=True)
+class Summary:
+    """The totals of a run."""
+
+    done: int = 0
+    """Images with all their outputs written."""
+    failed: int = 0
+    """Images that could not be read, segmented or written."""
+    noted: int = 0
+    """Images done with a note in the manifest."""
+    pixels: int = 0
+    """Pixels of the images done."""
+    seconds: float = 0.0
+    """Wall time of the run so far."""
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an image in."""
+        if outcome.segmentation is None:
+            self.failed += 1
+        else:
+            self.done += 1
+            self.noted += bool(outcome.notes)
+            self.pixels += outcome.segmentation.labels.size
+
+
+def run(
+    jobs: Sequence[Job], settings: Settings, backend: Backend, on_outcome: Callable[[Outcome], None]
+) -> Summary:
+    """Do all jobs in their order, in this process.
+
+    Args:
+        jobs: The images.
+        settings: What to do with each.
+        backend: What segments them.
+        on_outcome: Called after each image, when its line is in the manifest.
+
+    Raises:
+        OutputError: The output folder or its manifest cannot be written.
+    """
+    start = time.perf_counter()
+    summary = Summary()
+    _prepare(settings.out)
+    with Manifest(settings.out) as manifest:
+        for job in jobs:
+            outcome = process(job, settings, backend)
+            manifest.add(outcome)
+            summary.add(outcome)
+            on_outcome(outcome)
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def _prepare(out: Path) -> None:
+    """Make the output folder, and mark it as one that scans do not enter."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).write_text("Written by kseg-batch; its scans do not enter this folder.\n")
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}") from error

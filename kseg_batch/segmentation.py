@@ -1,0 +1,184 @@
+"""One image, in memory: labels, centres, and the pictures they make."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch.backends import choose
+from kseg_batch.colors import ColorHistogram, Palette
+from kseg_batch.errors import FewerColorsWarning, OptionError
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.options import Init
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """An image's pixels divided among the centres of a palette. Clusters are numbered dark to light."""
+
+    labels: NDArray[np.uint8]
+    """(H, W) cluster number of each pixel: that of the nearest centre, the lowest on a tie."""
+    palette: Palette
+    """The centres, with their counts and compactness over this image."""
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """(k, 3) float64 centres, RGB, 0 .. 255."""
+        return self.palette.centers
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(k,) int64 pixels of each cluster."""
+        return self.palette.counts
+
+    @property
+    def compactness(self) -> float:
+        """Sum of squared distances of the pixels to their centres, as cv2.kmeans returns it."""
+        return self.palette.compactness
+
+    @property
+    def n_iter(self) -> int | None:
+        """Iterations of Lloyd's algorithm over the distinct colours; None from opencv."""
+        return self.palette.n_iter
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that computed it."""
+        return self.palette.backend
+
+    def segmented(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB: each pixel in the colour of its centre, rounded."""
+        return self.palette.colors[self.labels]
+
+    def mask(self, cluster: int) -> NDArray[np.bool_]:
+        """(H, W) bool: True where the pixel is in the cluster.
+
+        Raises:
+            OptionError: There is no such cluster.
+        """
+        if not 0 <= cluster < len(self.palette.counts):
+            raise OptionError(f"There is no cluster {cluster}: they are 0 to {len(self.palette.counts) - 1}.")
+        mask: NDArray[np.bool_] = self.labels == cluster
+        return mask
+
+    def masked(self, rgb: NDArray[np.uint8], disable: Iterable[int]) -> NDArray[np.uint8]:
+        """A copy of the (H, W, 3) uint8 image with the pixels of the `disable`d clusters black.
+
+        Raises:
+            OptionError: There is no such cluster, or the image is not the one that was segmented.
+        """
+        if rgb.shape != (*self.labels.shape, 3):
+            raise OptionError(f"rgb has shape {rgb.shape}, but the segmented image was {self.labels.shape}.")
+        picture = rgb.copy()
+        for cluster in disable:
+            picture[self.mask(cluster)] = 0
+        return picture
+
+
+def segment(
+    rgb: NDArray[np.uint8],
+    k: int = 3,
+    *,
+    attempts: int = 10,
+    max_iter: int = 100,
+    eps: float = 0.2,
+    seed: int = 0,
+    init: Init | None = None,
+    backend: str = "auto",
+) -> Segmentation:
+    """Segment an image by k-means on its colours.
+
+    The result depends on the image and the options alone: not on the machine, the number of threads or,
+    among the exact backends, on the backend.
+
+    Args:
+        rgb: (H, W, 3) uint8 image, RGB, in any memory layout.
+        k: Clusters, 1 to 256. An image with fewer colours gets fewer, with a `FewerColorsWarning`.
+        attempts: k-means++ starts, of which the best is kept.
+        max_iter: Most iterations of Lloyd's algorithm.
+        eps: Stop when no centre moved by more than this distance, in grey levels.
+        seed: Of the random numbers, 0 to 2**63 - 1.
+        init: "k-means++" or "random"; the latter with the opencv backend only, whose default it is.
+        backend: "auto", "numba" or "opencv".
+
+    Returns:
+        Labels, centres and what follows from them.
+
+    Raises:
+        OptionError: An argument is out of range. It is a ValueError.
+        BackendUnavailableError: The named backend cannot run here.
+    """
+    options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)
+    check_image(rgb)
+    result = segment_with(choose(backend).backend, rgb, options)
+    if len(result.counts) < k:
+        warnings.warn(
+            f"the image has {len(result.counts)} distinct colours, so as many clusters instead of {k}",
+            FewerColorsWarning,
+            stacklevel=2,
+        )
+    return result
+
+
+def segment_with(backend: Backend, rgb: NDArray[np.uint8], options: FitOptions) -> Segmentation:
+    """Segment a checked image with a given backend."""
+    palette = backend.fit(backend.histogram(rgb), options)
+    return Segmentation(labels=backend.assign(rgb, palette), palette=palette)
+
+
+def fit_palette(
+    images: Iterable[NDArray[np.uint8]],
+    k: int = 3,
+    *,
+    attempts: int = 10,
+    max_iter: int = 100,
+    eps: float = 0.2,
+    seed: int = 0,
+    backend: str = "auto",
+) -> Palette:
+    """One palette for several images: exactly what `segment` would find on all of them glued together.
+
+    Histograms are added up as the images come, so memory does not grow with their number.
+
+    Args:
+        images: (H, W, 3) uint8 images, RGB.
+        k: Clusters, as the further arguments: see `segment`.
+        attempts: See `segment`.
+        max_iter: See `segment`.
+        eps: See `segment`.
+        seed: See `segment`.
+        backend: See `segment`.
+
+    Raises:
+        OptionError: An argument is out of range, or there are no images.
+    """
+    options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed)
+    engine = choose(backend).backend
+    merged = ColorHistogram.merged(engine.histogram(check_image(image)) for image in images)
+    if merged.n_colors == 0:
+        raise OptionError("images is empty: a palette needs at least one image.")
+    return engine.fit(merged, options)
+
+
+def apply_palette(rgb: NDArray[np.uint8], palette: Palette, *, backend: str = "auto") -> NDArray[np.uint8]:
+    """The (H, W) uint8 number of the palette's nearest centre for each pixel of an (H, W, 3) uint8 image."""
+    return choose(backend).backend.assign(check_image(rgb), palette)
+
+
+def check_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the image, or say what is wrong with it."""
+    if not isinstance(rgb, np.ndarray):
+        raise OptionError(f"An image must be a NumPy array, not {type(rgb).__name__}.")
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
+        raise OptionError(f"An image must be (H, W, 3) uint8 and not empty, not {rgb.shape} {rgb.dtype}.")
+    return rgb
