@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
+    from kseg_batch.options import Init
     from kseg_batch.run import Summary
     from kseg_batch.scan import Scan
     from kseg_batch.worker import Outcome, Settings
@@ -112,7 +113,7 @@ def run(
         if disable:
             _check_clusters(disable, k)
             kinds.add(SaveKind.masked)
-        choice = _choose(backend, gpu, require_gpu)
+        choice = _choose(backend, gpu, require_gpu, options.init)
     except (OptionError, BackendUnavailableError) as error:
         _fail(str(error), EXIT_USAGE)
     try:
@@ -147,7 +148,7 @@ def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _choose(name: str, gpu: bool | None, require_gpu: bool) -> Choice:
+def _choose(name: str, gpu: bool | None, require_gpu: bool, init: Init | None) -> Choice:
     """Take a backend, and say on stderr where it is not the one that was hoped for."""
     from kseg_batch.backends import choose
     from kseg_batch.errors import OptionError
@@ -155,8 +156,8 @@ def _choose(name: str, gpu: bool | None, require_gpu: bool) -> Choice:
     if require_gpu and gpu is False:
         raise OptionError("--require-gpu and --no-gpu contradict each other.")
     if require_gpu or (gpu and name != "auto"):
-        return choose(name, only="gpu")
-    choice = choose(name, only="cpu" if gpu is False else None)
+        return choose(name, only="gpu", init=init)
+    choice = choose(name, only="cpu" if gpu is False else None, init=init)
     missed = [p for p in choice.passed_over if gpu or p.installed]
     if missed:
         reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)

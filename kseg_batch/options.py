@@ -27,7 +27,7 @@ class FitOptions:
     seed: int = 0
     """Seed of the random numbers, 0 to 2**63 - 1: the same seed gives the same result."""
     init: Init | None = None
-    """How starts are drawn; None is the backend's own way: random for opencv, k-means++ for the others."""
+    """How starts are drawn, if not in the backend's own way: random for opencv, k-means++ for the others."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, naming the option as the command line does."""

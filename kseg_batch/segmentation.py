@@ -120,7 +120,7 @@ def segment(
     """
     options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)
     check_image(rgb)
-    result = segment_with(choose(backend).backend, rgb, options)
+    result = segment_with(choose(backend, init=init).backend, rgb, options)
     if len(result.counts) < k:
         warnings.warn(
             f"the image has {len(result.counts)} distinct colours, so as many clusters instead of {k}",

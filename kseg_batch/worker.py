@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch import images
-from kseg_batch.errors import ImageError, KsegError, OutputError
+from kseg_batch.errors import ImageError, OutputError
 from kseg_batch.segmentation import Segmentation, segment_with
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
         photo = images.decode(_read(job.source))
         result = segment_with(backend, photo.rgb, settings.fit)
         outputs = tuple(_write(path, data) for path, data in _outputs(job.stem, settings, photo.rgb, result))
-    except KsegError as error:
+    except (ImageError, OutputError) as error:
         return Outcome(job.source, time.perf_counter() - start, error=str(error))
     except MemoryError:
         return Outcome(job.source, time.perf_counter() - start, error="there is not enough memory for it")

@@ -11,6 +11,7 @@ from kseg_batch.errors import BackendUnavailableError, OptionError
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
+    from kseg_batch.options import Init
 
 MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "opencv": "opencv"}
 """The module of each backend, in the order in which `auto` tries them."""
@@ -57,15 +58,16 @@ def load(name: str) -> Backend:
     return cast("Backend", module.load())
 
 
-def choose(name: str = "auto", *, only: Device | None = None) -> Choice:
+def choose(name: str = "auto", *, only: Device | None = None, init: Init | None = None) -> Choice:
     """Take the named backend, or the first that works.
 
     Args:
         name: A backend's name, or "auto" for the first of `MODULES` that works.
         only: Consider only the backends on this kind of device.
+        init: How starts are to be drawn, if not in the backend's own way.
 
     Raises:
-        OptionError: There is no such backend, or it does not run on `only`.
+        OptionError: There is no such backend, it does not run on `only`, or it has no such `init`.
         BackendUnavailableError: The named backend, or every one, cannot run here.
     """
     names = [n for n in MODULES if only is None or (n in GPU_BACKENDS) == (only == "gpu")]
@@ -73,13 +75,19 @@ def choose(name: str = "auto", *, only: Device | None = None) -> Choice:
         if name not in MODULES:
             raise OptionError(f"There is no backend {name!r}: choose from auto, {', '.join(MODULES)}.")
         if name not in names:
-            raise OptionError(f"The backend {name} does not run on a {str(only).upper()}.")
+            raise OptionError(f"The backend {name} does not run on the {str(only).upper()}.")
         names = [name]
     passed_over: list[PassedOver] = []
     for candidate in names:
         try:
-            return Choice(load(candidate), tuple(passed_over))
+            backend = load(candidate)
         except BackendUnavailableError as error:
             passed_over.append(PassedOver(candidate, str(error), error.installed))
+            continue
+        if init not in (None, *backend.inits):
+            raise OptionError(
+                f"The backend {candidate} has no --init {init}, only {', '.join(backend.inits)}."
+            )
+        return Choice(backend, tuple(passed_over))
     reasons = "; ".join(f"{p.name}: {p.reason}" for p in passed_over)
     raise BackendUnavailableError(reasons, installed=any(p.installed for p in passed_over))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.colors import ColorHistogram, Palette
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, Init
 
 
 class Backend(Protocol):
@@ -18,14 +18,16 @@ class Backend(Protocol):
     name: str
     """As the command line spells it."""
 
+    inits: tuple[Init, ...]
+    """The ways to draw starts that it has, its own way first."""
+
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """Count the colours of an (H, W, 3) uint8 RGB image of at least one pixel, in any memory layout."""
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """Cluster the pixels of a histogram into `options.k` clusters, or one per colour if those are fewer.
 
-        Raises:
-            OptionError: An option that this backend does not have.
+        `options.init` is None or one of `inits`.
         """
 
     def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:

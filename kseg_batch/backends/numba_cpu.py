@@ -9,14 +9,14 @@ import numpy as np
 
 from kseg_batch import kmeans
 from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, SPREAD, ColorHistogram, Palette, from_zorder
-from kseg_batch.errors import BackendUnavailableError, OptionError
+from kseg_batch.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, Init
 
 try:
     from kseg_batch.kernels import cpu
@@ -61,10 +61,24 @@ def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[
         yield rows, np.ascontiguousarray(image[rows]).reshape(-1, 3)
 
 
+def kernel_colors(histogram: ColorHistogram) -> cpu.Colors:
+    """A histogram as the kernels take it; `sums` is still to be filled."""
+    return cpu.Colors(
+        histogram.cells,
+        histogram.starts,
+        histogram.slots,
+        histogram.counts,
+        CORNERS,
+        OFFSETS,
+        np.empty((len(histogram.cells), 4), np.int64),
+    )
+
+
 class NumbaBackend:
     """Exact k-means on one CPU core; see `kernels/cpu.py`."""
 
     name = "numba"
+    inits: tuple[Init, ...] = ("k-means++",)
 
     def __init__(self) -> None:
         self._workspace = Workspace()
@@ -88,24 +102,14 @@ class NumbaBackend:
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """See `Backend.fit`."""
-        if options.init == "random":
-            raise OptionError("--init random is a choice of the opencv backend; numba starts by k-means++.")
         k = min(options.k, histogram.n_colors)
-        colors = cpu.Colors(
-            histogram.cells,
-            histogram.starts,
-            histogram.slots,
-            histogram.counts,
-            CORNERS,
-            OFFSETS,
-            np.empty((len(histogram.cells), 4), np.int64),
-        )
+        colors = kernel_colors(histogram)
         squares = cpu.sum_cells(colors)
         weight_shift = max(0, histogram.n_pixels.bit_length() - kmeans.WEIGHT_BITS)
         sums = np.empty((k, 4), np.int64)
         centers = np.empty((3, k), np.int32)
         candidate = np.empty_like(centers)
-        _seed_centers(_seeding_points(colors, weight_shift), options, centers, candidate, sums)
+        _seed_centers(kernel_points(colors, weight_shift), options, centers, candidate, sums)
 
         rows = self._workspace.rows
         n_iter = cpu.lloyd_colors(
@@ -142,7 +146,7 @@ class NumbaBackend:
         return labels
 
 
-def _seeding_points(colors: cpu.Colors, weight_shift: int) -> cpu.Points:
+def kernel_points(colors: cpu.Colors, weight_shift: int) -> cpu.Points:
     """What `kmeans.seeding_points` finds, with scratch rows."""
     n_cubes = np.empty(kmeans.MAX_LEVEL + 1, np.int64)
     cpu.count_cubes(colors, n_cubes)

@@ -18,7 +18,7 @@ from kseg_batch.cv2_loader import import_cv2
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, Init
 
 GENERATOR_LOCK = threading.Lock()
 """cv2 has one random generator for the whole process."""
@@ -28,6 +28,7 @@ class OpenCVBackend:
     """k-means by cv2.kmeans, one float32 row per pixel: 12 bytes a pixel, and slow."""
 
     name = "opencv"
+    inits: tuple[Init, ...] = ("random", "k-means++")
 
     def __init__(self) -> None:
         self._cv2 = import_cv2()
@@ -41,6 +42,8 @@ class OpenCVBackend:
         cv2 = self._cv2
         k = min(options.k, histogram.n_colors)
         rows = np.repeat(histogram.colors.astype(np.float32), histogram.counts, axis=0)
+        if len(rows) == 1:  # which cv2.kmeans would take for three samples of one dimension
+            rows = np.repeat(rows, 2, axis=0)
         criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, options.max_iter, options.eps)
         flags = cv2.KMEANS_PP_CENTERS if options.init == "k-means++" else cv2.KMEANS_RANDOM_CENTERS
         with GENERATOR_LOCK:

@@ -1,0 +1,69 @@
+"""Is the result right? Asked before anything is timed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.photos import cover
+from kseg_batch import kmeans, segment
+from kseg_batch.colors import SCALE, ColorHistogram
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kseg_batch import Segmentation
+
+SMALL = (320, 180)
+"""Width and height at which the NumPy oracle is fast enough to run before each measurement."""
+
+CHUNK = 1 << 18
+"""Pixels compared at a time, to bound memory."""
+
+
+class WrongResultError(Exception):
+    """A segmentation is not what it must be; timing it would mean nothing."""
+
+
+def check(rgb: NDArray[np.uint8], k: int) -> None:
+    """Compare `segment` with the oracle on a small copy, and with its own definition at full size.
+
+    Raises:
+        WrongResultError: They differ.
+    """
+    _check_oracle(cover(rgb, *SMALL), k)
+    _check_definition(rgb, segment(rgb, k, backend="numba"))
+
+
+def _check_oracle(rgb: NDArray[np.uint8], k: int) -> None:
+    """Exact equality with the NumPy version, in everything."""
+    palette = kmeans.fit(ColorHistogram.from_pixels(rgb), FitOptions(k=k))
+    found = segment(rgb, k, backend="numba")
+    _require(np.array_equal(found.palette.fixed_centers, palette.fixed_centers), "centres equal the oracle's")
+    _require(np.array_equal(found.labels, kmeans.assign(rgb, palette)), "labels equal the oracle's")
+    _require(np.array_equal(found.counts, palette.counts), "counts equal the oracle's")
+    _require(found.compactness == palette.compactness, "the compactness equals the oracle's")
+    _require(found.n_iter == palette.n_iter, "the iterations are as many as the oracle's")
+
+
+def _check_definition(rgb: NDArray[np.uint8], found: Segmentation) -> None:
+    """Labels are the nearest centres, the lowest on a tie; counts and compactness follow from them."""
+    centers = found.palette.fixed_centers.astype(np.int32)  # (k, 3)
+    pixels, labels = rgb.reshape(-1, 3), found.labels.reshape(-1)
+    total = 0
+    for low in range(0, len(pixels), CHUNK):
+        scaled = pixels[low : low + CHUNK].astype(np.int32) * SCALE
+        distances = np.stack([((scaled - center) ** 2).sum(axis=1, dtype=np.int32) for center in centers])
+        nearest = distances.argmin(axis=0)
+        _require(np.array_equal(labels[low : low + CHUNK], nearest), "labels are the nearest centres")
+        total += int(distances.min(axis=0).sum(dtype=np.int64))
+    counts = np.bincount(labels, minlength=len(centers))
+    _require(np.array_equal(found.counts, counts), "counts are those of the labels")
+    _require(found.compactness == total / SCALE**2, "the compactness is the sum of squared distances")
+
+
+def _require(holds: bool, statement: str) -> None:
+    if not holds:
+        raise WrongResultError(f"It does not hold that {statement}.")

@@ -1,0 +1,110 @@
+"""The three ways to cluster a photo that are timed side by side, and one measure of quality for them all."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from kseg_batch import segment
+from kseg_batch.cv2_loader import import_cv2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+TUTORIAL_RUNS = 3
+"""Runs of cv2.kmeans up to `TUTORIAL_RUNS_MAX_K` clusters; above, one."""
+
+TUTORIAL_RUNS_MAX_K = 5
+"""A run takes seconds at small k and a minute or more at k = 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How long a contender took, and how good its clusters are."""
+
+    seconds: float
+    """Median over the runs, from the (H, W, 3) uint8 pixels to labels and centres."""
+    runs: int
+    """How many were timed."""
+    compactness: float
+    """Exact cost of its centres: float64, each pixel to the nearest. The lowest over the runs."""
+    reported: float
+    """What the library itself gives as compactness or inertia, of that run."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DistinctColors:
+    """The colours of a photo, counted with NumPy alone, so that it checks the package's own count."""
+
+    colors: NDArray[np.float64]
+    """(n, 3) distinct RGB colours, in grey levels."""
+    counts: NDArray[np.float64]
+    """(n,) pixels of each colour."""
+
+    @classmethod
+    def of(cls, rgb: NDArray[np.uint8]) -> DistinctColors:
+        """Count the colours of an (H, W, 3) uint8 photo."""
+        packed = rgb.reshape(-1, 3).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+        codes, counts = np.unique(packed, return_counts=True)
+        colors = (codes[:, None] >> np.array([16, 8, 0])) & 255
+        return cls(colors.astype(np.float64), counts.astype(np.float64))
+
+    def cost(self, centers: NDArray[np.float64]) -> float:
+        """Sum over all pixels of the squared distance to the nearest of (k, 3) centres, in grey levels."""
+        nearest = np.full(len(self.colors), np.inf)
+        for center in centers:
+            np.minimum(nearest, ((self.colors - center) ** 2).sum(axis=1), out=nearest)
+        return float(nearest @ self.counts)
+
+
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """The seconds that a call took, and what it returned."""
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def kseg_batch(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, repeat: int) -> Measurement:
+    """`segment(rgb, k)` with the numba backend, which uses one thread; one warm-up run is not timed."""
+    result = segment(rgb, k, backend="numba")
+    seconds = [timed(lambda: segment(rgb, k, backend="numba"))[0] for _ in range(repeat)]
+    return Measurement(statistics.median(seconds), repeat, distinct.cost(result.centers), result.compactness)
+
+
+def opencv(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, threads: int) -> Measurement:
+    """cv2.kmeans as the tutorial calls it, the runs with the seeds 0, 1 and 2."""
+    cv2 = import_cv2()
+    cv2.setNumThreads(threads)
+
+    def cluster() -> tuple[float, NDArray[np.float32]]:
+        pixel_values = np.float32(rgb.reshape((-1, 3)))
+        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 0.2)
+        compactness, _, centers = cv2.kmeans(pixel_values, k, None, criteria, 10, cv2.KMEANS_RANDOM_CENTERS)
+        return compactness, centers
+
+    results = []
+    for seed in range(TUTORIAL_RUNS if k <= TUTORIAL_RUNS_MAX_K else 1):
+        cv2.setRNGSeed(seed)
+        seconds, (reported, centers) = timed(cluster)
+        results.append((distinct.cost(centers.astype(np.float64)), reported, seconds))
+    exact, reported, _ = min(results)
+    return Measurement(statistics.median(r[2] for r in results), len(results), exact, reported)
+
+
+def scikit_learn(distinct: DistinctColors, k: int, threads: int) -> Measurement:
+    """One KMeans fit of scikit-learn on the weighted distinct colours; counting them is not timed."""
+    cluster = import_module("sklearn.cluster")
+    limits = import_module("threadpoolctl").threadpool_limits
+    model = cluster.KMeans(n_clusters=k, n_init=10, random_state=0)
+    with limits(limits=threads):
+        seconds, _ = timed(lambda: model.fit(distinct.colors, sample_weight=distinct.counts))
+    return Measurement(seconds, 1, distinct.cost(model.cluster_centers_), float(model.inertia_))

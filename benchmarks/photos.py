@@ -1,0 +1,121 @@
+"""Real photographs to measure on: those that the wheels of scikit-image and scikit-learn carry.
+
+python -m benchmarks.photos DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.images import decode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SOURCES = {
+    "skimage": (
+        "data",
+        (
+            "astronaut.png",
+            "chelsea.png",
+            "coffee.png",
+            "hubble_deep_field.jpg",
+            "ihc.png",
+            "motorcycle_left.png",
+            "motorcycle_right.png",
+            "retina.jpg",
+            "rocket.jpg",
+        ),
+    ),
+    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+}
+"""By import name: the folder, and the colour photographs among the files that some version has in it."""
+
+
+class PhotosMissingError(Exception):
+    """A package that carries photographs is not installed, or has none."""
+
+
+def packaged_photos(package: str) -> list[Path]:
+    """The photographs inside an installed package, which is found but not imported.
+
+    Raises:
+        PhotosMissingError: The package, or every photograph, is missing.
+    """
+    folder, names = SOURCES[package]
+    spec = find_spec(package)
+    roots = spec.submodule_search_locations if spec else None
+    found = [Path(root) / folder / name for root in roots or () for name in names]
+    photos = [path for path in found if path.is_file()]
+    if not photos:
+        raise PhotosMissingError(
+            f"The photographs come with the package {package}, which is not installed or lacks them; "
+            "to add it: pip install 'kseg-batch[photos]'"
+        )
+    return photos
+
+
+def collect(target: Path) -> list[Path]:
+    """Copy all packaged photographs into a folder, under their own names, and return the copies.
+
+    Raises:
+        PhotosMissingError: A package is missing; nothing is copied.
+    """
+    photos = [path for package in SOURCES for path in packaged_photos(package)]
+    target.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copyfile(path, target / path.name)) for path in photos]
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """The (H, W, 3) uint8 RGB pixels of an image file."""
+    return decode(path.read_bytes()).rgb
+
+
+def cover(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale an (H, W, 3) uint8 photo until it covers width x height pixels, and crop the rest evenly.
+
+    Shrinking averages areas; enlarging is bicubic, which makes new colours between the old ones.
+    """
+    cv2 = import_cv2()
+    scale = max(width / rgb.shape[1], height / rgb.shape[0])
+    size = (max(width, round(rgb.shape[1] * scale)), max(height, round(rgb.shape[0] * scale)))
+    scaled = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return np.ascontiguousarray(scaled[top : top + height, left : left + width], dtype=np.uint8)
+
+
+def photo_1080p() -> NDArray[np.uint8]:
+    """A (1080, 1920, 3) uint8 RGB photo: china.jpg of scikit-learn, enlarged and cropped.
+
+    Raises:
+        PhotosMissingError: scikit-learn is not installed.
+    """
+    china = next(path for path in packaged_photos("sklearn") if path.name == "china.jpg")
+    return cover(read_photo(china), 1920, 1080)
+
+
+def main() -> None:
+    """Collect the photographs into the folder named on the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.photos",
+        description="Copy the photographs that scikit-image and scikit-learn carry into a folder.",
+    )
+    parser.add_argument("target", metavar="DIR", type=Path, help="the folder, made where it is missing")
+    target: Path = parser.parse_args().target
+    try:
+        photos = collect(target)
+    except PhotosMissingError as error:
+        sys.exit(str(error))
+    print(f"{len(photos)} photographs in {target}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""How a benchmark tells its results: a heading with the conditions, a plain table, a JSON file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from benchmarks.environment import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+def heading(title: str, settings: Mapping[str, object]) -> str:
+    """The title, the environment and the settings, one to a line."""
+    conditions = environment()
+    packages = conditions.pop("packages")
+    assert isinstance(packages, dict)
+    conditions["versions"] = ", ".join(f"{name} {found or 'missing'}" for name, found in packages.items())
+    facts = {**conditions, **settings}
+    return "\n".join([title, *(f"  {name.replace('_', ' '):<11} {value}" for name, value in facts.items())])
+
+
+def line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """A row of a table: a width below 0 aligns to the left, one above 0 to the right."""
+    return "  ".join(
+        cell.ljust(-width) if width < 0 else cell.rjust(width)
+        for cell, width in zip(cells, widths, strict=True)
+    ).rstrip()
+
+
+def save(path: Path, settings: Mapping[str, object], results: Sequence[Mapping[str, object]]) -> None:
+    """Write a JSON file of the environment, the settings and the results."""
+    content = {"environment": environment(), "settings": dict(settings), "results": list(results)}
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

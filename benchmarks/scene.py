@@ -1,0 +1,83 @@
+"""The README's picture: `python -m benchmarks.scene` writes benchmarks/results/scene.jpg.
+
+A generated landscape, what `segment` makes of it, and one mask, side by side.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kseg_batch import segment
+
+TARGET = Path(__file__).parent / "results" / "scene.jpg"
+HEIGHT, WIDTH = 360, 480
+WATERLINE = 230
+GAP = 12
+
+
+def smooth_noise(rng: np.random.Generator, height: int, width: int, scales: list[int]) -> NDArray[np.float64]:
+    """(height, width) noise, a sum of random grids enlarged to each scale, about -1 to 1."""
+    total = np.zeros((height, width))
+    for scale in scales:
+        grid = rng.uniform(-1, 1, (height // scale + 2, width // scale + 2))
+        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * scale
+    return total / sum(scales)
+
+
+def blend(base: NDArray[np.float64], color: tuple[int, int, int], where: NDArray[np.float64]) -> None:
+    """Paint a colour over an (H, W, 3) picture with an opacity of 0 to 1 at each pixel."""
+    base += where[..., None] * (np.array(color, np.float64) - base)
+
+
+def landscape() -> NDArray[np.uint8]:
+    """(360, 480, 3) uint8 RGB: evening sky, snowy hills, a forest, and their reflection in a lake."""
+    rng = np.random.default_rng(4)
+    rows = np.arange(WATERLINE)[:, None] / WATERLINE * np.ones((1, WIDTH))
+    picture = np.zeros((WATERLINE, WIDTH, 3))
+    blend(picture, (92, 148, 205), np.ones_like(rows))
+    blend(picture, (255, 222, 170), np.clip(rows * 1.25, 0, 1) ** 2)
+    clouds = smooth_noise(rng, WATERLINE, WIDTH, [64, 32, 16, 8])
+    blend(picture, (255, 244, 230), np.clip(clouds * 3 - 0.4, 0, 0.8) * (1 - rows * 0.4))
+
+    for height, rough, color in ((105, 70, (128, 140, 168)), (60, 40, (88, 104, 126))):
+        ridge = WATERLINE - height - rough * smooth_noise(rng, 4, WIDTH, [96, 48, 24, 12, 4])[0]
+        blend(picture, color, (np.arange(WATERLINE)[:, None] > ridge).astype(float))
+    snow = np.arange(WATERLINE)[:, None] < WATERLINE - 128 + 8 * smooth_noise(rng, 4, WIDTH, [16, 4])[0]
+    hills = np.abs(picture - (128, 140, 168)).sum(axis=2) < 1
+    blend(picture, (236, 240, 248), (snow & hills).astype(float) * 0.9)
+
+    for color, base, tall in (((42, 78, 48), 34, 16), ((22, 50, 30), 18, 24)):
+        for x in rng.integers(-10, WIDTH + 10, 150):
+            top = WATERLINE - base - rng.integers(0, tall)
+            y = np.arange(WATERLINE)[:, None]
+            tree = (np.abs(np.arange(WIDTH)[None] - x) < (y - top) * 0.22) & (y > top)
+            blend(picture, color, tree.astype(float) * rng.uniform(0.75, 1))
+
+    ripple = (2.5 * np.sin(np.arange(HEIGHT - WATERLINE) / 2.1)).astype(int)
+    mirror = np.stack([np.roll(picture[-1 - y], ripple[y], axis=0) for y in range(HEIGHT - WATERLINE)])
+    blend(mirror, (38, 92, 128), 0.45 + 0.25 * np.linspace(0, 1, len(mirror))[:, None] * np.ones((1, WIDTH)))
+    whole = np.concatenate([picture, mirror]) + rng.normal(0, 3.5, (HEIGHT, WIDTH, 1))
+    return np.clip(whole, 0, 255).astype(np.uint8)
+
+
+def main() -> None:
+    """Write the picture."""
+    photo = landscape()
+    result = segment(photo, k=3)
+    mask = np.repeat(result.mask(0)[..., None], 3, axis=2) * np.uint8(255)
+    gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
+    row = np.concatenate([photo, gap, result.segmented(), gap, mask], axis=1)
+    TARGET.parent.mkdir(exist_ok=True)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(row, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if not done:
+        raise SystemExit("OpenCV cannot encode the picture")
+    TARGET.write_bytes(bytes(data))
+    print(f"wrote {TARGET.name}: photo, {len(result.counts)} clusters, mask of cluster 0")
+
+
+if __name__ == "__main__":
+    main()

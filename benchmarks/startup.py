@@ -1,0 +1,129 @@
+"""How long before the first result: compilation, a warm start, and the help text, each in a fresh process.
+
+python -m benchmarks.startup
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.photos import PhotosMissingError, photo_1080p
+from benchmarks.report import heading, line, save
+
+K = 3
+
+SEGMENT = f"""\
+import sys
+import numpy as np
+rgb = np.load(sys.argv[1])
+from kseg_batch import segment
+segment(rgb, {K}, backend="numba")
+print("done", flush=True)
+"""
+"""What a fresh process does: read a decoded photo, import, segment, and say so."""
+
+WIDTHS = (-52, 5, 9, 9, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """The wall time of one kind of start."""
+
+    what: str
+    runs: int
+    median_s: float
+    least_s: float
+    most_s: float
+
+    @classmethod
+    def of(cls, what: str, seconds: list[float]) -> Startup:
+        """Summarise runs."""
+        return cls(what, len(seconds), statistics.median(seconds), min(seconds), max(seconds))
+
+    def cells(self) -> tuple[str, ...]:
+        """What the table shows."""
+        times = (self.median_s, self.least_s, self.most_s)
+        return self.what, str(self.runs), *(f"{1e3 * seconds:.0f}" for seconds in times)
+
+
+def seconds_to_first_line(command: list[str], cache: Path | None = None) -> float:
+    """Wall time from starting a process to the first line that it prints.
+
+    Args:
+        command: Program and arguments.
+        cache: Folder of Numba's compiled kernels; None for the usual one.
+
+    Raises:
+        subprocess.CalledProcessError: It fails; its stderr went to the terminal.
+    """
+    environment = dict(os.environ)
+    if cache is not None:
+        environment["NUMBA_CACHE_DIR"] = str(cache)
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seconds = time.perf_counter() - start
+        process.stdout.read()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return seconds
+
+
+def seconds_to_end(command: list[str]) -> float:
+    """Wall time from starting a process to its end."""
+    start = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start
+
+
+def measure(compilations: int) -> list[Startup]:
+    """Time every kind of start."""
+    script = str(Path(sysconfig.get_path("scripts"), "kseg-batch"))
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder, "photo.npy")
+        np.save(photo, photo_1080p())
+        segment = [sys.executable, "-c", SEGMENT, str(photo)]
+        caches = [Path(folder, f"cache{i}") for i in range(compilations)]
+        cold = [seconds_to_first_line(segment, cache) for cache in caches]
+        warm = [seconds_to_first_line(segment, caches[0]) for _ in range(5)]
+    bare = [seconds_to_end([sys.executable, "-c", "import numpy"]) for _ in range(7)]
+    helps = [seconds_to_end([script, "--help"]) for _ in range(7)]
+    return [
+        Startup.of(f"first 1080p segment(), k = {K}, compilation included", cold),
+        Startup.of("process start to the end of it, kernels cached", warm),
+        Startup.of("kseg-batch --help", helps),
+        Startup.of("for comparison: python -c 'import numpy'", bare),
+    ]
+
+
+def main() -> None:
+    """Measure, print, and write the JSON file that was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__)
+    parser.add_argument("--compilations", type=int, default=3, help="starts with an empty cache")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there too")
+    given = parser.parse_args()
+    print(heading("Start-up of kseg-batch", {}), end="\n\n")
+    print(line(("fresh process", "runs", "median ms", "least", "most"), WIDTHS), flush=True)
+    try:
+        results = measure(given.compilations)
+    except (OSError, PhotosMissingError, subprocess.CalledProcessError) as error:
+        sys.exit(f"benchmarks.startup: {error}")
+    print(*(line(result.cells(), WIDTHS) for result in results), sep="\n")
+    if given.json:
+        save(given.json, {"k": K}, [asdict(result) for result in results])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Which backend is taken, and the true reason where one is not."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from kseg_batch import segment
+from kseg_batch.backends import GPU_BACKENDS, MODULES, choose, cuda_driver, load
+from kseg_batch.errors import BackendUnavailableError, OptionError
+from tests.samples import noise
+
+HAS_DRIVER = Path("/proc/driver/nvidia").exists()
+
+
+def test_auto_takes_the_first_that_works_and_says_why_not_the_others() -> None:
+    choice = choose()
+    assert choice.backend.name == "numba"
+    assert [p.name for p in choice.passed_over] == list(GPU_BACKENDS)
+    assert all(p.reason for p in choice.passed_over)
+
+
+def test_order_of_the_registry() -> None:
+    assert list(MODULES) == ["cupy", "numba-cuda", "numba", "opencv"]
+
+
+@pytest.mark.parametrize("name", ["numba", "opencv"])
+def test_a_named_backend_is_taken(name: str) -> None:
+    assert choose(name).backend.name == name
+    assert choose(name).passed_over == ()
+    assert load(name) is load(name)
+
+
+@pytest.mark.parametrize(("name", "package"), [("cupy", "cupy"), ("numba-cuda", "numba_cuda")])
+def test_gpu_backends_give_the_true_reason(name: str, package: str) -> None:
+    with pytest.raises(BackendUnavailableError) as caught:
+        choose(name)
+    if find_spec(package) is None:
+        assert "is not installed" in str(caught.value)
+    elif not HAS_DRIVER:
+        assert "there is no NVIDIA driver on this machine" in str(caught.value)
+    else:
+        assert "has no" in str(caught.value)
+
+
+@pytest.mark.skipif(HAS_DRIVER, reason="this machine has an NVIDIA driver")
+def test_a_missing_driver_is_named() -> None:
+    with pytest.raises(BackendUnavailableError, match=r"no NVIDIA driver .*libcuda") as caught:
+        cuda_driver.require_device()
+    assert caught.value.installed
+
+
+def test_only_one_kind_of_device() -> None:
+    assert choose(only="cpu").passed_over == ()
+    with pytest.raises(BackendUnavailableError, match=r"cupy: .*; numba-cuda: "):
+        choose(only="gpu")
+    with pytest.raises(OptionError, match="numba does not run on the GPU"):
+        choose("numba", only="gpu")
+    with pytest.raises(OptionError, match="cupy does not run on the CPU"):
+        choose("cupy", only="cpu")
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(
+        OptionError, match="no backend 'tpu': choose from auto, cupy, numba-cuda, numba, opencv"
+    ):
+        choose("tpu")
+
+
+def test_numba_has_no_random_init() -> None:
+    with pytest.raises(OptionError, match=r"numba has no --init random, only k-means\+\+"):
+        segment(noise(4, 4), init="random")
+
+
+def python_without(tmp_path: Path, package: str, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code where importing the package fails, as it does where the package is missing or broken."""
+    (tmp_path / f"{package}.py").write_text(f"raise ImportError('no {package} here')\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + code
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_without_numba_auto_falls_back_to_opencv_and_still_segments(tmp_path: Path) -> None:
+    code = """
+import numpy as np
+from kseg_batch import segment
+from kseg_batch.backends import choose
+choice = choose()
+print(choice.backend.name, choice.passed_over[-1].reason)
+rgb = np.zeros((8, 8, 3), np.uint8); rgb[4:] = 200
+print(segment(rgb, 2).counts.tolist())
+"""
+    result = python_without(tmp_path, "numba", code)
+    assert result.stderr == ""
+    name, counts = result.stdout.splitlines()
+    assert name.startswith("opencv Numba cannot be imported (no numba here)")
+    assert "pip install" in name
+    assert counts == "[32, 32]"
+
+
+def test_without_cv2_the_opencv_backend_says_what_to_install(tmp_path: Path) -> None:
+    code = """
+from kseg_batch.backends import choose
+from kseg_batch.errors import BackendUnavailableError
+try:
+    choose("opencv")
+except BackendUnavailableError as error:
+    print(error)
+"""
+    result = python_without(tmp_path, "cv2", code)
+    assert result.stdout.startswith("opencv: OpenCV cannot be imported (no cv2 here)")
+    assert "libgl1" in result.stdout

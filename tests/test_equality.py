@@ -1,0 +1,181 @@
+"""The numba backend equals the NumPy oracle, bit for bit."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kseg_batch import kmeans, segment
+from kseg_batch.backends import load
+from kseg_batch.backends.numba_cpu import CORNERS, OFFSETS, kernel_colors, kernel_points
+from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
+from kseg_batch.kernels import cpu
+from kseg_batch.options import FitOptions
+from tests.samples import AWKWARD, PHOTOS, Image, noise, photos
+
+NUMBA = load("numba")
+
+
+def assert_same_histogram(one: ColorHistogram, other: ColorHistogram) -> None:
+    for field in ("cells", "starts", "slots", "counts"):
+        left, right = getattr(one, field), getattr(other, field)
+        assert left.dtype == right.dtype
+        assert np.array_equal(left, right), field
+
+
+def assert_same_palette(one: Palette, other: Palette) -> None:
+    assert np.array_equal(one.fixed_centers, other.fixed_centers)
+    assert np.array_equal(one.counts, other.counts)
+    assert one.compactness == other.compactness
+    assert one.n_iter == other.n_iter
+
+
+def assert_equals_oracle(image: Image, options: FitOptions) -> None:
+    histogram = ColorHistogram.from_pixels(image)
+    assert_same_histogram(NUMBA.histogram(image), histogram)
+    expected = kmeans.fit(histogram, options)
+    palette = NUMBA.fit(histogram, options)
+    assert_same_palette(palette, expected)
+    labels = NUMBA.assign(image, palette)
+    assert labels.dtype == np.uint8
+    assert np.array_equal(labels, kmeans.assign(image, expected))
+    assert_consistent(image, labels, palette)
+
+
+def assert_consistent(image: Image, labels: Image, palette: Palette) -> None:
+    """Counts and compactness are those of the labels, and the labels those of the nearest centres."""
+    k = len(palette.counts)
+    assert np.array_equal(np.bincount(labels.ravel(), minlength=k), palette.counts)
+    pixels = image.reshape(-1, 3).astype(np.int64) * 64
+    distances = ((pixels[:, None] - palette.fixed_centers[None]) ** 2).sum(axis=2)
+    assert np.array_equal(labels.ravel(), distances.argmin(axis=1))
+    assert palette.compactness == int(distances.min(axis=1).sum()) / 4096
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 256])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_images(name: str, k: int) -> None:
+    assert_equals_oracle(AWKWARD[name], FitOptions(k=k, attempts=2))
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_photos(name: str) -> None:
+    assert_equals_oracle(photos()[name], FitOptions(k=5, attempts=2))
+
+
+@pytest.mark.parametrize("k", [1, 2, 64, 256])
+def test_photo_with_few_and_many_clusters(k: int) -> None:
+    assert_equals_oracle(photos()["coffee"][::10, ::10], FitOptions(k=k, attempts=2))
+
+
+LAYOUTS = {
+    "contiguous": lambda image: image,
+    "channels reversed": lambda image: image[..., ::-1],
+    "transposed": lambda image: image.transpose(1, 0, 2),
+    "upside down": lambda image: image[::-1],
+    "every second column": lambda image: image[:, ::2],
+}
+
+
+@st.composite
+def images(draw: st.DrawFn) -> Image:
+    """Noise of any contrast, quantised to steps so that ties occur, in any memory layout."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    span = draw(st.sampled_from([1, 2, 3, 9, 40, 256]))
+    low = draw(st.integers(0, 256 - span))
+    step = draw(st.sampled_from([1, 2, 8, 32]))
+    image = noise(height, width, low, low + span, seed=draw(st.integers(0, 1 << 32)))
+    view: Image = LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](image // step * step)
+    return view
+
+
+OPTIONS = st.builds(
+    FitOptions,
+    k=st.sampled_from([1, 2, 3, 4, 5, 8, 17, 64, 255, 256]),
+    attempts=st.integers(1, 3),
+    max_iter=st.sampled_from([1, 2, 5, 100]),
+    eps=st.sampled_from([0.0, 0.2, 4.0, 1000.0]),
+    seed=st.integers(0, (1 << 63) - 1),
+)
+
+
+@given(image=images(), options=OPTIONS)
+@settings(max_examples=150, deadline=None)
+def test_any_image_and_options(image: Image, options: FitOptions) -> None:
+    assert_equals_oracle(image, options)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 100])
+def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
+    """From equal centres, all clusters but the first start empty."""
+    histogram = ColorHistogram.from_pixels(AWKWARD["cell borders"])
+    points = histogram.colors.astype(np.int64) * 64
+    start = np.full((7, 3), 64 * 100, np.int64)
+    expected, n_iter = kmeans.lloyd(points, histogram.counts.astype(np.int64), start, max_iter, 0)
+    assert max_iter < 3 or len(np.unique(expected, axis=0)) == 7
+
+    colors = kernel_colors(histogram)
+    cpu.sum_cells(colors)
+    centers = np.ascontiguousarray(start.T, dtype=np.int32)
+    rows = cpu.Rows(*np.empty((5, CELL_SIZE), np.int32), np.empty(256, np.int32), np.empty(257, np.int32))
+    scratch = (np.empty_like(centers), rows, np.empty((7, 4), np.int64), np.empty(7, np.int64))
+    assert cpu.lloyd_colors(colors, max_iter, 0, centers, *scratch) == n_iter
+    assert np.array_equal(centers.T, expected)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 100])
+def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
+    histogram = ColorHistogram.from_pixels(AWKWARD["even steps"])
+    points = kernel_points(kernel_colors(histogram), 0)
+    expected_points, weights = kmeans.seeding_points(histogram)
+    assert np.array_equal(points.rgb.T, expected_points)
+    assert np.array_equal(points.weights, weights)
+    start = np.full((5, 3), 64 * 100, np.int64)
+    expected, _ = kmeans.lloyd(expected_points, weights, start, max_iter, 0)
+
+    centers = np.ascontiguousarray(start.T, dtype=np.int32)
+    cost = cpu.lloyd_points(points, max_iter, centers, np.empty((5, 4), np.int64))
+    assert np.array_equal(centers.T, expected)
+    assert cost == kmeans.cost_of(expected_points, weights, expected)
+
+
+def test_ties_go_to_the_lowest_index() -> None:
+    """A pixel halfway between two centres, and one at two equal centres."""
+    centers = np.array([[0, 0, 0], [128, 0, 0], [128, 0, 0], [384, 0, 0]], np.int32)
+    palette = Palette(centers, np.zeros(4, np.int64), 0.0, 1, "hand")
+    image = np.zeros((1, 7, 3), np.uint8)
+    image[0, :, 0] = range(7)
+    expected = [[0, 0, 1, 1, 1, 3, 3]]
+    assert NUMBA.assign(image, palette).tolist() == expected
+    assert kmeans.assign(image, palette).tolist() == expected
+    assert load("opencv").assign(image, palette).tolist() == expected
+
+
+def test_weights_beyond_32_bits() -> None:
+    """The merged histogram of a large dataset: counts are int64 and seeding weights are scaled down."""
+    image = photos()["chelsea"][::4, ::4]
+    small = ColorHistogram.from_pixels(image)
+    huge = ColorHistogram(small.cells, small.starts, small.slots, small.counts.astype(np.int64) * 10**9)
+    options = FitOptions(k=6, attempts=2)
+    assert_same_palette(NUMBA.fit(huge, options), kmeans.fit(huge, options))
+
+
+def test_results_do_not_depend_on_threads_or_on_what_ran_before() -> None:
+    image = photos()["flower"]
+    expected = segment(image, 4, backend="numba")
+    others = [noise(50, 50, seed=seed) for seed in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [image, *others] * 3
+        results = list(pool.map(lambda job: segment(job, 4, backend="numba"), jobs))
+    for job, result in zip(jobs, results, strict=True):
+        if job is image:
+            assert np.array_equal(result.labels, expected.labels)
+            assert_same_palette(result.palette, expected.palette)
+
+
+def test_constants_agree_with_the_kernels() -> None:
+    assert cpu.CELL_SIZE == CELL_SIZE
+    assert CORNERS.shape == (3, 1 << 15)
+    assert OFFSETS.max() == 7

@@ -1,0 +1,85 @@
+"""What is installed, what an import loads, and what the README promises."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("kseg_batch", "kernels", "pyproject.toml", "README.md", "LICENSE")
+
+
+def run(*command: object, cwd: Path, **environment: str) -> str:
+    """Standard output of a command that has to succeed."""
+    result = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=dict(os.environ, **environment),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def source_tree(tmp_path: Path) -> Path:
+    """A copy of what a build reads, so that builds leave nothing in the checkout."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, tree / part, ignore=ignore)
+        else:
+            shutil.copy(ROOT / part, tree)
+    return tree
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist", "editable"])
+def test_installs_without_a_top_level_kernels(source_tree: Path, tmp_path: Path, kind: str) -> None:
+    """Installed into an environment of its own, which sees the dependencies of this one."""
+    python = tmp_path / "venv/bin/python"
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
+    site = next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    if kind == "editable":
+        what: tuple[object, ...] = ("--editable", source_tree)
+    else:
+        run(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", source_tree, cwd=tmp_path)
+        what = tuple((source_tree / "dist").iterdir())
+    install = ("install", "--quiet", "--no-deps", "--no-build-isolation", "--ignore-installed", *what)
+    run(sys.executable, "-m", "pip", "--python", python, *install, cwd=tmp_path)
+
+    code = """
+import importlib.util, numpy as np
+import kseg_batch, kseg_batch.kernels.cpu
+assert importlib.util.find_spec("kernels") is None
+rgb = np.zeros((2, 2, 3), np.uint8); rgb[0] = 255
+print(kseg_batch.__file__)
+print(kseg_batch.segment(rgb, 2).centers.tolist())
+"""
+    where, centers = run(python, "-c", code, cwd=tmp_path).splitlines()
+    assert Path(where).is_relative_to(source_tree if kind == "editable" else site)
+    assert (Path(where).parent / "py.typed").exists()
+    assert centers == "[[0.0, 0.0, 0.0], [255.0, 255.0, 255.0]]"
+    version = run(tmp_path / "venv/bin/kseg-batch", "--version", cwd=tmp_path)
+    assert version == "kseg-batch 0.1.0\n"
+
+
+@pytest.mark.parametrize("how", ["import kseg_batch", "from kseg_batch.cli import main; main()"])
+def test_imports_and_help_load_no_heavy_library(tmp_path: Path, how: str) -> None:
+    code = f"""
+import atexit, sys
+sys.argv = ["kseg-batch", "run", "--help"]
+heavy = ("numba", "llvmlite", "cupy", "cv2", "isal")
+atexit.register(lambda: print("loaded:", [name for name in heavy if name in sys.modules]))
+{how}
+"""
+    assert run(sys.executable, "-c", code, cwd=tmp_path).splitlines()[-1] == "loaded: []"

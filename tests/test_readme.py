@@ -1,0 +1,105 @@
+"""Every command, flag and example in the README works as written."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from kseg_batch.cli import app
+from tests.test_package import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.removeprefix("$ ").split("#")[0].strip()
+    for language, block in BLOCKS
+    if language == "console"
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+TOOL = [command for command in COMMANDS if command.startswith("kseg-batch")]
+
+
+def test_commands_are_known_kinds() -> None:
+    """`make test` runs this; `make demo` and `pip install .` have tests of their own."""
+    assert set(COMMANDS) - set(TOOL) == {"make demo", "make test", "pip install ."}
+    assert len(TOOL) >= 5
+
+
+@pytest.mark.parametrize("command", TOOL)
+def test_each_command_succeeds(command: str, tmp_path: Path) -> None:
+    collect = [sys.executable, "-m", "benchmarks.photos", str(tmp_path / "photos")]
+    subprocess.run(collect, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    program = Path(sysconfig.get_path("scripts")) / "kseg-batch"
+    words = [str(program), *shlex.split(command)[1:]]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_python_examples_run() -> None:
+    examples = [block for language, block in BLOCKS if language == "python"]
+    assert len(examples) == 1
+    subprocess.run([sys.executable, "-W", "error", "-c", examples[0]], check=True, timeout=300)
+
+
+def test_the_table_of_flags_is_complete_and_has_the_true_defaults() -> None:
+    import typer
+
+    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    options = {
+        flag: parameter
+        for parameter in command.params
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+        if flag.startswith("-")
+    }
+    rows = re.findall(r"^\| (`-.*?) \| (.*?) \| .* \|$", README, re.MULTILINE)
+    documented = {flag: default for flags, default in rows for flag in re.findall(r"`(-\S+?)`", flags)}
+    assert set(documented) == set(options) - {"--help", "-h"}
+    for flag, default in documented.items():
+        if re.fullmatch(r"[\d.]+|`auto`", default):
+            assert str(options[flag].default) == default.strip("`"), flag
+
+
+def test_make_demo_in_a_clean_copy(tmp_path: Path) -> None:
+    """The first command of the README, from an empty environment, twice."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        target = tmp_path / "clone" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    for _ in range(2):
+        demo = ["make", "demo", f"PYTHON={sys.executable}", "VENV=.venv"]
+        result = subprocess.run(
+            demo, cwd=tmp_path / "clone", capture_output=True, text=True, timeout=600, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert re.search(r"^\d+ images, .* images/s with numba$", result.stdout, re.MULTILINE)
+        assert result.stdout.rstrip().endswith(
+            "Look at photos-kseg/segmented beside photos, and at photos-kseg/masks."
+        )
+    photos = [p for p in (tmp_path / "clone/photos").iterdir() if p.suffix != ".txt"]
+    written = list((tmp_path / "clone/photos-kseg/segmented").iterdir())
+    assert len(written) == len(photos) >= 5
+
+
+def test_the_picture_is_what_its_script_makes() -> None:
+    """The committed picture is the scene and its segmentation, to within JPEG's loss."""
+    import cv2
+    import numpy as np
+
+    from benchmarks.scene import TARGET, landscape
+    from kseg_batch import segment
+
+    data = np.frombuffer(TARGET.read_bytes(), np.uint8)
+    committed = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    assert committed is not None
+    photo = landscape()
+    width = photo.shape[1]
+    assert np.abs(committed[:, :width].astype(int) - photo).mean() < 8
+    segmented = segment(photo, 3).segmented()
+    assert np.abs(committed[:, width + 12 : 2 * width + 12].astype(int) - segmented).mean() < 8
