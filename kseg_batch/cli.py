@@ -43,6 +43,7 @@ class SaveKind(StrEnum):
 
 def main() -> None:
     """Run the command line."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
     app()
 
 
@@ -126,7 +127,7 @@ def run(
     except KsegError as error:
         _fail(str(error), EXIT_NOTHING_DONE)
     _summarise(summary, found, settings, choice)
-    if summary.failed:
+    if summary.failed or found.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE)
 
 
@@ -135,6 +136,8 @@ def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
     from kseg_batch.run import run as run_batch
 
     with Progress(len(found.jobs)) as progress:
+        for folder, reason in found.unreadable:
+            progress.message(f"failed: {_shown(folder)}: the folder cannot be read: {reason}")
 
         def report(outcome: Outcome) -> None:
             if outcome.error is not None:
@@ -185,6 +188,10 @@ def _summarise(summary: Summary, found: Scan, settings: Settings, choice: Choice
         typer.echo(f"{_count(summary.noted, 'image')} with a note in the manifest")
     if found.other_files:
         typer.echo(f"{_count(found.other_files, 'file')} passed over, not images by name")
+    if found.links:
+        typer.echo(f"{_count(found.links, 'link')} to folders not followed")
+    if found.unreadable:
+        typer.echo(f"{_count(len(found.unreadable), 'folder')} could not be read: named above")
     for folder in found.output_folders:
         typer.echo(f"{_shown(folder)} passed over: it holds outputs of kseg-batch")
     for kind in sorted(settings.save):

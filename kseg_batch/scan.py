@@ -39,6 +39,10 @@ class Scan:
     """The images, in the order of their paths."""
     other_files: int = 0
     """Files without an image's extension."""
+    links: int = 0
+    """Links to folders, which are not followed."""
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    """Folders that could not be read, and why."""
     output_folders: list[Path] = field(default_factory=list)
     """Folders that hold the outputs of a run and were not entered."""
 
@@ -93,11 +97,16 @@ def _job(source: Path, relative: Path, full_names: bool) -> Job:
 
 def _walk(folder: Path, out: Path, found: Scan) -> Iterator[Path]:
     """The images below a folder, in the order of their paths; counts what is passed over."""
-    for entry in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        found.unreadable.append((folder, error.strerror or str(error)))
+        return
+    for entry in entries:
         if entry.is_dir():
             if entry.is_symlink():
-                continue
-            if (entry / MARKER).exists() or (out.exists() and entry.samefile(out)):
+                found.links += 1
+            elif (entry / MARKER).exists() or (out.exists() and entry.samefile(out)):
                 found.output_folders.append(entry)
             else:
                 yield from _walk(entry, out, found)

@@ -181,4 +181,6 @@ def check_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise OptionError(f"An image must be a NumPy array, not {type(rgb).__name__}.")
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise OptionError(f"An image must be (H, W, 3) uint8 and not empty, not {rgb.shape} {rgb.dtype}.")
+    if rgb.size // 3 >= 1 << 32:
+        raise OptionError(f"An image must have fewer than 2**32 pixels, not {rgb.size // 3}.")
     return rgb

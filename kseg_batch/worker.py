@@ -102,6 +102,8 @@ def _outputs(
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device, which might never end
+            raise ImageError("it is not a regular file")
         return path.read_bytes()
     except OSError as error:
         raise ImageError(f"it cannot be read: {error.strerror}") from error

@@ -175,6 +175,18 @@ def test_results_do_not_depend_on_threads_or_on_what_ran_before() -> None:
             assert_same_palette(result.palette, expected.palette)
 
 
+def test_an_interrupted_histogram_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cpu, "drain_table", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            NUMBA.histogram(noise(20, 20, seed=1))
+    image = noise(20, 20, seed=2)
+    assert_same_histogram(NUMBA.histogram(image), ColorHistogram.from_pixels(image))
+
+
 def test_constants_agree_with_the_kernels() -> None:
     assert cpu.CELL_SIZE == CELL_SIZE
     assert CORNERS.shape == (3, 1 << 15)

@@ -1,5 +1,6 @@
 """`kseg-batch run`, through the real command line."""
 
+import errno
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from PIL import Image
 from kseg_batch import segment
 from kseg_batch.images import decode
 from kseg_batch.options import Init
+from kseg_batch.scan import scan
 from tests.samples import blocks, noise, photos
 
 
@@ -309,6 +312,34 @@ def test_sources_that_would_collide_stop_the_run(album: Path) -> None:
         "pets/Chelsea the cat.PNG.png",
         "trips/2024/china.webp.png",
     ]
+
+
+def test_what_is_passed_over_is_said(album: Path) -> None:
+    (album / "photos/loop").symlink_to(album / "photos")
+    os.mkfifo(album / "photos/pipe.jpg")
+    (album / "photos/gone.jpg").symlink_to("nowhere.jpg")
+    result = kseg("run", "photos", cwd=album)
+    assert result.returncode == 3
+    assert "1 link to folders not followed" in result.stdout
+    assert result.stderr.splitlines() == [
+        "failed: photos/gone.jpg: it cannot be read: No such file or directory",
+        "failed: photos/pipe.jpg: it is not a regular file",
+    ]
+
+
+def test_a_folder_that_cannot_be_read(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated where the file system is asked, because root may read every folder."""
+    listing = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.name == "pets":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    found = scan([album / "photos"], album / "out")
+    assert found.unreadable == [(album / "photos/pets", "Permission denied")]
+    assert [job.stem.name for job in found.jobs] == ["coffee", "china"]
 
 
 def test_sources_are_not_touched(album: Path) -> None:

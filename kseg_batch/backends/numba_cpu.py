@@ -25,6 +25,11 @@ except ImportError as error:
         f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba",
         installed=True,
     ) from error
+except RuntimeError as error:  # what Numba raises when it finds no folder that it may write to
+    raise BackendUnavailableError(
+        f"Numba cannot keep its compiled kernels ({error}); set NUMBA_CACHE_DIR to a writable folder",
+        installed=True,
+    ) from error
 
 N_CODES = 1 << 24
 N_CELLS = N_CODES // CELL_SIZE
@@ -85,6 +90,14 @@ class NumbaBackend:
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
+        try:
+            return self._count(image)
+        except BaseException:  # an interrupt or a lack of memory must not leave counts for the next image
+            self._workspace.table[:] = 0
+            self._workspace.occupied[:] = 0
+            raise
+
+    def _count(self, image: NDArray[np.uint8]) -> ColorHistogram:
         work = self._workspace
         for _, pixels in contiguous_parts(image):
             cpu.count_colors(pixels, SPREAD_CHANNELS, work.table, work.occupied)
