@@ -30,15 +30,15 @@ test-lowest:
 	.venv-lowest/bin/python -m pytest -q
 
 $(VENV)/demo.done: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[photos]'
+	$(BIN)/python -m pip install -qq --editable '.[photos]'
 	@touch $@
 
 $(VENV)/test.done: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install -qq --editable '.[test]'
 	@touch $@
 
 $(VENV)/lowest.done: pyproject.toml tests/lowest.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint tests/lowest.txt --editable '.[test]'
+	$(BIN)/python -m pip install -qq --constraint tests/lowest.txt --editable '.[test]'
 	@touch $@
 
 $(BIN)/python:

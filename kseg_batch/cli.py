@@ -68,7 +68,7 @@ def common(
 @app.command()
 def run(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SRC...", help="Folders, searched recursively, and files.")
+        list[Path], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]")
