@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -21,6 +22,9 @@ EXIT_NOTHING_DONE = 1
 EXIT_USAGE = 2
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
+
+NOTABLE_WARM_UP = 3.0
+"""Seconds of preparation from which it is explained: loading compiled kernels takes under one."""
 
 app = typer.Typer(
     name="kseg-batch",
@@ -122,10 +126,10 @@ def run(
         found = scan(sources, target, full_names=full_names)
         settings = Settings(target, options, frozenset(kind.value for kind in kinds), tuple(disable or ()))
         summary = _run(found, settings, choice)
-    except OptionError as error:
-        _fail(str(error), EXIT_USAGE)
     except KsegError as error:
         _fail(str(error), EXIT_NOTHING_DONE)
+    except KeyboardInterrupt:
+        _fail("interrupted: what is written so far is complete", EXIT_INTERRUPTED)
     _summarise(summary, found, settings, choice)
     if summary.failed or found.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE)
@@ -135,6 +139,13 @@ def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
     from kseg_batch.progress import Progress
     from kseg_batch.run import run as run_batch
 
+    start = time.perf_counter()
+    choice.backend.warm_up()
+    if (seconds := time.perf_counter() - start) > NOTABLE_WARM_UP:
+        print(
+            f"kseg-batch: compiled the kernels in {seconds:.0f} s; later runs find them ready",
+            file=sys.stderr,
+        )
     with Progress(len(found.jobs)) as progress:
         for folder, reason in found.unreadable:
             progress.message(f"failed: {_shown(folder)}: the folder cannot be read: {reason}")
@@ -144,11 +155,7 @@ def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
                 progress.message(f"failed: {_shown(outcome.source)}: {outcome.error}")
             progress.advance(failed=outcome.error is not None)
 
-        try:
-            return run_batch(found.jobs, settings, choice.backend, report)
-        except KeyboardInterrupt:
-            progress.message("interrupted: what is written so far is complete")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+        return run_batch(found.jobs, settings, choice.backend, report)
 
 
 def _choose(name: str, gpu: bool | None, require_gpu: bool, init: Init | None) -> Choice:

@@ -407,7 +407,7 @@ def test_interrupted(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors == "interrupted: what is written so far is complete\n"
+    assert errors == "kseg-batch: interrupted: what is written so far is complete\n"
     lines = manifest(tmp_path / "p-kseg")
     assert 0 < len(lines) < 200
     for line in lines:

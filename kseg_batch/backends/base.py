@@ -21,6 +21,9 @@ class Backend(Protocol):
     inits: tuple[Init, ...]
     """The ways to draw starts that it has, its own way first."""
 
+    def warm_up(self) -> None:
+        """Do what the first image would have to wait for, such as compiling kernels."""
+
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """Count the colours of an (H, W, 3) uint8 RGB image of at least one pixel, in any memory layout."""
 

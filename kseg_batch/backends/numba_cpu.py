@@ -10,13 +10,14 @@ import numpy as np
 from kseg_batch import kmeans
 from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, SPREAD, ColorHistogram, Palette, from_zorder
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions, Init
+    from kseg_batch.options import Init
 
 try:
     from kseg_batch.kernels import cpu
@@ -87,6 +88,12 @@ class NumbaBackend:
 
     def __init__(self) -> None:
         self._workspace = Workspace()
+
+    def warm_up(self) -> None:
+        """See `Backend.warm_up`: compile the kernels, or load them from Numba's cache."""
+        image = np.zeros((2, 1, 3), np.uint8)
+        image[1] = 255
+        self.assign(image, self.fit(self.histogram(image), FitOptions(k=2)))
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""

@@ -33,6 +33,9 @@ class OpenCVBackend:
     def __init__(self) -> None:
         self._cv2 = import_cv2()
 
+    def warm_up(self) -> None:
+        """See `Backend.warm_up`: there is nothing to do."""
+
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
         return ColorHistogram.from_pixels(image)
