@@ -50,6 +50,7 @@ class Points(NamedTuple):
     rgb: np.ndarray  # (3, p) int32, R, G, B, Q8.6
     weights: np.ndarray  # (p,) uint32, pixels, > 0, scaled to a sum near 2**32 at most
     labels: np.ndarray  # (p,) int32
+    summed: np.ndarray  # (p,) int32, the label under which a point is in the sums, -1 for none
     distances: np.ndarray  # (p,) int32, squared, to the nearest centre
     second: np.ndarray  # (p,) int32, squared, to the second nearest centre, or of a trial
     trial: np.ndarray  # (p,) int32
@@ -164,10 +165,10 @@ def count_cubes(colors, n_cubes):
 
 
 @kernel
-def gather_points(colors, level, weight_shift, cube_sums, points):
-    """Fill in the mean colour and the weight of each occupied cube of side 2**level, in z-order.
+def sum_cubes(colors, level, cubes, sums):
+    """Fill in the codes and the channel sums and pixel counts of the occupied cubes of side 2**level.
 
-    cube_sums: (p, 4) int64, all 0; scratch.
+    cubes: (p,) int64, z-order code >> 3 * level, ascending; sums: (p, 4) int64, all 0.
     """
     p = -1
     cube = np.int64(-1)
@@ -178,15 +179,34 @@ def gather_points(colors, level, weight_shift, cube_sums, points):
             if ((cell << 9) | slot) >> (3 * level) != cube:
                 cube = ((cell << 9) | slot) >> (3 * level)
                 p += 1
+                cubes[p] = cube
             n = np.int64(colors.counts[i])
-            cube_sums[p, 0] += n * (colors.corners[0, cell] + colors.offsets[0, slot])
-            cube_sums[p, 1] += n * (colors.corners[1, cell] + colors.offsets[1, slot])
-            cube_sums[p, 2] += n * (colors.corners[2, cell] + colors.offsets[2, slot])
-            cube_sums[p, 3] += n
-    for p in range(cube_sums.shape[0]):
-        total = cube_sums[p, 3]
+            sums[p, 0] += n * (colors.corners[0, cell] + colors.offsets[0, slot])
+            sums[p, 1] += n * (colors.corners[1, cell] + colors.offsets[1, slot])
+            sums[p, 2] += n * (colors.corners[2, cell] + colors.offsets[2, slot])
+            sums[p, 3] += n
+
+
+@kernel
+def merge_cubes(cubes, sums, levels, merged):
+    """Add up the sums of the cubes that share a cube `levels` levels larger. merged: (q, 4) int64, all 0."""
+    q = -1
+    last = np.int64(-1)
+    for p in range(cubes.shape[0]):
+        if cubes[p] >> (3 * levels) != last:
+            last = cubes[p] >> (3 * levels)
+            q += 1
+        for column in range(4):
+            merged[q, column] += sums[p, column]
+
+
+@kernel
+def mean_points(sums, weight_shift, points):
+    """Fill in the mean colour, rounded, and the scaled weight of each of (p, 4) sums."""
+    for p in range(sums.shape[0]):
+        total = sums[p, 3]
         for channel in range(3):
-            points.rgb[channel, p] = (128 * cube_sums[p, channel] + total) // (2 * total)
+            points.rgb[channel, p] = (128 * sums[p, channel] + total) // (2 * total)
         points.weights[p] = max(total >> weight_shift, 1)
 
 
@@ -389,21 +409,36 @@ def farthest_point(points):
 
 
 @kernel
+def update_sums(points, sums):
+    """Bring the sums up to date with the labels; integers, so that nothing drifts."""
+    for i in range(points.weights.shape[0]):
+        new, old = points.labels[i], points.summed[i]
+        if new != old:
+            points.summed[i] = new
+            w = np.int64(points.weights[i])
+            r, g, b = w * points.rgb[0, i], w * points.rgb[1, i], w * points.rgb[2, i]
+            if old >= 0:
+                sums[old, 0] -= r
+                sums[old, 1] -= g
+                sums[old, 2] -= b
+                sums[old, 3] -= w
+            sums[new, 0] += r
+            sums[new, 1] += g
+            sums[new, 2] += b
+            sums[new, 3] += w
+
+
+@kernel
 def lloyd_points(points, max_iter, centers, sums):
     """Lloyd's algorithm on the seeding points until no centre moves; return the final cost."""
+    points.summed[:] = np.int32(-1)
+    sums[:] = 0
     for _ in range(max_iter):
         assign_points(points, centers)
-        sums[:] = 0
-        for i in range(points.weights.shape[0]):
-            j = points.labels[i]
-            w = np.int64(points.weights[i])
-            sums[j, 0] += w * points.rgb[0, i]
-            sums[j, 1] += w * points.rgb[1, i]
-            sums[j, 2] += w * points.rgb[2, i]
-            sums[j, 3] += w
+        update_sums(points, sums)
         shift, empty = move_centers(sums, 1, centers)
         if shift == 0 and empty == 0:
-            break
+            return cost_of(points)
         for j in range(centers.shape[1] if empty else 0):
             if sums[j, 3] == 0:
                 far = farthest_point(points)
@@ -415,15 +450,16 @@ def lloyd_points(points, max_iter, centers, sums):
 
 
 @kernel
-def start_centers(points, seed, attempts, trials, max_iter, centers, candidate, sums):
-    """Keep in `centers` the best of several k-means++ starts, each run to convergence; return its cost.
+def start_centers(coarse, fine, seed, attempts, trials, max_iter, centers, candidate, sums):
+    """Keep in `centers` the best of several k-means++ starts; return its cost on the fine points.
 
-    candidate: (3, k) int32, scratch.
+    Each start converges on the coarse points first, then on the fine ones. candidate: (3, k) int32, scratch.
     """
     best = np.int64(-1)
     for attempt in range(attempts):
-        kmeans_plus_plus(points, seed, attempt << 16, trials, candidate)
-        cost = lloyd_points(points, max_iter, candidate, sums)
+        kmeans_plus_plus(coarse, seed, attempt << 16, trials, candidate)
+        lloyd_points(coarse, max_iter, candidate, sums)
+        cost = lloyd_points(fine, max_iter, candidate, sums)
         if best < 0 or cost < best:
             best = cost
             copy_centers(candidate, centers)

@@ -3,9 +3,10 @@
 Weighted k-means on the distinct colours of an image *is* k-means on its pixels (Celebi, "Improving the
 performance of k-means for color quantization", Image and Vision Computing 29, 2011; arXiv 1101.0395). A fit
 
-1. gathers the colours into at most 8,192 *seeding points*: the means of aligned cubes of colour space;
-2. converges on those from `attempts` greedy k-means++ starts (Arthur and Vassilvitskii, SODA 2007), and
-   keeps the best;
+1. gathers the colours into *seeding points*, the means of aligned cubes of colour space: some 2,000 coarse
+   ones, and up to 16,384 fine ones;
+2. converges on the coarse, then on the fine points, from `attempts` greedy k-means++ starts (Arthur and
+   Vassilvitskii, SODA 2007), and keeps the best;
 3. improves that by random swaps (Fraenti, "Efficiency of random swap clustering", J. Big Data 5, 2018);
 4. runs Lloyd's algorithm on all distinct colours from there.
 
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 
-MAX_POINTS = 8192
-"""Most seeding points. At least an eighth of this many where the cubes are not single colours."""
+FINE_POINTS = 16384
+"""Most fine seeding points."""
 
-MAX_LEVEL = 4
-"""The largest cubes have side 2**4; there are 4,096 of them, so that they always fit `MAX_POINTS`."""
+MAX_LEVEL = 5
+"""The largest cubes have side 2**5; there are 512 of them, fewer than any limit and more than any k."""
 
 WEIGHT_BITS = 32
 """Seeding weights are scaled to a sum of about 2**32 at most, so that a cost fits int64."""
@@ -44,6 +45,11 @@ SWAP_PATIENCE = 10
 
 SWAP_STREAM = 1 << 40
 """Where the swaps' random numbers start; those of the starts are below."""
+
+
+def coarse_points(k: int) -> int:
+    """Most coarse seeding points. Over an eighth as many there are, or one for each colour; so k at least."""
+    return max(2048, 32 * k)
 
 
 def seeding_trials(k: int) -> int:
@@ -191,8 +197,8 @@ def swap_centers(
     return centers
 
 
-def seeding_points(histogram: ColorHistogram) -> tuple[IntArray, IntArray]:
-    """The means of the smallest cubes of colours of which there are at most `MAX_POINTS`.
+def seeding_points(histogram: ColorHistogram, most: int) -> tuple[IntArray, IntArray]:
+    """The means of the smallest aligned cubes of colours of which there are at most `most`, 512 or more.
 
     Returns:
         (p, 3) points in z-order and their (p,) weights: pixels, scaled down if there are over 2**32.
@@ -200,7 +206,7 @@ def seeding_points(histogram: ColorHistogram) -> tuple[IntArray, IntArray]:
     codes = histogram.codes
     for level in range(MAX_LEVEL + 1):
         cubes, labels = np.unique(codes >> (3 * level), return_inverse=True)
-        if len(cubes) <= MAX_POINTS:
+        if len(cubes) <= most:
             break
     points = histogram.colors.astype(np.int64) * SCALE
     means, totals = mean_points(points, histogram.counts.astype(np.int64), labels, len(cubes))
@@ -210,10 +216,12 @@ def seeding_points(histogram: ColorHistogram) -> tuple[IntArray, IntArray]:
 
 def seed_centers(histogram: ColorHistogram, k: int, options: FitOptions) -> IntArray:
     """The (k, 3) centres from which the iterations over all colours start."""
-    points, weights = seeding_points(histogram)
+    coarse, coarse_weights = seeding_points(histogram, coarse_points(k))
+    points, weights = seeding_points(histogram, FINE_POINTS)
     best, best_cost = None, 0
     for attempt in range(options.attempts):
-        centers = kmeans_plus_plus(points, weights, k, options.seed, attempt)
+        centers = kmeans_plus_plus(coarse, coarse_weights, k, options.seed, attempt)
+        centers, _ = lloyd(coarse, coarse_weights, centers, options.max_iter, 0)
         centers, _ = lloyd(points, weights, centers, options.max_iter, 0)
         cost = cost_of(points, weights, centers)
         if best is None or cost < best_cost:

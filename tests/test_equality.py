@@ -127,11 +127,12 @@ def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
 
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
 def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
-    histogram = ColorHistogram.from_pixels(AWKWARD["even steps"])
-    points = kernel_points(kernel_colors(histogram), 0)
-    expected_points, weights = kmeans.seeding_points(histogram)
-    assert np.array_equal(points.rgb.T, expected_points)
-    assert np.array_equal(points.weights, weights)
+    histogram = ColorHistogram.from_pixels(AWKWARD["noise"])
+    found = kernel_points(kernel_colors(histogram), histogram.n_pixels, 600, 1500)
+    for points, most in zip(found, (600, 1500), strict=True):
+        expected_points, weights = kmeans.seeding_points(histogram, most)
+        assert np.array_equal(points.rgb.T, expected_points)
+        assert np.array_equal(points.weights, weights)
     start = np.full((5, 3), 64 * 100, np.int64)
     expected, _ = kmeans.lloyd(expected_points, weights, start, max_iter, 0)
 

@@ -99,19 +99,21 @@ def test_compactness_is_the_sum_of_squared_distances() -> None:
 
 
 def test_swaps_never_cost_more() -> None:
-    points, weights = kmeans.seeding_points(ColorHistogram.from_pixels(noise(40, 40, seed=11)))
+    points, weights = kmeans.seeding_points(ColorHistogram.from_pixels(noise(40, 40, seed=11)), 2048)
     start, _ = kmeans.lloyd(points, weights, kmeans.kmeans_plus_plus(points, weights, 8, 0, 0), 100, 0)
     swapped = kmeans.swap_centers(points, weights, start, 0, 100)
     assert kmeans.cost_of(points, weights, swapped) < kmeans.cost_of(points, weights, start)
 
 
-def test_seeding_points_are_few_and_keep_all_weight() -> None:
-    for image in (noise(300, 300), noise(20, 20), photos()["coffee"]):
+@pytest.mark.parametrize("k", [1, 64, 256])
+def test_seeding_points_are_few_but_enough_and_keep_all_weight(k: int) -> None:
+    for image in (noise(300, 300), noise(20, 20), noise(200, 200, 0, 30), photos()["coffee"]):
         histogram = ColorHistogram.from_pixels(image)
-        points, weights = kmeans.seeding_points(histogram)
-        assert len(points) == len(np.unique(points, axis=0))
-        assert min(histogram.n_colors, kmeans.MAX_POINTS // 8) <= len(points) <= kmeans.MAX_POINTS
-        assert weights.sum() == histogram.n_pixels
+        for most in (kmeans.coarse_points(k), kmeans.FINE_POINTS):
+            points, weights = kmeans.seeding_points(histogram, most)
+            assert len(points) == len(np.unique(points, axis=0))
+            assert min(histogram.n_colors, k) <= len(points) <= most
+            assert weights.sum() == histogram.n_pixels
 
 
 def test_zorder_is_a_bijection_that_keeps_cubes_together() -> None:

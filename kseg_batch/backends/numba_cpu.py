@@ -125,11 +125,11 @@ class NumbaBackend:
         k = min(options.k, histogram.n_colors)
         colors = kernel_colors(histogram)
         squares = cpu.sum_cells(colors)
-        weight_shift = max(0, histogram.n_pixels.bit_length() - kmeans.WEIGHT_BITS)
         sums = np.empty((k, 4), np.int64)
         centers = np.empty((3, k), np.int32)
         candidate = np.empty_like(centers)
-        _seed_centers(kernel_points(colors, weight_shift), options, centers, candidate, sums)
+        points = kernel_points(colors, histogram.n_pixels, kmeans.coarse_points(k), kmeans.FINE_POINTS)
+        _seed_centers(*points, options, centers, candidate, sums)
 
         rows = self._workspace.rows
         n_iter = cpu.lloyd_colors(
@@ -166,21 +166,37 @@ class NumbaBackend:
         return labels
 
 
-def kernel_points(colors: cpu.Colors, weight_shift: int) -> cpu.Points:
-    """What `kmeans.seeding_points` finds, with scratch rows."""
+def kernel_points(
+    colors: cpu.Colors, n_pixels: int, coarse_most: int, fine_most: int
+) -> tuple[cpu.Points, cpu.Points]:
+    """The coarse and the fine points that `kmeans.seeding_points` finds, with scratch rows."""
     n_cubes = np.empty(kmeans.MAX_LEVEL + 1, np.int64)
     cpu.count_cubes(colors, n_cubes)
-    level = int(np.argmax(n_cubes <= kmeans.MAX_POINTS))
-    p = int(n_cubes[level])
-    points = cpu.Points(
-        np.empty((3, p), np.int32), np.empty(p, np.uint32), *np.empty((4, p), np.int32), np.empty(p, np.int64)
+    coarse_level, fine_level = (int(np.argmax(n_cubes <= most)) for most in (coarse_most, fine_most))
+    cubes = np.empty(n_cubes[fine_level], np.int64)
+    fine_sums = np.zeros((n_cubes[fine_level], 4), np.int64)
+    cpu.sum_cubes(colors, fine_level, cubes, fine_sums)
+    coarse_sums = np.zeros((n_cubes[coarse_level], 4), np.int64)
+    cpu.merge_cubes(cubes, fine_sums, coarse_level - fine_level, coarse_sums)
+
+    weight_shift = max(0, n_pixels.bit_length() - kmeans.WEIGHT_BITS)
+    coarse, fine = (
+        cpu.Points(
+            np.empty((3, p), np.int32),
+            np.empty(p, np.uint32),
+            *np.empty((5, p), np.int32),
+            np.empty(p, np.int64),
+        )
+        for p in (len(coarse_sums), len(fine_sums))
     )
-    cpu.gather_points(colors, level, weight_shift, np.zeros((p, 4), np.int64), points)
-    return points
+    cpu.mean_points(coarse_sums, weight_shift, coarse)
+    cpu.mean_points(fine_sums, weight_shift, fine)
+    return coarse, fine
 
 
 def _seed_centers(
-    points: cpu.Points,
+    coarse: cpu.Points,
+    fine: cpu.Points,
     options: FitOptions,
     centers: NDArray[np.int32],
     candidate: NDArray[np.int32],
@@ -190,7 +206,8 @@ def _seed_centers(
     k = centers.shape[1]
     seed = np.uint64(options.seed)
     cost = cpu.start_centers(
-        points,
+        coarse,
+        fine,
         seed,
         options.attempts,
         kmeans.seeding_trials(k),
@@ -201,7 +218,7 @@ def _seed_centers(
     )
     if k > 1:
         cpu.swap_centers(
-            points,
+            fine,
             seed,
             kmeans.SWAP_STREAM,
             kmeans.SWAP_ROUNDS,
