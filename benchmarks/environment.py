@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,8 +13,12 @@ PACKAGES = ("kseg-batch", "numpy", "opencv-python", "numba", "scikit-learn", "is
 """Distributions whose versions are told."""
 
 
+@cache
 def environment() -> dict[str, object]:
-    """The machine, its processor, the system, Python, the packages' versions and the commit."""
+    """The machine, its processor, the system, Python, the packages' versions and the commit.
+
+    Found out once, at the first call: the checkout may move on during a long run.
+    """
     return {
         "machine": platform.machine(),
         "cpu": cpu_model(),

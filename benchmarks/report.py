@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def heading(title: str, settings: Mapping[str, object]) -> str:
     """The title, the environment and the settings, one to a line."""
-    conditions = environment()
+    conditions = dict(environment())
     packages = conditions.pop("packages")
     assert isinstance(packages, dict)
     conditions["versions"] = ", ".join(f"{name} {found or 'missing'}" for name, found in packages.items())

@@ -16,7 +16,7 @@ from benchmarks import contenders
 from benchmarks.checks import WrongResultError, check
 from benchmarks.photos import PhotosMissingError, cover, photo_1080p, read_photo
 from benchmarks.report import heading, save
-from benchmarks.results import COLUMNS, Row, table_line, verdict
+from benchmarks.verdict import COLUMNS, Row, table_line, verdict
 from kseg_batch.errors import KsegError
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ class Rows(NamedTuple):
     labels: np.ndarray  # (512,) int32
     distances: np.ndarray  # (512,) int32, squared
     margins: np.ndarray  # (256,) int32
-    candidates: np.ndarray  # (257,) int32
+    candidates: np.ndarray  # (256,) int32
 
 
 kernel = njit(cache=True, nogil=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
-    from kseg_batch.options import Init
+    from kseg_batch.options import FitOptions
     from kseg_batch.run import Summary
     from kseg_batch.scan import Scan
     from kseg_batch.worker import Outcome, Settings
@@ -48,6 +49,9 @@ class SaveKind(StrEnum):
 def main() -> None:
     """Run the command line."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # any file name can be printed anywhere
     app()
 
 
@@ -72,10 +76,10 @@ def common(
 @app.command()
 def run(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
+        list[str], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]")
+        str | None, typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]")
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", help="Clusters, 1 to 256.")] = 3,
     save: Annotated[
@@ -118,12 +122,17 @@ def run(
         if disable:
             _check_clusters(disable, k)
             kinds.add(SaveKind.masked)
-        choice = _choose(backend, gpu, require_gpu, options.init)
+        elif SaveKind.masked in kinds:
+            raise OptionError("--save masked needs --disable: which clusters are to be black?")
+        if "" in (*sources, out):
+            raise OptionError("A path is empty: is a variable unset?")
+        choice = _choose(backend, gpu, require_gpu, options)
     except (OptionError, BackendUnavailableError) as error:
         _fail(str(error), EXIT_USAGE)
     try:
-        target = default_output(sources) if out is None else out
-        found = scan(sources, target, full_names=full_names)
+        paths = [Path(source) for source in sources]
+        target = default_output(paths) if out is None else Path(out)
+        found = scan(paths, full_names=full_names)
         settings = Settings(target, options, frozenset(kind.value for kind in kinds), tuple(disable or ()))
         summary = _run(found, settings, choice)
     except KsegError as error:
@@ -142,23 +151,21 @@ def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
     start = time.perf_counter()
     choice.backend.warm_up()
     if (seconds := time.perf_counter() - start) > NOTABLE_WARM_UP:
-        print(
-            f"kseg-batch: compiled the kernels in {seconds:.0f} s; later runs find them ready",
-            file=sys.stderr,
-        )
+        note = f"prepared {choice.backend.name} in {seconds:.0f} s; compiled kernels are kept for later runs"
+        print(f"kseg-batch: {note}", file=sys.stderr)
     with Progress(len(found.jobs)) as progress:
         for folder, reason in found.unreadable:
-            progress.message(f"failed: {_shown(folder)}: the folder cannot be read: {reason}")
+            progress.message(f"failed: {folder}: it cannot be read: {reason}")
 
         def report(outcome: Outcome) -> None:
             if outcome.error is not None:
-                progress.message(f"failed: {_shown(outcome.source)}: {outcome.error}")
+                progress.message(f"failed: {outcome.source}: {outcome.error}")
             progress.advance(failed=outcome.error is not None)
 
         return run_batch(found.jobs, settings, choice.backend, report)
 
 
-def _choose(name: str, gpu: bool | None, require_gpu: bool, init: Init | None) -> Choice:
+def _choose(name: str, gpu: bool | None, require_gpu: bool, options: FitOptions) -> Choice:
     """Take a backend, and say on stderr where it is not the one that was hoped for."""
     from kseg_batch.backends import choose
     from kseg_batch.errors import OptionError
@@ -166,8 +173,8 @@ def _choose(name: str, gpu: bool | None, require_gpu: bool, init: Init | None) -
     if require_gpu and gpu is False:
         raise OptionError("--require-gpu and --no-gpu contradict each other.")
     if require_gpu or (gpu and name != "auto"):
-        return choose(name, only="gpu", init=init)
-    choice = choose(name, only="cpu" if gpu is False else None, init=init)
+        return choose(name, only="gpu", options=options)
+    choice = choose(name, only="cpu" if gpu is False else None, options=options)
     missed = [p for p in choice.passed_over if gpu or p.installed]
     if missed:
         reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
@@ -184,35 +191,23 @@ def _check_clusters(clusters: list[int], k: int) -> None:
 
 
 def _summarise(summary: Summary, found: Scan, settings: Settings, choice: Choice) -> None:
+    from kseg_batch.manifest import NAME
+    from kseg_batch.scan import count
+
     megapixels = summary.pixels / 1e6
     typer.echo(
-        f"{_count(summary.done, 'image')}, {megapixels:.1f} megapixels in {summary.seconds:.2f} s: "
+        f"{count(summary.done, 'image')}, {megapixels:.1f} megapixels in {summary.seconds:.2f} s: "
         f"{summary.done / summary.seconds:.1f} images/s with {choice.backend.name}"
     )
     if summary.failed:
-        typer.echo(f"{_count(summary.failed, 'image')} failed: named above, and in the manifest")
+        typer.echo(f"{count(summary.failed, 'image')} failed: named above, and in the manifest")
     if summary.noted:
-        typer.echo(f"{_count(summary.noted, 'image')} with a note in the manifest")
-    if found.other_files:
-        typer.echo(f"{_count(found.other_files, 'file')} passed over, not images by name")
-    if found.links:
-        typer.echo(f"{_count(found.links, 'link')} to folders not followed")
-    if found.unreadable:
-        typer.echo(f"{_count(len(found.unreadable), 'folder')} could not be read: named above")
-    for folder in found.output_folders:
-        typer.echo(f"{_shown(folder)} passed over: it holds outputs of kseg-batch")
+        typer.echo(f"{count(summary.noted, 'image')} with a note in the manifest")
+    for text in found.passed_over():
+        typer.echo(text)
     for kind in sorted(settings.save):
-        typer.echo(f"{kind:<10} {_shown(settings.out / kind)}")
-    typer.echo(f"{'manifest':<10} {_shown(settings.out / 'manifest.jsonl')}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _shown(path: Path) -> str:
-    """A path that any terminal and log can print."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+        typer.echo(f"{kind:<10} {settings.out / kind}")
+    typer.echo(f"{'manifest':<10} {settings.out / NAME}")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.errors import OptionError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,6 +29,9 @@ CELL_SIZE = 1 << (3 * CELL_BITS)
 
 MAX_CLUSTERS = 256
 """Most clusters a palette can have, so that a label fits one byte."""
+
+MAX_PIXELS = 1 << 45
+"""Most pixels of a histogram, 35 million megapixels, so that no sum of squares leaves int64."""
 
 
 def _spread_bits(value: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -124,9 +129,17 @@ class ColorHistogram:
 
     @classmethod
     def merged(cls, histograms: Iterable[ColorHistogram]) -> ColorHistogram:
-        """Add histograms up: exactly the histogram of all their images glued together."""
+        """Add histograms up: exactly the histogram of all their images glued together.
+
+        Raises:
+            OptionError: They have more than `MAX_PIXELS` pixels.
+        """
         total = np.zeros(1 << 24, np.int64)
+        n_pixels = 0
         for histogram in histograms:
+            n_pixels += histogram.n_pixels
+            if n_pixels > MAX_PIXELS:
+                raise OptionError(f"A histogram can have {MAX_PIXELS} pixels at most.")
             total[histogram.codes] += histogram.counts
         codes = np.flatnonzero(total).astype(np.uint32)
         return cls.from_codes(codes, total[codes])
@@ -146,6 +159,21 @@ class Palette:
     """Iterations of Lloyd's algorithm over the distinct colours; None from opencv, which does not tell."""
     backend: str
     """Name of the backend that computed it."""
+
+    def __post_init__(self) -> None:
+        """Refuse centres that no kernel could be trusted with."""
+        shape = self.fixed_centers.shape
+        if self.fixed_centers.dtype != np.int32 or len(shape) != 2 or shape[1] != 3:
+            raise OptionError(
+                f"Palette centres must be (k, 3) int32, not {shape} {self.fixed_centers.dtype}."
+            )
+        if not 1 <= len(self.fixed_centers) <= MAX_CLUSTERS or self.counts.shape != shape[:1]:
+            raise OptionError(
+                f"A palette has 1 to {MAX_CLUSTERS} centres and as many counts, not {shape[0]} and "
+                f"{len(self.counts)}."
+            )
+        if self.fixed_centers.min() < 0 or self.fixed_centers.max() > 255 * SCALE:
+            raise OptionError(f"Palette centres must be from 0 to {255 * SCALE}.")
 
     @property
     def centers(self) -> NDArray[np.float64]:

@@ -23,6 +23,10 @@ class OutputError(KsegError):
     """An output cannot be written."""
 
 
+class BackendError(KsegError):
+    """A backend failed on an image."""
+
+
 class BackendUnavailableError(KsegError):
     """A backend cannot run on this machine."""
 

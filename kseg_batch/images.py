@@ -24,6 +24,8 @@ EXTENSIONS = frozenset({".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff"
 """File name endings, in lower case, that a folder is searched for."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+EXTRA_SAMPLES = 338  # the TIFF tag that announces alpha
 GRAY, RGB, INDEXED = 0, 2, 3  # PNG colour types
 COMPRESSION_LEVEL = 1  # of ISA-L: level 0 is no faster and a fifth larger, 2 and 3 gain nothing
 
@@ -47,6 +49,9 @@ def decode(data: bytes) -> Photo:
     cv2 = import_cv2()
     if not data:
         raise ImageError("the file is empty")
+    alpha = _has_alpha(data)
+    if alpha and data.startswith(TIFF_SIGNATURES):
+        raise ImageError("OpenCV darkens a TIFF by its alpha; save it as PNG, or without alpha")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
@@ -54,7 +59,7 @@ def decode(data: bytes) -> Photo:
     if pixels is None:
         raise ImageError("it is not an image, or is damaged: OpenCV cannot decode it")
     notes = []
-    if _has_alpha(data):
+    if alpha:
         notes.append("alpha was ignored")
     if pixels.dtype == np.uint16:
         notes.append("16-bit samples were rounded to 8 bits")
@@ -65,13 +70,26 @@ def decode(data: bytes) -> Photo:
 
 
 def _has_alpha(data: bytes) -> bool:
-    """Whether the header of a PNG or WebP file announces an alpha channel."""
+    """Whether the header of a PNG, WebP, TIFF or BMP file announces transparency."""
     if data.startswith(PNG_SIGNATURE):
-        return data[25:26] in (b"\x04", b"\x06")
-    if data[8:12] == b"WEBP":
+        return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[: data.find(b"IDAT")]
+    if data[8:12] == b"WEBP" and len(data) > 24:
         chunk = data[12:16]
         return (chunk == b"VP8X" and bool(data[20] & 0x10)) or (chunk == b"VP8L" and bool(data[24] & 0x10))
-    return False
+    if data.startswith(TIFF_SIGNATURES):
+        return EXTRA_SAMPLES in _tiff_tags(data)
+    return data.startswith(b"BM") and data[28:30] == b"\x20\x00"
+
+
+def _tiff_tags(data: bytes) -> list[int]:
+    """The tags of a TIFF file's first page; empty where the file is damaged."""
+    order = "<" if data.startswith(b"II") else ">"
+    try:
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        return [struct.unpack_from(order + "H", data, start + 2 + 12 * i)[0] for i in range(count)]
+    except struct.error:
+        return []
 
 
 def encode_indexed(labels: NDArray[np.uint8], colors: NDArray[np.uint8]) -> bytes:
@@ -101,7 +119,10 @@ def encode_gray(labels: NDArray[np.uint8]) -> bytes:
 def encode_rgb(rgb: NDArray[np.uint8]) -> bytes:
     """A lossless PNG of an (H, W, 3) uint8 picture."""
     cv2 = import_cv2()
-    done, buffer = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    try:
+        done, buffer = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:
+        raise ImageError(f"OpenCV cannot encode the picture as PNG: {error.err}") from error
     if not done:
         raise ImageError("OpenCV cannot encode the picture as PNG")
     return bytes(buffer)

@@ -245,7 +245,7 @@ def compactness(squares: int, sums: IntArray, counts: IntArray, centers: IntArra
         counts: (k,) pixels of the clusters.
         centers: (k, 3) in Q8.6.
     """
-    total = SCALE * SCALE * squares  # Python integers from here on, exact at any size
+    total = SCALE * SCALE * squares  # Python integers from here on
     for center, channel_sums, count in zip(centers.tolist(), sums.tolist(), counts.tolist(), strict=True):
         total += sum(count * c * c - 2 * SCALE * c * s for c, s in zip(center, channel_sums, strict=True))
     return total / (SCALE * SCALE)

@@ -56,7 +56,10 @@ class Manifest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as failure:  # the disk is full: what could not be flushed is what `add` reported
+            raise OutputError(f"{self._out / NAME} cannot be written: {failure.strerror}") from failure
 
     def add(self, outcome: Outcome) -> None:
         """Append an image's line."""

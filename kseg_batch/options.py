@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +22,7 @@ class FitOptions:
     attempts: int = 10
     """Starts, of which the best is kept, 1 to 65535."""
     max_iter: int = 100
-    """Most iterations of Lloyd's algorithm, at least 1."""
+    """Most iterations of Lloyd's algorithm, 1 to 1,000,000."""
     eps: float = 0.2
     """Stop when no centre moved by more than this distance, in grey levels."""
     seed: int = 0
@@ -30,13 +31,20 @@ class FitOptions:
     """How starts are drawn, if not in the backend's own way: random for opencv, k-means++ for the others."""
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range, naming the option as the command line does."""
+        """Refuse what is out of range or no whole number, naming the option as the command line does."""
+        for name in ("k", "attempts", "max_iter", "seed"):
+            value = getattr(self, name)
+            try:
+                operator.index(value)
+            except TypeError as error:
+                flag = name.replace("_", "-")
+                raise OptionError(f"--{flag} must be a whole number, not {value!r}.") from error
         if not 1 <= self.k <= MAX_CLUSTERS:
             raise OptionError(f"--k must be from 1 to {MAX_CLUSTERS}, not {self.k}.")
         if not 1 <= self.attempts < 1 << 16:
             raise OptionError(f"--attempts must be from 1 to 65535, not {self.attempts}.")
-        if self.max_iter < 1:
-            raise OptionError(f"--max-iter must be at least 1, not {self.max_iter}.")
+        if not 1 <= self.max_iter <= 1_000_000:
+            raise OptionError(f"--max-iter must be from 1 to 1000000, not {self.max_iter}.")
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise OptionError(f"--eps must be a distance in grey levels, 0 or more, not {self.eps}.")
         if not 0 <= self.seed < 1 << 63:

@@ -44,7 +44,7 @@ class Progress:
         self._done += 1
         self._failed += failed
         if self._failed:
-            self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
+            self._bar.set_postfix_str(f"{self._failed} failed", refresh=failed)
         self._bar.update()
         now = time.monotonic()
         if self._plain and now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self._total:

@@ -13,7 +13,6 @@ from kseg_batch.worker import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.scan import Job
@@ -61,7 +60,7 @@ def run(
     """
     start = time.perf_counter()
     summary = Summary()
-    _prepare(settings.out)
+    _prepare(settings, jobs)
     with Manifest(settings.out) as manifest:
         for job in jobs:
             outcome = process(job, settings, backend)
@@ -72,10 +71,26 @@ def run(
     return summary
 
 
-def _prepare(out: Path) -> None:
-    """Make the output folder, and mark it as one that scans do not enter."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / MARKER).write_text("Written by kseg-batch; its scans do not enter this folder.\n")
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror}") from error
+def _prepare(settings: Settings, jobs: Sequence[Job]) -> None:
+    """Make a folder for each kind of output, and mark it as one that scans do not enter.
+
+    Raises:
+        OutputError: One cannot be made, holds files of somebody else, or holds a source.
+    """
+    for kind in sorted(settings.save):
+        folder = settings.out / kind
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            marker = folder / MARKER
+            if not marker.exists():
+                if any(folder.iterdir()):
+                    raise OutputError(
+                        f"{folder} holds files that kseg-batch did not write: choose another -o."
+                    )
+                marker.write_text("Written by kseg-batch; its scans do not enter this folder.\n")
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror}.") from error
+        place = folder.resolve()
+        for job in jobs:
+            if job.source.resolve().is_relative_to(place):
+                raise OutputError(f"{job.source} lies in the output folder {folder}: choose another -o.")

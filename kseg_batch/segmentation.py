@@ -120,14 +120,16 @@ def segment(
     """
     options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)
     check_image(rgb)
-    result = segment_with(choose(backend, init=init).backend, rgb, options)
-    if len(result.counts) < k:
-        warnings.warn(
-            f"the image has {len(result.counts)} distinct colours, so as many clusters instead of {k}",
-            FewerColorsWarning,
-            stacklevel=2,
-        )
+    result = segment_with(choose(backend, options=options).backend, rgb, options)
+    _warn_of_fewer(result.palette, k)
     return result
+
+
+def _warn_of_fewer(palette: Palette, k: int) -> None:
+    n = len(palette.counts)
+    if n < k:
+        text = f"there are {n} distinct colours, so as many clusters instead of {k}"
+        warnings.warn(text, FewerColorsWarning, stacklevel=3)
 
 
 def segment_with(backend: Backend, rgb: NDArray[np.uint8], options: FitOptions) -> Segmentation:
@@ -148,7 +150,8 @@ def fit_palette(
 ) -> Palette:
     """One palette for several images: exactly what `segment` would find on all of them glued together.
 
-    Histograms are added up as the images come, so memory does not grow with their number.
+    Histograms are added up as the images come, so with the numba backend memory does not grow with their
+    number.
 
     Args:
         images: (H, W, 3) uint8 images, RGB.
@@ -163,11 +166,13 @@ def fit_palette(
         OptionError: An argument is out of range, or there are no images.
     """
     options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed)
-    engine = choose(backend).backend
+    engine = choose(backend, options=options).backend
     merged = ColorHistogram.merged(engine.histogram(check_image(image)) for image in images)
     if merged.n_colors == 0:
         raise OptionError("images is empty: a palette needs at least one image.")
-    return engine.fit(merged, options)
+    palette = engine.fit(merged, options)
+    _warn_of_fewer(palette, k)
+    return palette
 
 
 def apply_palette(rgb: NDArray[np.uint8], palette: Palette, *, backend: str = "auto") -> NDArray[np.uint8]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch import images
-from kseg_batch.errors import ImageError, OutputError
+from kseg_batch.errors import BackendError, ImageError, OutputError
+from kseg_batch.scan import count
 from kseg_batch.segmentation import Segmentation, segment_with
 
 if TYPE_CHECKING:
@@ -66,18 +67,24 @@ class Outcome:
 def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
     """Segment one image file and write its outputs."""
     start = time.perf_counter()
+    written: list[Path] = []
     try:
         photo = images.decode(_read(job.source))
         result = segment_with(backend, photo.rgb, settings.fit)
-        outputs = tuple(_write(path, data) for path, data in _outputs(job.stem, settings, photo.rgb, result))
-    except (ImageError, OutputError) as error:
-        return Outcome(job.source, time.perf_counter() - start, error=str(error))
-    except MemoryError:
-        return Outcome(job.source, time.perf_counter() - start, error="there is not enough memory for it")
+        for path, data in _outputs(job.stem, settings, photo.rgb, result):
+            _write(path, data)
+            written.append(path)
+    except (BackendError, ImageError, OutputError, MemoryError) as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        reason = str(error) or "there is not enough memory for it"
+        return Outcome(job.source, time.perf_counter() - start, error=reason)
     notes = photo.notes
     if len(result.counts) < settings.fit.k:
-        notes += (f"it has {len(result.counts)} colours, so as many clusters",)
-    return Outcome(job.source, time.perf_counter() - start, segmentation=result, outputs=outputs, notes=notes)
+        notes += (f"it has {count(len(result.counts), 'colour')}, so as many clusters",)
+    return Outcome(
+        job.source, time.perf_counter() - start, segmentation=result, outputs=tuple(written), notes=notes
+    )
 
 
 def _outputs(
@@ -109,7 +116,7 @@ def _read(path: Path) -> bytes:
         raise ImageError(f"it cannot be read: {error.strerror}") from error
 
 
-def _write(path: Path, data: bytes) -> Path:
+def _write(path: Path, data: bytes) -> None:
     """Write a whole file or none: to a temporary name in the same folder, then renamed."""
     temporary = path.with_name(f".{os.getpid()}.kseg-tmp")
     try:
@@ -121,4 +128,3 @@ def _write(path: Path, data: bytes) -> Path:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    return path

@@ -117,11 +117,27 @@ def test_sixteen_bits_are_rounded_and_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("WEBP", {"quality": 80})]
+    ("kind", "options"),
+    [("PNG", {}), ("WEBP", {"lossless": True}), ("WEBP", {"quality": 80}), ("BMP", {})],
 )
-def test_alpha_is_noted(kind: str, options: dict[str, object]) -> None:
-    rgba = np.dstack([noise(20, 20), noise(20, 20)[..., 0]])
-    assert images.decode(saved(Image.fromarray(rgba), kind, **options)).notes == ("alpha was ignored",)
+def test_alpha_is_noted_and_the_colors_below_it_kept(kind: str, options: dict[str, object]) -> None:
+    rgba = np.dstack([noise(20, 20, 100, 200), noise(20, 20, 0, 2)[..., 0] * np.uint8(255)])
+    options = {"exact": True, **options} if kind == "WEBP" else options
+    photo = images.decode(saved(Image.fromarray(rgba), kind, **options))
+    assert photo.notes == ("alpha was ignored",)
+    assert options.get("quality") or np.array_equal(photo.rgb, rgba[..., :3])
+
+
+def test_tiff_with_alpha_is_refused() -> None:
+    rgba = np.dstack([noise(8, 8), noise(8, 8)[..., 0]])
+    with pytest.raises(ImageError, match="save it as PNG, or without alpha"):
+        images.decode(saved(Image.fromarray(rgba), "TIFF"))
+
+
+def test_transparent_palette_png_is_noted() -> None:
+    picture = Image.fromarray(noise(8, 8)).convert("P")
+    assert images.decode(saved(picture, "PNG", transparency=0)).notes == ("alpha was ignored",)
+    assert images.decode(saved(picture, "PNG")).notes == ()
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"just some text", b"\xff\xd8\xff\xe0"])

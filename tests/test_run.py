@@ -1,6 +1,5 @@
 """`kseg-batch run`, through the real command line."""
 
-import errno
 import json
 import os
 import pty
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,6 @@ from PIL import Image
 from kseg_batch import segment
 from kseg_batch.images import decode
 from kseg_batch.options import Init
-from kseg_batch.scan import scan
 from tests.samples import blocks, noise, photos
 
 
@@ -68,7 +65,7 @@ def test_a_folder(album: Path) -> None:
     out = album / "photos-kseg"
     names = ["coffee", "pets/Chelsea the cat", "trips/2024/china"]
     assert tree(out) == sorted(
-        [".kseg-batch", "manifest.jsonl"]
+        ["manifest.jsonl", "masks/.kseg-batch", "segmented/.kseg-batch"]
         + [f"segmented/{name}.png" for name in names]
         + [f"masks/{name}_mask{i}.png" for name in names for i in range(3)]
     )
@@ -132,7 +129,7 @@ def test_every_kind_of_output(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(picture), s.labels)
     with Image.open(out / "masked/photo.png") as picture:
         assert np.array_equal(np.asarray(picture), s.masked(rgb, [1, 2]))
-    assert {path.split("/")[0] for path in tree(out)} == {*kinds, ".kseg-batch", "manifest.jsonl"}
+    assert {path.split("/")[0] for path in tree(out)} == {*kinds, "manifest.jsonl"}
 
 
 def test_disable_implies_masked_and_save_replaces_the_default(tmp_path: Path) -> None:
@@ -140,7 +137,7 @@ def test_disable_implies_masked_and_save_replaces_the_default(tmp_path: Path) ->
     kseg("run", "a.png", "--disable", 0, "-o", "one", cwd=tmp_path)
     assert (tmp_path / "one/masked/a.png").exists() and (tmp_path / "one/segmented/a.png").exists()
     kseg("run", "a.png", "--save", "labels", "-o", "two", cwd=tmp_path)
-    assert tree(tmp_path / "two") == [".kseg-batch", "labels/a.png", "manifest.jsonl"]
+    assert tree(tmp_path / "two") == ["labels/.kseg-batch", "labels/a.png", "manifest.jsonl"]
 
 
 def test_options_reach_the_algorithm(tmp_path: Path) -> None:
@@ -171,7 +168,12 @@ def test_several_sources_keep_their_names(album: Path) -> None:
         "run", "photos/pets", "photos/trips/", "one.png", "-o", "out", "--save", "labels", cwd=album
     )
     assert result.returncode == 0
-    assert tree(album / "out/labels") == ["one.png", "pets/Chelsea the cat.png", "trips/2024/china.png"]
+    assert tree(album / "out/labels") == [
+        ".kseg-batch",
+        "one.png",
+        "pets/Chelsea the cat.png",
+        "trips/2024/china.png",
+    ]
 
 
 def test_several_sources_need_an_output_folder(album: Path) -> None:
@@ -231,10 +233,16 @@ def test_nothing_but_broken_files(tmp_path: Path) -> None:
         (["a.png", "--init", "random"], 2, "The backend numba has no --init random"),
         (["a.png", "--init", "forgy"], 2, "--init must be k-means++ or random, not forgy."),
         (["a.png", "--attempts", "0"], 2, "--attempts must be from 1"),
-        (["a.png", "--max-iter", "0"], 2, "--max-iter must be at least 1"),
+        (["a.png", "--max-iter", "0"], 2, "--max-iter must be from 1 to 1000000, not 0."),
+        (["a.png", "--max-iter", "9" * 20], 2, "--max-iter must be from 1 to 1000000"),
+        (["a.png", "--backend", "opencv", "--max-iter", "500"], 2, "opencv takes --max-iter from 2 to 100"),
+        (["a.png", "--backend", "opencv", "--seed", "9999999999"], 2, "opencv takes --seed from 0 to"),
+        (["a.png", "--save", "masked"], 2, "--save masked needs --disable"),
+        ([""], 2, "A path is empty"),
+        (["a.png", "-o", ""], 2, "A path is empty"),
         (["a.png", "--eps", "-1"], 2, "--eps must be a distance"),
         (["a.png", "--seed", "-1"], 2, "--seed must be from 0"),
-        (["a.png", "-o", "a.png"], 1, "a.png cannot be written: "),
+        (["a.png", "-o", "a.png"], 1, "a.png/masks cannot be written: "),
     ],
 )
 def test_wrong_use_gets_one_sentence(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
@@ -284,7 +292,7 @@ def test_fewer_colors_than_clusters_are_noted(tmp_path: Path) -> None:
     assert result.returncode == 0
     assert "1 image with a note in the manifest" in result.stdout
     assert manifest(tmp_path / "a.png-kseg")[0]["notes"] == ["it has 2 colours, so as many clusters"]
-    assert len(tree(tmp_path / "a.png-kseg/masks")) == 2
+    assert len(tree(tmp_path / "a.png-kseg/masks")) == 3
 
 
 def test_outputs_inside_the_source_are_never_inputs(album: Path) -> None:
@@ -295,7 +303,7 @@ def test_outputs_inside_the_source_are_never_inputs(album: Path) -> None:
         assert result.returncode == 0
         assert result.stdout.startswith("3 images,")
         assert tree(album / out) == first
-    assert "photos/done passed over: it holds outputs of kseg-batch" in result.stdout
+    assert "photos/done/segmented passed over: it holds outputs of kseg-batch" in result.stdout
 
 
 def test_sources_that_would_collide_stop_the_run(album: Path) -> None:
@@ -307,6 +315,7 @@ def test_sources_that_would_collide_stop_the_run(album: Path) -> None:
     result = kseg("run", "photos", "--full-names", "--save", "labels", cwd=album)
     assert result.returncode == 0
     assert tree(album / "photos-kseg/labels") == [
+        ".kseg-batch",
         "coffee.jpg.png",
         "coffee.png.png",
         "pets/Chelsea the cat.PNG.png",
@@ -327,28 +336,95 @@ def test_what_is_passed_over_is_said(album: Path) -> None:
     ]
 
 
-def test_a_folder_that_cannot_be_read(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated where the file system is asked, because root may read every folder."""
-    listing = Path.iterdir
+def test_a_folder_that_cannot_be_entered(album: Path) -> None:
+    """As a user who is not root: root's right to read everything is dropped."""
+    (album / "photos/pets").chmod(0o000)
+    (album / "photos/trips").chmod(0o444)  # may be listed, but nothing in it looked at
+    command = [sys.executable, "-m", "kseg_batch", "run", "photos"]
+    if os.geteuid() == 0:
+        rights = "-dac_override,-dac_read_search"
+        command = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
+    result = subprocess.run(command, cwd=album, capture_output=True, text=True, timeout=120, check=False)
+    for name in ("pets", "trips"):
+        (album / "photos" / name).chmod(0o755)
+    assert result.returncode == 3
+    lines = result.stderr.splitlines()
+    assert lines[0] == "failed: photos/pets: it cannot be read: Permission denied"
+    assert all(line.startswith("failed: photos/trips") for line in lines[1:])
+    assert result.stdout.startswith("1 image,")
 
-    def iterdir(folder: Path) -> Iterator[Path]:
-        if folder.name == "pets":
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return listing(folder)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
-    found = scan([album / "photos"], album / "out")
-    assert found.unreadable == [(album / "photos/pets", "Permission denied")]
-    assert [job.stem.name for job in found.jobs] == ["coffee", "china"]
+def test_a_run_into_its_own_source_takes_no_outputs_for_inputs(album: Path) -> None:
+    for _ in range(2):
+        result = kseg("run", "photos", "-o", "photos", cwd=album)
+        assert result.returncode == 0
+        assert result.stdout.startswith("3 images,")
+    assert kseg("run", ".", "-o", "elsewhere", cwd=album).stdout.startswith("3 images,")
+
+
+def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
+    source = save(noise(8, 8), tmp_path / "segmented/x.png")
+    before = source.read_bytes()
+    result = kseg("run", "segmented", "-o", ".", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "segmented holds files that kseg-batch did not write: choose another -o." in result.stderr
+    assert source.read_bytes() == before
+
+    save(noise(8, 8), tmp_path / "a.png")
+    assert kseg("run", "a.png", "-o", "out", cwd=tmp_path).returncode == 0
+    result = kseg("run", "out/segmented/a.png", "-o", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "out/segmented/a.png lies in the output folder out/segmented" in result.stderr
+
+
+def test_a_file_named_twice_is_done_once(album: Path) -> None:
+    result = kseg("run", "photos", "./photos", "photos/coffee.jpg", "-o", "out", cwd=album)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("3 images,")
+
+
+def test_collisions_that_full_names_would_not_resolve(tmp_path: Path) -> None:
+    save(noise(4, 4, seed=1), tmp_path / "x/a.png")
+    save(noise(4, 4, seed=2), tmp_path / "y/a.png")
+    result = kseg("run", "x/a.png", "y/a.png", "-o", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "each with its own -o OUT" in result.stderr and "--full-names" not in result.stderr
+
+
+def test_no_images_says_what_was_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/loop").symlink_to(tmp_path)
+    (tmp_path / "p/notes.txt").touch()
+    result = kseg("run", "p", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "1 file passed over, not images by name; 1 link to folders not followed." in result.stderr
+
+
+def test_any_name_can_be_printed_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    save(noise(4, 4), tmp_path / "a.png")
+    result = kseg("run", "a.png", "-o", "\u65e5", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "\\u65e5/segmented" in result.stdout
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    save(noise(4, 4), tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.jsonl").symlink_to("/dev/full")
+    result = kseg("run", "a.png", "-o", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "out/manifest.jsonl cannot be written: No space left on device" in result.stderr
 
 
 def test_sources_are_not_touched(album: Path) -> None:
-    before = {
-        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in album.rglob("*") if path.is_file()
-    }
+    def state() -> dict[Path, tuple[bytes, int]]:
+        files = [path for path in (album / "photos").rglob("*") if path.is_file()]
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+    before = state()
     kseg("run", "photos", cwd=album)
-    for path, state in before.items():
-        assert (path.read_bytes(), path.stat().st_mtime_ns) == state
+    assert state() == before
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.png", b"new\nline.png", "\u00e9\U0001f600 '\".png".encode()])
@@ -362,7 +438,7 @@ def test_any_file_name(tmp_path: Path, name: bytes) -> None:
     lines = manifest(tmp_path / "p-kseg")
     assert {os.fsencode(str(line["source"])) for line in lines} == {b"p/" + name, b"p/broken " + name}
     written = os.listdir(os.fsencode(tmp_path / "p-kseg/segmented"))  # noqa: PTH208 - names of bytes
-    assert written == [name]
+    assert sorted(written) == sorted([name, b".kseg-batch"])
 
 
 def test_an_output_that_cannot_be_written_fails_that_image(album: Path) -> None:
@@ -371,6 +447,9 @@ def test_an_output_that_cannot_be_written_fails_that_image(album: Path) -> None:
     assert result.returncode == 3
     assert "cannot be written: File name too long" in result.stderr
     assert result.stdout.startswith("3 images,")
+    assert not [
+        name for name in tree(album / "photos-kseg") if "xxx" in name
+    ]  # its segmented.png is gone too
 
 
 def test_the_bar_on_a_terminal(album: Path) -> None:
@@ -402,7 +481,9 @@ def test_interrupted(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kseg_batch", "run", "p"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "p-kseg/manifest.jsonl"
+    deadline = time.monotonic() + 60
     while not journal.exists() or journal.stat().st_size == 0:
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kseg_batch import apply_palette, fit_palette, segment
+from kseg_batch import Palette, apply_palette, fit_palette, segment
 from kseg_batch.errors import FewerColorsWarning, OptionError
 from tests.samples import blocks, noise, photos
 
@@ -20,8 +20,9 @@ def test_segment_a_photo() -> None:
     assert (np.diff(luma) > 0).all()
     assert s.backend == "numba"
     assert s.n_iter is not None and 1 <= s.n_iter <= 100
-    for j in range(3):  # a centre is the mean of its pixels to within the last step of eps = 0.2
-        assert np.allclose(rgb[s.mask(j)].mean(axis=0), s.centers[j], atol=0.2)
+    moved = segment(rgb, k=3, eps=0)  # converged, so each centre is the mean of its pixels, in 1/64 steps
+    for j in range(3):
+        assert np.allclose(rgb[moved.mask(j)].mean(axis=0), moved.centers[j], atol=1 / 128)
 
 
 def test_pictures() -> None:
@@ -87,6 +88,27 @@ def test_a_palette_of_several_images_is_that_of_all_glued_together() -> None:
 def test_a_palette_of_no_images() -> None:
     with pytest.raises(OptionError, match="at least one image"):
         fit_palette([])
+
+
+def test_fit_palette_warns_too() -> None:
+    with pytest.warns(FewerColorsWarning, match="1 distinct colours"):
+        fit_palette([blocks([(1, 2, 3)])], k=5)
+
+
+@pytest.mark.parametrize(
+    "centers",
+    [
+        np.zeros((0, 3), np.int32),
+        np.zeros((257, 3), np.int32),
+        np.zeros((2, 4), np.int32),
+        np.zeros((2, 3), np.float64),
+        np.full((1, 3), -1, np.int32),
+        np.full((1, 3), 16321, np.int32),
+    ],
+)
+def test_a_palette_that_no_kernel_could_take(centers: np.ndarray) -> None:
+    with pytest.raises(OptionError):
+        Palette(centers, np.zeros(len(centers), np.int64), 0.0, 1, "hand")
 
 
 def test_public_names() -> None:

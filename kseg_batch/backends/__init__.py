@@ -11,7 +11,7 @@ from kseg_batch.errors import BackendUnavailableError, OptionError
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
-    from kseg_batch.options import Init
+    from kseg_batch.options import FitOptions
 
 MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "opencv": "opencv"}
 """The module of each backend, in the order in which `auto` tries them."""
@@ -58,16 +58,17 @@ def load(name: str) -> Backend:
     return cast("Backend", module.load())
 
 
-def choose(name: str = "auto", *, only: Device | None = None, init: Init | None = None) -> Choice:
+def choose(name: str = "auto", *, only: Device | None = None, options: FitOptions | None = None) -> Choice:
     """Take the named backend, or the first that works.
 
     Args:
         name: A backend's name, or "auto" for the first of `MODULES` that works.
         only: Consider only the backends on this kind of device.
-        init: How starts are to be drawn, if not in the backend's own way.
+        options: What it will be asked to do.
 
     Raises:
-        OptionError: There is no such backend, it does not run on `only`, or it has no such `init`.
+        OptionError: There is no such backend, it does not run on `only`, or it cannot do what
+                `options` ask for.
         BackendUnavailableError: The named backend, or every one, cannot run here.
     """
     names = [n for n in MODULES if only is None or (n in GPU_BACKENDS) == (only == "gpu")]
@@ -84,10 +85,8 @@ def choose(name: str = "auto", *, only: Device | None = None, init: Init | None 
         except BackendUnavailableError as error:
             passed_over.append(PassedOver(candidate, str(error), error.installed))
             continue
-        if init not in (None, *backend.inits):
-            raise OptionError(
-                f"The backend {candidate} has no --init {init}, only {', '.join(backend.inits)}."
-            )
+        if options is not None:
+            backend.check(options)
         return Choice(backend, tuple(passed_over))
     reasons = "; ".join(f"{p.name}: {p.reason}" for p in passed_over)
     raise BackendUnavailableError(reasons, installed=any(p.installed for p in passed_over))

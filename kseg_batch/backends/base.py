@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.colors import ColorHistogram, Palette
-    from kseg_batch.options import FitOptions, Init
+    from kseg_batch.options import FitOptions
 
 
 class Backend(Protocol):
@@ -18,8 +18,8 @@ class Backend(Protocol):
     name: str
     """As the command line spells it."""
 
-    inits: tuple[Init, ...]
-    """The ways to draw starts that it has, its own way first."""
+    def check(self, options: FitOptions) -> None:
+        """Raise an OptionError for options that this backend does not have."""
 
     def warm_up(self) -> None:
         """Do what the first image would have to wait for, such as compiling kernels."""
@@ -30,7 +30,8 @@ class Backend(Protocol):
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """Cluster the pixels of a histogram into `options.k` clusters, or one per colour if those are fewer.
 
-        `options.init` is None or one of `inits`.
+        Raises:
+            BackendError: It failed.
         """
 
     def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:

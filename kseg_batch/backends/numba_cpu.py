@@ -9,15 +9,13 @@ import numpy as np
 
 from kseg_batch import kmeans
 from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, SPREAD, ColorHistogram, Palette, from_zorder
-from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
-    from kseg_batch.options import Init
 
 try:
     from kseg_batch.kernels import cpu
@@ -47,16 +45,14 @@ OFFSETS = np.ascontiguousarray(
 
 
 class Workspace(threading.local):
-    """Scratch memory of one thread: 64 MB for counts, 16 MB for labels; a photo touches a tenth of it."""
+    """Scratch memory of one thread, kept from image to image: 64 MB for counts, 16 MB for labels."""
 
     def __init__(self) -> None:
         self.table = np.zeros(N_CODES, np.uint32)
         self.occupied = np.zeros(N_CELLS, np.uint8)
         self.lookup = np.empty(N_CODES, np.uint8)
         cell_rows = np.empty((5, CELL_SIZE), np.int32)
-        self.rows = cpu.Rows(
-            *cell_rows, np.empty(MAX_CLUSTERS, np.int32), np.empty(MAX_CLUSTERS + 1, np.int32)
-        )
+        self.rows = cpu.Rows(*cell_rows, np.empty(MAX_CLUSTERS, np.int32), np.empty(MAX_CLUSTERS, np.int32))
 
 
 def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
@@ -84,10 +80,14 @@ class NumbaBackend:
     """Exact k-means on one CPU core; see `kernels/cpu.py`."""
 
     name = "numba"
-    inits: tuple[Init, ...] = ("k-means++",)
 
     def __init__(self) -> None:
         self._workspace = Workspace()
+
+    def check(self, options: FitOptions) -> None:
+        """See `Backend.check`."""
+        if options.init == "random":
+            raise OptionError("The backend numba has no --init random; --backend opencv has.")
 
     def warm_up(self) -> None:
         """See `Backend.warm_up`: compile the kernels, or load them from Numba's cache."""

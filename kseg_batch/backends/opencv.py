@@ -6,7 +6,6 @@ Its centres are rounded to Q8.6; labels, counts and compactness are then exact f
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,24 +13,34 @@ import numpy as np
 from kseg_batch import kmeans
 from kseg_batch.colors import SCALE, ColorHistogram, Palette
 from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.errors import BackendError, OptionError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions, Init
+    from kseg_batch.options import FitOptions
 
-GENERATOR_LOCK = threading.Lock()
-"""cv2 has one random generator for the whole process."""
+MAX_ITER = range(2, 101)
+"""What cv2.kmeans takes; it moves other numbers into this range."""
+
+MAX_SEED = (1 << 31) - 1
+"""What cv2.setRNGSeed takes. The generator is the calling thread's own."""
 
 
 class OpenCVBackend:
     """k-means by cv2.kmeans, one float32 row per pixel: 12 bytes a pixel, and slow."""
 
     name = "opencv"
-    inits: tuple[Init, ...] = ("random", "k-means++")
 
     def __init__(self) -> None:
         self._cv2 = import_cv2()
+
+    def check(self, options: FitOptions) -> None:
+        """See `Backend.check`."""
+        if options.max_iter not in MAX_ITER:
+            raise OptionError(f"The backend opencv takes --max-iter from 2 to 100, not {options.max_iter}.")
+        if options.seed > MAX_SEED:
+            raise OptionError(f"The backend opencv takes --seed from 0 to {MAX_SEED}, not {options.seed}.")
 
     def warm_up(self) -> None:
         """See `Backend.warm_up`: there is nothing to do."""
@@ -49,9 +58,11 @@ class OpenCVBackend:
             rows = np.repeat(rows, 2, axis=0)
         criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, options.max_iter, options.eps)
         flags = cv2.KMEANS_PP_CENTERS if options.init == "k-means++" else cv2.KMEANS_RANDOM_CENTERS
-        with GENERATOR_LOCK:
-            cv2.setRNGSeed(options.seed & 0x7FFFFFFF)
+        cv2.setRNGSeed(options.seed)
+        try:
             _, _, centers = cv2.kmeans(rows, k, None, criteria, options.attempts, flags)
+        except cv2.error as error:
+            raise BackendError(f"cv2.kmeans failed: {error.err}") from error
         fixed = np.clip(np.rint(SCALE * centers.astype(np.float64)), 0, SCALE * 255).astype(np.int64)
         return kmeans.measure(histogram, kmeans.dark_to_light(fixed), None, self.name)
 
