@@ -16,6 +16,9 @@ iteration over distinct colours settles a whole cell at once where one centre is
 (the filtering idea of Kanungo et al., IEEE PAMI 24, 2002, on a grid instead of a tree), and compares the
 colours of the remaining cells with the few centres that can win there. Inner loops run over contiguous int32
 without branches, so that LLVM vectorises them; a squared distance is at most 8.0e8 and fits.
+
+One file, because Numba's cache knows of changes in the file of a compiled function alone, not in those that
+it calls into.
 """
 
 from __future__ import annotations
@@ -77,44 +80,45 @@ kernel = njit(cache=True, nogil=True)
 
 @kernel
 def count_colors(pixels, spread, table, occupied):
-    """Add pixels to the table."""
+    """Add pixels to the table; return how many colours it did not have before."""
+    new = 0
     for i in range(pixels.shape[0]):
         code = spread[0, pixels[i, 0]] | spread[1, pixels[i, 1]] | spread[2, pixels[i, 2]]
-        table[code] += np.uint32(1)
+        count = table[code]
+        new += count == 0
+        table[code] = count + np.uint32(1)
         occupied[code >> CELL_SHIFT] = np.uint8(1)
-
-
-@kernel
-def count_distinct(table, occupied):
-    """The number of occupied cells and of distinct colours in the table."""
-    n_cells = 0
-    n_colors = 0
-    for cell in range(occupied.shape[0]):
-        if occupied[cell]:
-            n_cells += 1
-            for code in range(cell * CELL_SIZE, (cell + 1) * CELL_SIZE):
-                n_colors += table[code] != 0
-    return n_cells, n_colors
+    return new
 
 
 @kernel
 def drain_table(table, occupied, cells, starts, slots, counts):
-    """Move the table's contents to a histogram, and leave the table all zero."""
+    """Move the table's contents to a histogram, and leave the table all zero.
+
+    A colour in seven is there, at random, so a branch for each would be mispredicted: every slot is written,
+    and the next one overwrites it if the count was 0. So slots and counts need one spare element at the end.
+    """
     m = 0
     n = 0
     for cell in range(occupied.shape[0]):
-        if occupied[cell]:
-            cells[m] = cell
-            starts[m] = n
-            m += 1
-            for slot in range(CELL_SIZE):
-                count = table[cell * CELL_SIZE + slot]
-                if count != 0:
-                    slots[n] = slot
+        if not occupied[cell]:
+            continue
+        cells[m] = cell
+        starts[m] = n
+        m += 1
+        for low in range(0, CELL_SIZE, 8):
+            base = cell * CELL_SIZE + low
+            found = np.uint32(0)
+            for j in range(8):
+                found |= table[base + j]
+            if found:
+                for j in range(8):
+                    count = table[base + j]
+                    slots[n] = low + j
                     counts[n] = count
-                    n += 1
-            table[cell * CELL_SIZE : (cell + 1) * CELL_SIZE] = 0
-            occupied[cell] = np.uint8(0)
+                    n += count != 0
+        table[cell * CELL_SIZE : (cell + 1) * CELL_SIZE] = 0
+        occupied[cell] = np.uint8(0)
     starts[m] = n
 
 
@@ -150,18 +154,21 @@ def sum_cells(colors):
 @kernel
 def count_cubes(colors, n_cubes):
     """Fill (levels,) `n_cubes` with the number of occupied cubes of side 1, 2, 4, ..."""
-    n_cubes[:] = 1
-    last = (np.int64(colors.cells[0]) << 9) | np.int64(colors.slots[0])
+    n_cubes[:] = 0
     for c in range(colors.cells.shape[0]):
-        for i in range(colors.starts[c], colors.starts[c + 1]):
-            code = (np.int64(colors.cells[c]) << 9) | np.int64(colors.slots[i])
-            changed = code ^ last
-            level = 0
-            while changed and level < n_cubes.shape[0]:
-                n_cubes[level] += 1
-                changed >>= 3
-                level += 1
-            last = code
+        pairs = np.int64(1)
+        fours = np.int64(1)
+        for i in range(colors.starts[c] + 1, colors.starts[c + 1]):
+            changed = colors.slots[i] ^ colors.slots[i - 1]
+            pairs += changed >= 8
+            fours += changed >= 64
+        n_cubes[0] += colors.starts[c + 1] - colors.starts[c]
+        n_cubes[1] += pairs
+        n_cubes[2] += fours
+        cell = np.int64(colors.cells[c])
+        before = np.int64(colors.cells[c - 1]) if c > 0 else np.int64(-1)
+        for level in range(3, n_cubes.shape[0]):
+            n_cubes[level] += (cell >> (3 * (level - 3))) != (before >> (3 * (level - 3)))
 
 
 @kernel

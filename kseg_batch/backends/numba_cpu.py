@@ -106,19 +106,14 @@ class NumbaBackend:
 
     def _count(self, image: NDArray[np.uint8]) -> ColorHistogram:
         work = self._workspace
+        n_colors = 0
         for _, pixels in contiguous_parts(image):
-            cpu.count_colors(pixels, SPREAD_CHANNELS, work.table, work.occupied)
-        n_cells, n_colors = cpu.count_distinct(work.table, work.occupied)
-        histogram = ColorHistogram(
-            cells=np.empty(n_cells, np.uint16),
-            starts=np.empty(n_cells + 1, np.int64),
-            slots=np.empty(n_colors, np.uint16),
-            counts=np.empty(n_colors, np.uint32),
-        )
-        cpu.drain_table(
-            work.table, work.occupied, histogram.cells, histogram.starts, histogram.slots, histogram.counts
-        )
-        return histogram
+            n_colors += cpu.count_colors(pixels, SPREAD_CHANNELS, work.table, work.occupied)
+        n_cells = int(np.count_nonzero(work.occupied))
+        cells, starts = np.empty(n_cells, np.uint16), np.empty(n_cells + 1, np.int64)
+        slots, counts = np.empty(n_colors + 1, np.uint16), np.empty(n_colors + 1, np.uint32)
+        cpu.drain_table(work.table, work.occupied, cells, starts, slots, counts)
+        return ColorHistogram(cells, starts, slots[:n_colors], counts[:n_colors])
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """See `Backend.fit`."""
