@@ -26,7 +26,7 @@ EXTENSIONS = frozenset({".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 EXTRA_SAMPLES = 338  # the TIFF tag that announces alpha
-GRAY, RGB, INDEXED = 0, 2, 3  # PNG colour types
+GRAY, INDEXED = 0, 3  # PNG colour types
 COMPRESSION_LEVEL = 1  # of ISA-L: level 0 is no faster and a fifth larger, 2 and 3 gain nothing
 
 

@@ -77,6 +77,7 @@ def _prepare(settings: Settings, jobs: Sequence[Job]) -> None:
     Raises:
         OutputError: One cannot be made, holds files of somebody else, or holds a source.
     """
+    sources = [(job.source, job.source.resolve()) for job in jobs]
     for kind in sorted(settings.save):
         folder = settings.out / kind
         try:
@@ -91,6 +92,6 @@ def _prepare(settings: Settings, jobs: Sequence[Job]) -> None:
         except OSError as error:
             raise OutputError(f"{folder} cannot be written: {error.strerror}.") from error
         place = folder.resolve()
-        for job in jobs:
-            if job.source.resolve().is_relative_to(place):
-                raise OutputError(f"{job.source} lies in the output folder {folder}: choose another -o.")
+        for source, resolved in sources:
+            if resolved.is_relative_to(place):
+                raise OutputError(f"{source} lies in the output folder {folder}: choose another -o.")
