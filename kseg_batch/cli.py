@@ -14,7 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, GpuOptions
     from kseg_batch.run import Summary
     from kseg_batch.scan import Scan
     from kseg_batch.worker import Outcome, Settings
@@ -96,6 +96,14 @@ def run(
         bool | None, typer.Option("--gpu/--no-gpu", help="Use a GPU if there is one, or do not.")
     ] = None,
     require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")] = False,
+    device: Annotated[
+        int | None,
+        typer.Option("--device", help="Number of the GPU to use; implies --gpu.  [default: 0]"),
+    ] = None,
+    gpu_memory: Annotated[
+        str | None,
+        typer.Option("--gpu-memory", help="GPU memory to use, such as 4G.  [default: 4/5 of what is free]"),
+    ] = None,
     backend: Annotated[
         str, typer.Option("--backend", help="auto, cupy, numba-cuda, numba or opencv.")
     ] = "auto",
@@ -112,7 +120,7 @@ def run(
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
     from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, GpuOptions, parse_bytes
     from kseg_batch.scan import default_output, scan
     from kseg_batch.worker import Settings
 
@@ -126,7 +134,12 @@ def run(
             raise OptionError("--save masked needs --disable: which clusters are to be black?")
         if "" in (*sources, out):
             raise OptionError("A path is empty: is a variable unset?")
-        choice = _choose(backend, gpu, require_gpu, options)
+        on_gpu = GpuOptions(device or 0, None if gpu_memory is None else parse_bytes(gpu_memory))
+        if gpu is False and not (device is None and gpu_memory is None):
+            raise OptionError("--no-gpu contradicts --device and --gpu-memory.")
+        if device is not None:
+            gpu = True
+        choice = _choose(backend, gpu, require_gpu, options, on_gpu)
     except (OptionError, BackendUnavailableError) as error:
         _fail(str(error), EXIT_USAGE)
     try:
@@ -144,6 +157,28 @@ def run(
         raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE)
 
 
+@app.command()
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+) -> None:
+    """Show what this machine can do, and test each backend."""
+    import json
+    from dataclasses import asdict
+
+    from kseg_batch.doctor import as_lines, examine
+
+    report = examine(lambda text: print(f"kseg-batch: {text}", file=sys.stderr))
+    if as_json:
+        typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))
+    else:
+        for line in as_lines(report):
+            typer.echo(line)
+    if not report.ok:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+
+
 def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
     from kseg_batch.progress import Progress
     from kseg_batch.run import run as run_batch
@@ -157,7 +192,14 @@ def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
         for folder, reason in found.unreadable:
             progress.message(f"failed: {folder}: it cannot be read: {reason}")
 
+        fallbacks = 0
+
         def report(outcome: Outcome) -> None:
+            nonlocal fallbacks
+            if outcome.fallback is not None:
+                fallbacks += 1
+                if fallbacks == 1:  # when the GPU fails there may be thousands; the manifest names them all
+                    progress.message(f"{outcome.source}: done on the CPU: {outcome.fallback}")
             if outcome.error is not None:
                 progress.message(f"failed: {outcome.source}: {outcome.error}")
             progress.advance(failed=outcome.error is not None)
@@ -165,7 +207,9 @@ def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
         return run_batch(found.jobs, settings, choice.backend, report)
 
 
-def _choose(name: str, gpu: bool | None, require_gpu: bool, options: FitOptions) -> Choice:
+def _choose(
+    name: str, gpu: bool | None, require_gpu: bool, options: FitOptions, on_gpu: GpuOptions
+) -> Choice:
     """Take a backend, and say on stderr where it is not the one that was hoped for."""
     from kseg_batch.backends import choose
     from kseg_batch.errors import OptionError
@@ -173,8 +217,8 @@ def _choose(name: str, gpu: bool | None, require_gpu: bool, options: FitOptions)
     if require_gpu and gpu is False:
         raise OptionError("--require-gpu and --no-gpu contradict each other.")
     if require_gpu or (gpu and name != "auto"):
-        return choose(name, only="gpu", options=options)
-    choice = choose(name, only="cpu" if gpu is False else None, options=options)
+        return choose(name, only="gpu", options=options, gpu=on_gpu)
+    choice = choose(name, only="cpu" if gpu is False else None, options=options, gpu=on_gpu)
     missed = [p for p in choice.passed_over if gpu or p.installed]
     if missed:
         reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
@@ -201,6 +245,8 @@ def _summarise(summary: Summary, found: Scan, settings: Settings, choice: Choice
     )
     if summary.failed:
         typer.echo(f"{count(summary.failed, 'image')} failed: named above, and in the manifest")
+    if summary.fallbacks:
+        typer.echo(f"{count(summary.fallbacks, 'image')} done on the CPU instead: noted in the manifest")
     if summary.noted:
         typer.echo(f"{count(summary.noted, 'image')} with a note in the manifest")
     for text in found.passed_over():

@@ -16,9 +16,12 @@ from isal import isal_zlib
 
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import ImageError
+from kseg_batch.labelmap import with_filter_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from kseg_batch.labelmap import LabelMap
 
 EXTENSIONS = frozenset({".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that a folder is searched for."""
@@ -92,28 +95,20 @@ def _tiff_tags(data: bytes) -> list[int]:
         return []
 
 
-def encode_indexed(labels: NDArray[np.uint8], colors: NDArray[np.uint8]) -> bytes:
-    """A PNG whose pixel value is the cluster number and whose palette holds the centres.
-
-    Args:
-        labels: (H, W) uint8, all < k.
-        colors: (k, 3) uint8 RGB.
-
-    Returns:
-        A PNG of 1, 2, 4 or 8 bits a pixel, the fewest that hold k values.
-    """
-    bits = next(bits for bits in (1, 2, 4, 8) if len(colors) <= 1 << bits)
-    return _encode(_pack(labels, bits), labels.shape, bits, INDEXED, [(b"PLTE", colors.tobytes())])
+def encode_indexed(labels: LabelMap, colors: NDArray[np.uint8]) -> bytes:
+    """A PNG whose pixel value is the cluster number and whose palette holds the (k, 3) uint8 RGB centres."""
+    palette = _chunk(b"PLTE", colors.tobytes())
+    return _encode(labels.rows, labels.width, labels.bits, INDEXED, palette)
 
 
-def encode_mask(mask: NDArray[np.bool_]) -> bytes:
-    """A 1-bit grey PNG, white where the (H, W) mask is True."""
-    return _encode(np.packbits(mask, axis=1), mask.shape, 1, GRAY)
+def encode_mask(labels: LabelMap, cluster: int) -> bytes:
+    """A 1-bit grey PNG, white where the pixel is in the cluster."""
+    return _encode(labels.mask(cluster), labels.width, 1, GRAY)
 
 
 def encode_gray(labels: NDArray[np.uint8]) -> bytes:
     """An 8-bit grey PNG of the raw (H, W) uint8 numbers."""
-    return _encode(labels, labels.shape, 8, GRAY)
+    return _encode(with_filter_type(labels), labels.shape[1], 8, GRAY)
 
 
 def encode_rgb(rgb: NDArray[np.uint8]) -> bytes:
@@ -128,45 +123,12 @@ def encode_rgb(rgb: NDArray[np.uint8]) -> bytes:
     return bytes(buffer)
 
 
-def _pack(labels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """(H, W) values below 2**bits as (H, ceil(W * bits / 8)) bytes, the leftmost pixel in the highest bits.
-
-    Two or four neighbours are read as one little-endian integer, and one multiplication brings their bits
-    together: for two pixels, (a + 256 b) * (2**12 + 1) holds 16 a + b in bits 8 to 15.
-    """
-    if bits == 8:
-        return labels
-    if bits == 1:
-        return np.packbits(labels, axis=1)
-    per_byte = 8 // bits
-    padding = -labels.shape[1] % per_byte
-    padded = np.ascontiguousarray(np.pad(labels, ((0, 0), (0, padding))) if padding else labels)
-    if bits == 4:
-        packed = (padded.view("<u2") * np.uint16(0x1001)) >> np.uint16(8)
-    else:
-        packed = (padded.view("<u4") * np.uint32(0x40100401)) >> np.uint32(24)
-    return packed.astype(np.uint8)
-
-
-def _encode(
-    rows: NDArray[np.uint8],
-    shape: tuple[int, ...],
-    bits: int,
-    color_type: int,
-    chunks: list[tuple[bytes, bytes]] | None = None,
-) -> bytes:
-    """A PNG file of packed rows, unfiltered: label maps have long runs that filters only break up."""
-    height, width = shape
-    filtered = np.zeros((height, rows.shape[1] + 1), np.uint8)  # each row starts with its filter type, 0
-    filtered[:, 1:] = rows
+def _encode(rows: NDArray[np.uint8], width: int, bits: int, color_type: int, palette: bytes = b"") -> bytes:
+    """A PNG file of rows that each begin with their filter type."""
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, color_type, 0, 0, 0)
+    body = isal_zlib.compress(rows, COMPRESSION_LEVEL)
     return b"".join(
-        [
-            PNG_SIGNATURE,
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)),
-            *(_chunk(kind, body) for kind, body in chunks or []),
-            _chunk(b"IDAT", isal_zlib.compress(filtered, COMPRESSION_LEVEL)),
-            _chunk(b"IEND", b""),
-        ]
+        [PNG_SIGNATURE, _chunk(b"IHDR", header), palette, _chunk(b"IDAT", body), _chunk(b"IEND", b"")]
     )
 
 

@@ -52,6 +52,11 @@ def coarse_points(k: int) -> int:
     return max(2048, 32 * k)
 
 
+def weight_shift(n_pixels: int) -> int:
+    """By how many bits pixel counts are shifted down to seeding weights."""
+    return max(0, n_pixels.bit_length() - WEIGHT_BITS)
+
+
 def seeding_trials(k: int) -> int:
     """Points tried for each centre by greedy k-means++, as scikit-learn chooses them."""
     return 2 + int(math.log(k))
@@ -210,8 +215,7 @@ def seeding_points(histogram: ColorHistogram, most: int) -> tuple[IntArray, IntA
             break
     points = histogram.colors.astype(np.int64) * SCALE
     means, totals = mean_points(points, histogram.counts.astype(np.int64), labels, len(cubes))
-    shift = max(0, histogram.n_pixels.bit_length() - WEIGHT_BITS)
-    return means, np.maximum(totals >> shift, 1)
+    return means, np.maximum(totals >> weight_shift(histogram.n_pixels), 1)
 
 
 def seed_centers(histogram: ColorHistogram, k: int, options: FitOptions) -> IntArray:

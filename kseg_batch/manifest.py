@@ -25,15 +25,14 @@ def entry(outcome: Outcome, out: Path) -> dict[str, Any]:
         "error": outcome.error,
         "seconds": round(outcome.seconds, 6),
     }
-    if (result := outcome.segmentation) is not None:
-        height, width = result.labels.shape
+    if (palette := outcome.palette) is not None:
         line |= {
-            "size": [width, height],
-            "centers": result.centers.tolist(),
-            "counts": result.counts.tolist(),
-            "compactness": result.compactness,
-            "n_iter": result.n_iter,
-            "backend": result.backend,
+            "size": list(outcome.size),
+            "centers": palette.centers.tolist(),
+            "counts": palette.counts.tolist(),
+            "compactness": palette.compactness,
+            "n_iter": palette.n_iter,
+            "backend": palette.backend,
             "outputs": [path.relative_to(out).as_posix() for path in outcome.outputs],
             "notes": list(outcome.notes),
         }

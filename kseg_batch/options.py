@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,9 @@ from kseg_batch.colors import MAX_CLUSTERS, SCALE
 from kseg_batch.errors import OptionError
 
 Init = Literal["k-means++", "random"]
+
+MIN_GPU_MEMORY = 256 << 20
+"""Bytes: below, not even a small image fits beside the 64 MiB in which its colours are counted, twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +60,32 @@ class FitOptions:
     def max_shift(self) -> int:
         """`eps` as the greatest squared shift in Q8.6 that still counts as standing still."""
         return int((SCALE * min(self.eps, 512.0)) ** 2)
+
+
+def parse_bytes(text: str) -> int:
+    """A size such as 4G, 800M or 6000000000 as bytes; K, M and G are powers of 1024.
+
+    Raises:
+        OptionError: It is not one.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)I?B?", text.strip().upper())
+    if match is None:
+        raise OptionError(f"--gpu-memory must be a size such as 4G or 800M, not {text!r}.")
+    return int(float(match[1]) * 1024 ** " KMG".index(match[2] or " "))
+
+
+@dataclass(frozen=True, slots=True)
+class GpuOptions:
+    """Which GPU to use, and how much of it."""
+
+    device: int = 0
+    """Its CUDA number."""
+    memory: int | None = None
+    """Bytes of its memory that may be used; None for four fifths of what is free."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, naming the option as the command line does."""
+        if self.device < 0:
+            raise OptionError(f"--device must be the number of a GPU, 0 or more, not {self.device}.")
+        if self.memory is not None and self.memory < MIN_GPU_MEMORY:
+            raise OptionError(f"--gpu-memory must be at least {MIN_GPU_MEMORY >> 20} MiB.")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.errors import OutputError
 from kseg_batch.manifest import Manifest
+from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.scan import MARKER
 from kseg_batch.worker import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.scan import Job
@@ -29,6 +32,8 @@ class Summary:
     """Images that could not be read, segmented or written."""
     noted: int = 0
     """Images done with a note in the manifest."""
+    fallbacks: int = 0
+    """Images done on the CPU because the GPU could not."""
     pixels: int = 0
     """Pixels of the images done."""
     seconds: float = 0.0
@@ -36,18 +41,19 @@ class Summary:
 
     def add(self, outcome: Outcome) -> None:
         """Count an image in."""
-        if outcome.segmentation is None:
+        if outcome.palette is None:
             self.failed += 1
         else:
             self.done += 1
             self.noted += bool(outcome.notes)
-            self.pixels += outcome.segmentation.labels.size
+            self.fallbacks += outcome.fallback is not None
+            self.pixels += outcome.size[0] * outcome.size[1]
 
 
 def run(
     jobs: Sequence[Job], settings: Settings, backend: Backend, on_outcome: Callable[[Outcome], None]
 ) -> Summary:
-    """Do all jobs in their order, in this process.
+    """Do all jobs, in this process: one after the other on the CPU, many at a time on a GPU.
 
     Args:
         jobs: The images.
@@ -61,9 +67,12 @@ def run(
     start = time.perf_counter()
     summary = Summary()
     _prepare(settings, jobs)
-    with Manifest(settings.out) as manifest:
-        for job in jobs:
-            outcome = process(job, settings, backend)
+    if isinstance(backend, GpuBackend):
+        outcomes: Generator[Outcome] = process_on_gpu(jobs, settings, backend)
+    else:
+        outcomes = (process(job, settings, backend) for job in jobs)
+    with Manifest(settings.out) as manifest, contextlib.closing(outcomes):
+        for outcome in outcomes:
             manifest.add(outcome)
             summary.add(outcome)
             on_outcome(outcome)

@@ -1,10 +1,28 @@
 """Compile the kernels before the first test, so that no command line under test has to."""
 
+from pathlib import Path
+
 import pytest
 
 from kseg_batch.backends import load
+from kseg_batch.backends.gpu import GpuBackend
+from tests.emulator.device import EmulatedDevice
+
+EMULATED_MEMORY = 4 << 30
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels() -> None:
     load("numba").warm_up()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the emulator keeps what g++ has compiled."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="session")
+def emulated(cache: Path) -> GpuBackend:
+    """The cupy backend's host program and kernels on an emulated device."""
+    return GpuBackend("cupy", EmulatedDevice(cache, memory=EMULATED_MEMORY), EMULATED_MEMORY)

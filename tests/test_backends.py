@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from kseg_batch import segment
-from kseg_batch.backends import GPU_BACKENDS, MODULES, choose, cuda_driver, load
+from kseg_batch.backends import MODULES, choose, cuda_driver, load
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from tests.samples import noise
 
 
 def test_auto_takes_the_first_that_works_and_says_why_not_the_others() -> None:
     choice = choose()
-    assert choice.backend.name == "numba"
-    assert [p.name for p in choice.passed_over] == list(GPU_BACKENDS)
+    tried = [*(p.name for p in choice.passed_over), choice.backend.name]
+    assert tried == list(MODULES)[: len(tried)]
     assert all(p.reason for p in choice.passed_over)
+    if cuda_driver.device_problem() is not None:
+        assert choice.backend.name == "numba"
 
 
 def test_order_of_the_registry() -> None:
@@ -31,15 +33,17 @@ def test_a_named_backend_is_taken(name: str) -> None:
     assert load(name) is load(name)
 
 
+@pytest.mark.skipif(cuda_driver.device_problem() is None, reason="this machine has a GPU")
 @pytest.mark.parametrize(("name", "package"), [("cupy", "cupy"), ("numba-cuda", "numba_cuda")])
 def test_gpu_backends_give_the_true_reason(name: str, package: str) -> None:
     with pytest.raises(BackendUnavailableError) as caught:
         choose(name)
-    assert "has no" in str(caught.value) and "kernels" in str(caught.value)
     if find_spec(package) is None:
         assert "is not installed" in str(caught.value)
+        assert not caught.value.installed
     else:
-        assert cuda_driver.device_problem() is None or cuda_driver.device_problem() in str(caught.value)  # type: ignore[operator]
+        assert str(caught.value) == cuda_driver.device_problem()
+        assert caught.value.installed
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +79,9 @@ def test_what_a_driver_answers(
 
 def test_only_one_kind_of_device() -> None:
     assert choose(only="cpu").passed_over == ()
-    with pytest.raises(BackendUnavailableError, match=r"cupy: .*; numba-cuda: "):
-        choose(only="gpu")
+    if cuda_driver.device_problem() is not None:
+        with pytest.raises(BackendUnavailableError, match=r"cupy: .*; numba-cuda: "):
+            choose(only="gpu")
     with pytest.raises(OptionError, match="numba does not run on the GPU"):
         choose("numba", only="gpu")
     with pytest.raises(OptionError, match="cupy does not run on the CPU"):
@@ -108,10 +113,10 @@ def test_without_numba_auto_falls_back_to_opencv_and_still_segments(tmp_path: Pa
 import numpy as np
 from kseg_batch import segment
 from kseg_batch.backends import choose
-choice = choose()
+choice = choose(only="cpu")
 print(choice.backend.name, choice.passed_over[-1].reason)
 rgb = np.zeros((8, 8, 3), np.uint8); rgb[4:] = 200
-print(segment(rgb, 2).counts.tolist())
+print(segment(rgb, 2, backend=choice.backend.name).counts.tolist())
 """
     result = python_without(tmp_path, "numba", code)
     assert result.stderr == ""
@@ -129,7 +134,7 @@ def test_without_a_cache_folder_numba_says_so(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 from kseg_batch.backends import choose
-print(choose().passed_over[-1].reason)
+print(choose(only="cpu").passed_over[-1].reason)
 """
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

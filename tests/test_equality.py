@@ -13,35 +13,16 @@ from kseg_batch.backends.numba_cpu import CORNERS, OFFSETS, kernel_colors, kerne
 from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kernels import cpu
 from kseg_batch.options import FitOptions
+from tests.exactness import assert_equals, assert_same_histogram, assert_same_palette
 from tests.samples import AWKWARD, PHOTOS, Image, noise, photos
 
 NUMBA = load("numba")
 
 
-def assert_same_histogram(one: ColorHistogram, other: ColorHistogram) -> None:
-    for field in ("cells", "starts", "slots", "counts"):
-        left, right = getattr(one, field), getattr(other, field)
-        assert left.dtype == right.dtype
-        assert np.array_equal(left, right), field
-
-
-def assert_same_palette(one: Palette, other: Palette) -> None:
-    assert np.array_equal(one.fixed_centers, other.fixed_centers)
-    assert np.array_equal(one.counts, other.counts)
-    assert one.compactness == other.compactness
-    assert one.n_iter == other.n_iter
-
-
 def assert_equals_oracle(image: Image, options: FitOptions) -> None:
-    histogram = ColorHistogram.from_pixels(image)
-    assert_same_histogram(NUMBA.histogram(image), histogram)
-    expected = kmeans.fit(histogram, options)
-    palette = NUMBA.fit(histogram, options)
-    assert_same_palette(palette, expected)
-    labels = NUMBA.assign(image, palette)
-    assert labels.dtype == np.uint8
-    assert np.array_equal(labels, kmeans.assign(image, expected))
-    assert_consistent(image, labels, palette)
+    assert_equals(NUMBA, image, options)
+    palette = NUMBA.fit(NUMBA.histogram(image), options)
+    assert_consistent(image, NUMBA.assign(image, palette), palette)
 
 
 def assert_consistent(image: Image, labels: Image, palette: Palette) -> None:

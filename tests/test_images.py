@@ -9,6 +9,7 @@ from PIL import Image
 
 from kseg_batch import images
 from kseg_batch.errors import ImageError
+from kseg_batch.labelmap import LabelMap
 from tests.samples import noise, photos
 
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]
@@ -32,7 +33,7 @@ def test_indexed_png(k: int, width: int) -> None:
     rng = np.random.default_rng(k * 100 + width)
     labels = rng.integers(0, k, (6, width)).astype(np.uint8)
     colors = rng.integers(0, 256, (k, 3)).astype(np.uint8)
-    data = images.encode_indexed(labels, colors)
+    data = images.encode_indexed(LabelMap.pack(labels, k), colors)
     picture = pillow(data)
     assert picture.mode == "P"
     assert np.array_equal(np.asarray(picture), labels)
@@ -44,16 +45,32 @@ def test_indexed_png(k: int, width: int) -> None:
     assert bits == next(b for b in (1, 2, 4, 8) if k <= 2**b)
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 16, 17, 256])
+def test_packed_labels_and_masks(k: int, width: int) -> None:
+    """What comes packed, as from a GPU, unpacks to the labels, and its masks are those of the labels."""
+    labels = np.random.default_rng(k * 100 + width).integers(0, k, (6, width)).astype(np.uint8)
+    packed = LabelMap.pack(labels, k)
+    again = LabelMap(packed.rows, width, packed.bits)
+    assert np.array_equal(again.labels, labels)
+    masks = np.stack([packed.mask(cluster) for cluster in range(k)])
+    assert masks.shape == (k, 6, 1 + (width + 7) // 8)
+    given = LabelMap(packed.rows, width, packed.bits, masks)
+    for cluster in range(k):
+        unpacked = np.unpackbits(given.mask(cluster)[:, 1:], axis=1)[:, :width]
+        assert np.array_equal(unpacked, labels == cluster)
+
+
 def test_indexed_png_of_a_view() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (40, 60)).astype(np.uint8)[::2, ::-3]
-    picture = pillow(images.encode_indexed(labels, np.zeros((3, 3), np.uint8)))
+    picture = pillow(images.encode_indexed(LabelMap.pack(labels, 3), np.zeros((3, 3), np.uint8)))
     assert np.array_equal(np.asarray(picture), labels)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_mask_png(width: int) -> None:
     mask = np.random.default_rng(width).random((5, width)) < 0.5
-    data = images.encode_mask(mask)
+    data = images.encode_mask(LabelMap.pack(mask.astype(np.uint8), 2), 1)
     assert pillow(data).mode == "1"
     assert np.array_equal(np.asarray(pillow(data)), mask)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)

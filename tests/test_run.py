@@ -21,9 +21,17 @@ from kseg_batch.images import decode
 from kseg_batch.options import Init
 from tests.samples import blocks, noise, photos
 
+CHOOSING = {"--gpu", "--no-gpu", "--require-gpu", "--device", "--gpu-memory", "--backend"}
+"""Flags that say what to run on."""
+
 
 def kseg(*arguments: object, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does; `path` is put in front of the import path."""
+    """Run the command line as a user does; `path` is put in front of the import path.
+
+    Without a GPU, so that a test does the same wherever it runs, unless the arguments choose.
+    """
+    if arguments[0] == "run" and CHOOSING.isdisjoint(arguments):
+        arguments = (*arguments, "--no-gpu")
     environment = dict(os.environ, COLUMNS="80")
     if path is not None:
         environment["PYTHONPATH"] = str(path)
@@ -340,7 +348,7 @@ def test_a_folder_that_cannot_be_entered(album: Path) -> None:
     """As a user who is not root: root's right to read everything is dropped."""
     (album / "photos/pets").chmod(0o000)
     (album / "photos/trips").chmod(0o444)  # may be listed, but nothing in it looked at
-    command = [sys.executable, "-m", "kseg_batch", "run", "photos"]
+    command = [sys.executable, "-m", "kseg_batch", "run", "photos", "--no-gpu"]
     if os.geteuid() == 0:
         rights = "-dac_override,-dac_read_search"
         command = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
@@ -456,7 +464,7 @@ def test_the_bar_on_a_terminal(album: Path) -> None:
     (album / "photos/broken.jpg").write_bytes(b"x")
     parent, child = pty.openpty()
     termios.tcsetwinsize(child, (24, 80))
-    command = [sys.executable, "-m", "kseg_batch", "run", "photos"]
+    command = [sys.executable, "-m", "kseg_batch", "run", "photos", "--no-gpu"]
     process = subprocess.Popen(command, cwd=album, stderr=child, stdout=subprocess.PIPE)
     os.close(child)
     shown = b""
@@ -478,7 +486,7 @@ def test_the_bar_on_a_terminal(album: Path) -> None:
 def test_interrupted(tmp_path: Path) -> None:
     for i in range(200):
         save(noise(200, 200, seed=i), tmp_path / f"p/{i:03}.bmp")
-    command = [sys.executable, "-m", "kseg_batch", "run", "p"]
+    command = [sys.executable, "-m", "kseg_batch", "run", "p", "--no-gpu"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "p-kseg/manifest.jsonl"
     deadline = time.monotonic() + 60

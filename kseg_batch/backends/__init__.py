@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal, cast
 
 from kseg_batch.errors import BackendUnavailableError, OptionError
+from kseg_batch.options import GpuOptions
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
@@ -47,24 +48,39 @@ class Choice:
         return self.backend.name in GPU_BACKENDS
 
 
-@cache
-def load(name: str) -> Backend:
+def load(name: str, gpu: GpuOptions | None = None) -> Backend:
     """The backend of that name; the same object each time, so that its scratch memory is reused.
+
+    Args:
+        name: One of `MODULES`.
+        gpu: Which GPU, where it runs on one.
 
     Raises:
         BackendUnavailableError: It cannot run here.
     """
+    return _load(name, (gpu or GpuOptions()) if name in GPU_BACKENDS else None)
+
+
+@cache
+def _load(name: str, gpu: GpuOptions | None) -> Backend:
     module = import_module(f"kseg_batch.backends.{MODULES[name]}")
-    return cast("Backend", module.load())
+    return cast("Backend", module.load() if gpu is None else module.load(gpu))
 
 
-def choose(name: str = "auto", *, only: Device | None = None, options: FitOptions | None = None) -> Choice:
+def choose(
+    name: str = "auto",
+    *,
+    only: Device | None = None,
+    options: FitOptions | None = None,
+    gpu: GpuOptions | None = None,
+) -> Choice:
     """Take the named backend, or the first that works.
 
     Args:
         name: A backend's name, or "auto" for the first of `MODULES` that works.
         only: Consider only the backends on this kind of device.
         options: What it will be asked to do.
+        gpu: Which GPU, if it comes to one.
 
     Raises:
         OptionError: There is no such backend, it does not run on `only`, or it cannot do what
@@ -81,7 +97,7 @@ def choose(name: str = "auto", *, only: Device | None = None, options: FitOption
     passed_over: list[PassedOver] = []
     for candidate in names:
         try:
-            backend = load(candidate)
+            backend = load(candidate, gpu)
         except BackendUnavailableError as error:
             passed_over.append(PassedOver(candidate, str(error), error.installed))
             continue

@@ -1,12 +1,53 @@
-"""Is there an NVIDIA driver with a device? Asked of the driver itself, whatever Python packages there are."""
+"""The NVIDIA driver and its devices, asked of the driver itself, whatever Python packages there are."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+VERSION_FILE = Path("/sys/module/nvidia/version")
+"""Where Linux tells the driver's own version, which libcuda does not."""
+
 CUDA_ERROR_NO_DEVICE = 100
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # of CUdevice_attribute
+NAME_LENGTH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU. What the driver does not tell is None."""
+
+    name: str | None
+    """As NVIDIA calls it."""
+    capability: str | None
+    """Compute capability, such as 9.0."""
+    memory: int | None
+    """Bytes in all."""
+    free: int | None
+    """Bytes that no process uses, while this one holds a context on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """The NVIDIA driver of this machine, if there is one."""
+
+    problem: str | None
+    """What keeps it from offering a device; None if it has one."""
+    version: str | None
+    """Its own version, such as 580.65.06; known on Linux alone."""
+    cuda: str | None
+    """The highest CUDA version that it supports, such as 13.0."""
+    devices: tuple[Device, ...]
+    """Its GPUs, in the order of their CUDA numbers."""
+
+    @property
+    def cuda_major(self) -> int:
+        """The major CUDA version that it supports; 0 if it is not known."""
+        return int(self.cuda.split(".")[0]) if self.cuda else 0
 
 
 def device_problem() -> str | None:
@@ -20,3 +61,73 @@ def device_problem() -> str | None:
     if status not in (0, CUDA_ERROR_NO_DEVICE):
         return f"the NVIDIA driver does not start (CUDA error {status})"
     return None if count.value else "the NVIDIA driver has no GPU to offer"
+
+
+def read_driver() -> Driver:
+    """Ask the driver about itself and its devices. Takes a context on each, for as long as it asks."""
+    problem = device_problem()
+    try:
+        driver = ctypes.CDLL(LIBRARY)
+    except OSError:
+        return Driver(problem, None, None, ())
+    cuda = _ask(driver, "cuDriverGetVersion", ctypes.c_int)
+    count = 0 if problem else _ask(driver, "cuDeviceGetCount", ctypes.c_int) or 0
+    return Driver(
+        problem=problem,
+        version=_module_version(),
+        cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
+        devices=tuple(_read_device(driver, i) for i in range(count)),
+    )
+
+
+def _read_device(driver: ctypes.CDLL, index: int) -> Device:
+    device = _ask(driver, "cuDeviceGet", ctypes.c_int, index)
+    if device is None:
+        return Device(None, None, None, None)
+    name = _ask(driver, "cuDeviceGetName", ctypes.c_char * NAME_LENGTH, NAME_LENGTH, device)
+    major, minor = (
+        _ask(driver, "cuDeviceGetAttribute", ctypes.c_int, attribute, device)
+        for attribute in (CAPABILITY_MAJOR, CAPABILITY_MINOR)
+    )
+    return Device(
+        name=name.decode(errors="replace") if name else None,
+        capability=None if major is None or minor is None else f"{major}.{minor}",
+        memory=_ask(driver, "cuDeviceTotalMem_v2", ctypes.c_size_t, device),
+        free=_free_memory(driver, device),
+    )
+
+
+def _free_memory(driver: ctypes.CDLL, device: int) -> int | None:
+    """Bytes free on a device; None where it gives out no context, as when another process has it alone."""
+    context = _ask(driver, "cuDevicePrimaryCtxRetain", ctypes.c_void_p, device)
+    if context is None:
+        return None
+    try:
+        if not _call(driver, "cuCtxPushCurrent_v2", ctypes.c_void_p(context)):
+            return None
+        free: int | None = _ask(driver, "cuMemGetInfo_v2", ctypes.c_size_t, ctypes.byref(ctypes.c_size_t()))
+        _call(driver, "cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+        return free
+    finally:
+        _call(driver, "cuDevicePrimaryCtxRelease_v2", device)
+
+
+def _ask(driver: ctypes.CDLL, function: str, kind: Any, *arguments: Any) -> Any:
+    """What a driver function writes to its first argument, of a ctypes `kind`; None if it fails."""
+    answer = kind()
+    return answer.value if _call(driver, function, ctypes.byref(answer), *arguments) else None
+
+
+def _call(driver: ctypes.CDLL, function: str, *arguments: Any) -> bool:
+    """Whether a driver function succeeds; one that an old driver is without does not."""
+    try:
+        return bool(getattr(driver, function)(*arguments) == 0)
+    except AttributeError:
+        return False
+
+
+def _module_version() -> str | None:
+    try:
+        return VERSION_FILE.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

@@ -1,16 +1,185 @@
-"""The `cupy` backend. Its kernels are not written yet, so it says what is missing and never runs."""
+"""The `cupy` backend: the CUDA C kernels of `kernels/*.cu`, compiled by NVRTC and launched by CuPy."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from functools import cache
+from importlib.resources import files
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kseg_batch.backends.cuda_driver import device_problem
-from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from kseg_batch.backends.device import Array, Stream
+    from kseg_batch.options import GpuOptions
+
+FILES = {
+    "count_pixels": "histogram.cu",
+    "number_cells": "histogram.cu",
+    "drain_table": "histogram.cu",
+    "gather_points": "seeding.cu",
+    "start_centers": "seeding.cu",
+    "improve_centers": "seeding.cu",
+    "converge_centers": "lloyd.cu",
+    "label_pixels": "labels.cu",
+}
+"""Where each kernel stands."""
+
+THREADS = 512
 
 
-def load() -> NoReturn:
-    """Say why it cannot run: it has no kernels, and what else the machine lacks."""
-    lacking = device_problem() if find_spec("cupy") else "the package cupy is not installed"
-    reasons = ["this version of kseg-batch has no CuPy kernels", *([lacking] if lacking else [])]
-    raise BackendUnavailableError(", and ".join(reasons), installed=False)
+def kernel_folder() -> Path:
+    """The folder of the `.cu` files."""
+    return files("kseg_batch.kernels") / ""  # type: ignore[return-value] # a folder: it is never zipped
+
+
+def compile_options(variant: Variant) -> tuple[str, ...]:
+    """What NVRTC is told, for a variant of the kernels."""
+    options = ["-std=c++17", f"-I{kernel_folder()}", f"-DMAX_CLUSTERS={variant.max_clusters}"]
+    if variant.wide:
+        options.append("-DWIDE_WEIGHTS")
+    return tuple(options)
+
+
+def _headers_hash() -> str:
+    """Of the headers, which CuPy's cache of compiled kernels does not look at."""
+    headers = sorted(kernel_folder().glob("*.cuh"))
+    return hashlib.sha256(b"".join(header.read_bytes() for header in headers)).hexdigest()[:16]
+
+
+class CupyDevice:
+    """See `kseg_batch.backends.device.Device`."""
+
+    def __init__(self, cupy: Any, index: int) -> None:
+        self._cupy = cupy
+        self._device = cupy.cuda.Device(index)
+        self._pool = cupy.cuda.MemoryPool()
+        self._kernel = cache(self._compile)
+        with self._errors():
+            self.multiprocessors: int = self._device.attributes["MultiProcessorCount"]
+        self.threads = THREADS
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """On this device, with CuPy's errors in our own words."""
+        cuda = self._cupy.cuda
+        try:
+            with self._device:
+                yield
+        except cuda.memory.OutOfMemoryError as error:
+            raise DeviceMemoryError("the GPU has no memory left for it") from error
+        except cuda.runtime.CUDARuntimeError as error:
+            if error.status == cuda.runtime.errorMemoryAllocation:
+                raise DeviceMemoryError("the GPU has no memory left for it") from error
+            raise BackendError(f"the GPU failed: {error}") from error
+        except (cuda.driver.CUDADriverError, cuda.compiler.CompileException) as error:
+            raise BackendError(f"the GPU failed: {error}") from error
+
+    def free_memory(self) -> int:
+        """See `Device.free_memory`."""
+        with self._errors():
+            free: int = self._cupy.cuda.runtime.memGetInfo()[0]
+            return free
+
+    def empty(self, length: int, dtype: DTypeLike) -> Array:
+        """See `Device.empty`."""
+        with self._errors():
+            memory = self._pool.malloc(max(1, length) * np.dtype(dtype).itemsize)
+            return self._cupy.ndarray((length,), dtype, memory)
+
+    def release(self) -> None:
+        """See `Device.release`."""
+        with self._errors():
+            self._pool.free_all_blocks()
+
+    def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
+        """See `Device.pinned`."""
+        with self._errors():
+            return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(n_bytes), np.uint8, n_bytes)
+
+    def stream(self) -> Stream:
+        """See `Device.stream`."""
+        with self._errors():
+            return self._cupy.cuda.Stream(non_blocking=True)
+
+    def upload(self, host: NDArray[Any], target: Array, stream: Stream) -> None:
+        """See `Device.upload`."""
+        runtime = self._cupy.cuda.runtime
+        with self._errors():
+            kind = runtime.memcpyHostToDevice
+            runtime.memcpyAsync(target.data.ptr, host.ctypes.data, host.nbytes, kind, stream.ptr)
+
+    def download(self, source: Array, host: NDArray[Any], stream: Stream) -> None:
+        """See `Device.download`."""
+        runtime = self._cupy.cuda.runtime
+        with self._errors():
+            kind = runtime.memcpyDeviceToHost
+            runtime.memcpyAsync(host.ctypes.data, source.data.ptr, host.nbytes, kind, stream.ptr)
+
+    def clear(self, target: Array, stream: Stream) -> None:
+        """See `Device.clear`."""
+        with self._errors():
+            self._cupy.cuda.runtime.memsetAsync(target.data.ptr, 0, target.nbytes, stream.ptr)
+
+    def launch(
+        self,
+        kernel: str,
+        variant: Variant,
+        grid: tuple[int, int],
+        args: Sequence[Array | int],
+        stream: Stream,
+    ) -> None:
+        """See `Device.launch`."""
+        typed = tuple(np.int64(arg) if isinstance(arg, int) else arg for arg in args)
+        with self._errors(), stream:
+            self._kernel(kernel, variant)(grid, (self.threads,), typed)
+
+    def wait(self, stream: Stream) -> None:
+        """See `Device.wait`."""
+        with self._errors():
+            stream.synchronize()
+
+    def _compile(self, kernel: str, variant: Variant) -> Any:
+        return self._module(FILES[kernel], variant).get_function(kernel)
+
+    def _module(self, file: str, variant: Variant) -> Any:
+        options = (*compile_options(variant), f"-DHEADERS_{_headers_hash()}")
+        return self._cupy.RawModule(code=(kernel_folder() / file).read_text(), options=options)
+
+
+def load(options: GpuOptions) -> GpuBackend:
+    """The backend on the chosen device, or the reason why it cannot run."""
+    if find_spec("cupy") is None:
+        raise BackendUnavailableError("the package cupy is not installed", installed=False)
+    problem = device_problem()
+    if problem:
+        raise BackendUnavailableError(problem, installed=True)
+    try:
+        import cupy
+
+        cupy.cuda.nvrtc.getVersion()
+        n_devices = cupy.cuda.runtime.getDeviceCount()
+    except (ImportError, RuntimeError, OSError) as error:
+        raise BackendUnavailableError(
+            f"CuPy does not work here ({' '.join(str(error).split())}); to give it CUDA's compiler and "
+            "libraries: pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
+            installed=True,
+        ) from error
+    if options.device >= n_devices:
+        raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
+    try:
+        return GpuBackend("cupy", CupyDevice(cupy, options.device), options.memory)
+    except BackendError as error:
+        raise BackendUnavailableError(str(error), installed=True) from error

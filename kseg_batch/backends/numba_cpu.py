@@ -174,7 +174,7 @@ def kernel_points(
     coarse_sums = np.zeros((n_cubes[coarse_level], 4), np.int64)
     cpu.merge_cubes(cubes, fine_sums, coarse_level - fine_level, coarse_sums)
 
-    weight_shift = max(0, n_pixels.bit_length() - kmeans.WEIGHT_BITS)
+    weight_shift = kmeans.weight_shift(n_pixels)
     coarse, fine = (
         cpu.Points(
             np.empty((3, p), np.int32),

@@ -1,16 +1,149 @@
-"""The `numba-cuda` backend. Its kernels are not written yet, so it says what is missing and never runs."""
+"""The `numba-cuda` backend: the kernels of `kernels/cuda_numba.py`, for a driver without a CUDA toolkit."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import warnings
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kseg_batch.backends.cuda_driver import device_problem
-from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from kseg_batch.backends.device import Array, Stream
+    from kseg_batch.options import GpuOptions
+
+THREADS = 256
+OUT_OF_MEMORY = 2
+"""CUDA_ERROR_OUT_OF_MEMORY of the driver's interface."""
 
 
-def load() -> NoReturn:
-    """Say why it cannot run: it has no kernels, and what else the machine lacks."""
-    lacking = device_problem() if find_spec("numba_cuda") else "the package numba-cuda is not installed"
-    reasons = ["this version of kseg-batch has no Numba CUDA kernels", *([lacking] if lacking else [])]
-    raise BackendUnavailableError(", and ".join(reasons), installed=False)
+class NumbaDevice:
+    """See `kseg_batch.backends.device.Device`."""
+
+    def __init__(self, index: int, *, multiprocessors: int | None = None, threads: int = THREADS) -> None:
+        """Open a device; the simulator, which has no multiprocessors, is told their number."""
+        from numba import cuda
+
+        from kseg_batch.kernels import cuda_numba
+
+        self._cuda: Any = cuda
+        self._gpu = cuda.gpus[index]
+        self._kernels = cuda_numba
+        self._compiling = threading.Lock()
+        with self._errors():
+            self.multiprocessors: int = (
+                multiprocessors or self._cuda.get_current_device().MULTIPROCESSOR_COUNT
+            )
+        self.threads = threads
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """On this device, with Numba's errors in our own words."""
+        driver = self._cuda.cudadrv.driver
+        try:
+            with self._gpu, warnings.catch_warnings():
+                # a batch of one small image is a small grid, and host arrays without pinned memory are slow:
+                # neither is anything that a user could mend
+                warnings.filterwarnings("ignore", module=r"numba.*")
+                yield
+        except driver.CudaAPIError as error:
+            if error.code == OUT_OF_MEMORY:
+                raise DeviceMemoryError("the GPU has no memory left for it") from error
+            raise BackendError(f"the GPU failed: {error}") from error
+        except self._cuda.cudadrv.error.CudaDriverError as error:
+            raise BackendError(f"the GPU failed: {error}") from error
+
+    def free_memory(self) -> int:
+        """See `Device.free_memory`."""
+        with self._errors():
+            return int(self._cuda.current_context().get_memory_info()[0])
+
+    def empty(self, length: int, dtype: DTypeLike) -> Array:
+        """See `Device.empty`."""
+        with self._errors():
+            return self._cuda.device_array(max(1, length), np.dtype(dtype))
+
+    def release(self) -> None:
+        """See `Device.release`."""
+        with self._errors():
+            self._cuda.current_context().deallocations.clear()
+
+    def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
+        """See `Device.pinned`."""
+        with self._errors():
+            block: NDArray[np.uint8] = self._cuda.pinned_array(n_bytes, np.uint8)
+            return block
+
+    def stream(self) -> Stream:
+        """See `Device.stream`."""
+        with self._errors():
+            return self._cuda.stream()
+
+    def upload(self, host: NDArray[Any], target: Array, stream: Stream) -> None:
+        """See `Device.upload`."""
+        with self._errors():
+            target.copy_to_device(host, stream=stream)
+
+    def download(self, source: Array, host: NDArray[Any], stream: Stream) -> None:
+        """See `Device.download`."""
+        with self._errors():
+            source.copy_to_host(host, stream=stream)
+
+    def clear(self, target: Array, stream: Stream) -> None:
+        """See `Device.clear`."""
+        blocks = max(1, min(8 * self.multiprocessors, len(target) // self.threads))
+        self.launch("clear", Variant(), (blocks, 1), (target,), stream)
+
+    def launch(
+        self,
+        kernel: str,
+        variant: Variant,
+        grid: tuple[int, int],
+        args: Sequence[Array | int],
+        stream: Stream,
+    ) -> None:
+        """See `Device.launch`. Variants need nothing: kernels are compiled for the types of arguments."""
+        with self._errors(), self._compiling:
+            getattr(self._kernels, kernel)[grid, self.threads, stream](*args)
+
+    def wait(self, stream: Stream) -> None:
+        """See `Device.wait`."""
+        with self._errors():
+            stream.synchronize()
+
+
+def load(options: GpuOptions) -> GpuBackend:
+    """The backend on the chosen device, or the reason why it cannot run."""
+    if find_spec("numba_cuda") is None:
+        text = "the package numba-cuda is not installed; Numba's own CUDA target is deprecated, and not used"
+        raise BackendUnavailableError(text, installed=False)
+    problem = device_problem()
+    if problem:
+        raise BackendUnavailableError(problem, installed=True)
+    try:
+        from numba import cuda
+
+        n_devices = len(cuda.gpus)
+    except (ImportError, RuntimeError, OSError) as error:
+        raise BackendUnavailableError(
+            f"numba-cuda does not work here ({' '.join(str(error).split())}); to give it what it needs: "
+            "pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
+            installed=True,
+        ) from error
+    if options.device >= n_devices:
+        raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
+    try:
+        return GpuBackend("numba-cuda", NumbaDevice(options.device), options.memory)
+    except BackendError as error:
+        raise BackendUnavailableError(str(error), installed=True) from error

@@ -1,0 +1,1043 @@
+"""The GPU kernels in Numba CUDA: the readable twin of the `.cu` files, of the same names and arguments.
+
+The arrays, their shapes and dtypes, and the launch shapes are those in the heads of histogram.cu, seeding.cu,
+lloyd.cu and labels.cu; images and states are the int64 rows of batch.cuh, and int4 arrays are flat int32 with
+four numbers to a centre. Numbers of 64 bits are int64 here, where nothing wraps. All are one-dimensional.
+
+Why this way. The algorithms are those of the `.cu` files, without what is there for speed alone: bits for
+sets of centres, halves of sums, costs from the sums of clusters. Functions take what they share as arguments,
+and there are no warp intrinsics, so that Numba's CUDA simulator runs everything with blocks of any size.
+
+One file, because Numba's cache knows of changes in the file of a compiled function alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import cuda, int32, int64
+
+MAX_THREADS = 512
+MAX_CLUSTERS = 256
+MOST_CENTERS = MAX_CLUSTERS + 1  # while a swap is weighed
+TOTALS = 4 * MAX_CLUSTERS
+MAX_DISTANCE = 2147483647
+MAX_LEVEL = 5
+MAX_COARSE = 8192
+MAX_FINE = 16384
+SEEDS = MAX_COARSE + MAX_FINE
+CODES = 1 << 24
+CELLS = 32768
+CELL_SIZE = 512
+RUN = 16
+ROW = 256
+SLOTS = 2048
+MAX_REPLICAS = 32
+
+# Columns of an Image and of a State: see batch.cuh.
+PIXELS, HEIGHT, WIDTH, CLUSTERS, ATTEMPTS, SEED, MAX_ITER, MAX_SHIFT, WEIGHT_SHIFT = range(9)
+FIRST_COLOR, BITS, ROWS, MASKS = range(9, 13)
+IMAGE_COLUMNS = 13
+N_COLORS, N_CLUSTERS, SQUARES, N_COARSE, N_FINE, ENERGY, ITERATIONS = range(7)
+STATE_COLUMNS = 7
+
+kernel = cuda.jit(cache=True)
+function = cuda.jit(device=True, cache=True)
+
+
+# ---- arithmetic: see arithmetic.cuh ----------------------------------------------------------------------
+
+
+@function
+def spread(v):
+    """Move bit i of an 8-bit value to bit 3 * i."""
+    v = (v | (v << 8)) & 0x00F00F
+    v = (v | (v << 4)) & 0x0C30C3
+    return (v | (v << 2)) & 0x249249
+
+
+@function
+def gather(v):
+    """The inverse of `spread`; other bits are ignored."""
+    v = v & 0x249249
+    v = (v | (v >> 2)) & 0x0C30C3
+    v = (v | (v >> 4)) & 0x00F00F
+    return (v | (v >> 8)) & 0x0000FF
+
+
+@function
+def zorder(r, g, b):
+    return (spread(r) << 2) | (spread(g) << 1) | spread(b)
+
+
+@function
+def zorder_of(position):
+    """The z-order code of a position that is a colour."""
+    return zorder((position >> 38) & 255, (position >> 22) & 255, (position >> 6) & 255)
+
+
+@function
+def position_of(code):
+    """The position of the colour with a z-order code."""
+    return (gather(code >> 2) << 38) | (gather(code >> 1) << 22) | (gather(code) << 6)
+
+
+@function
+def distance(position, centers, j):
+    """Squared distance of a packed position to centre j."""
+    x = (position >> 32) - centers[j, 0]
+    y = ((position >> 16) & 0xFFFF) - centers[j, 1]
+    z = (position & 0xFFFF) - centers[j, 2]
+    return x * x + y * y + z * z
+
+
+@function
+def distance_between(a, b):
+    """Squared distance of two packed positions."""
+    x = (a >> 32) - (b >> 32)
+    y = ((a >> 16) & 0xFFFF) - ((b >> 16) & 0xFFFF)
+    z = (a & 0xFFFF) - (b & 0xFFFF)
+    return x * x + y * y + z * z
+
+
+@function
+def rounded_mean(total, weight):
+    return (2 * total + weight) // (2 * weight)
+
+
+@function
+def splitmix64(seed, index):
+    """Number `index` of the SplitMix64 sequence of `seed`; all uint64."""
+    z = seed + (index + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@function
+def draw_below(bound, seed, index):
+    """The high 64 bits of random * bound, by halves: 0 .. bound - 1."""
+    mask = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    a = splitmix64(np.uint64(seed), np.uint64(index))
+    b = np.uint64(bound)
+    middle = (a >> half) * (b & mask) + (((a & mask) * (b & mask)) >> half)
+    carry = (a & mask) * (b >> half) + (middle & mask)
+    return int64((a >> half) * (b >> half) + (middle >> half) + (carry >> half))
+
+
+@function
+def seeding_trials(k):
+    """2 + floor(log(k)), from the powers of e rounded up."""
+    trials = 2
+    if k >= 3:
+        trials += 1
+    if k >= 8:
+        trials += 1
+    if k >= 21:
+        trials += 1
+    if k >= 55:
+        trials += 1
+    if k >= 149:
+        trials += 1
+    return trials
+
+
+@function
+def index_bits(k):
+    """The fewest bits of a PNG pixel that hold k values."""
+    if k <= 2:
+        return 1
+    if k <= 4:
+        return 2
+    return 4 if k <= 16 else 8
+
+
+@function
+def row_bytes(width, bits):
+    return 1 + (width * bits + 7) // 8
+
+
+# ---- sums over a block: see block.cuh --------------------------------------------------------------------
+
+
+@function
+def block_scan(value, lanes):
+    """Through this thread, and over all, the sum of `value`. lanes: (2, MAX_THREADS) int64, shared."""
+    t = cuda.threadIdx.x
+    source = 0
+    lanes[0, t] = value
+    cuda.syncthreads()
+    step = 1
+    while step < cuda.blockDim.x:
+        total = lanes[source, t]
+        if t >= step:
+            total += lanes[source, t - step]
+        source = 1 - source
+        lanes[source, t] = total
+        cuda.syncthreads()
+        step *= 2
+    through = lanes[source, t]
+    total = lanes[source, cuda.blockDim.x - 1]
+    cuda.syncthreads()
+    return through, total
+
+
+@function
+def block_max(value, lanes):
+    t = cuda.threadIdx.x
+    lanes[0, t] = value
+    cuda.syncthreads()
+    if t == 0:
+        for i in range(1, cuda.blockDim.x):
+            lanes[0, 0] = max(lanes[0, 0], lanes[0, i])
+    cuda.syncthreads()
+    greatest = lanes[0, 0]
+    cuda.syncthreads()
+    return greatest
+
+
+@function
+def share_of(n):
+    """The range of n things that is this thread's, when each thread takes consecutive ones."""
+    share = (n + cuda.blockDim.x - 1) // cuda.blockDim.x
+    begin = min(n, cuda.threadIdx.x * share)
+    return begin, min(n, begin + share)
+
+
+# ---- histogram: see histogram.cu -------------------------------------------------------------------------
+
+
+@kernel
+def clear(array):
+    """Fill with zeros. Grid (any, 1)."""
+    for i in range(cuda.grid(1), array.shape[0], cuda.gridsize(1)):
+        array[i] = 0
+
+
+@function
+def add_color(tables, in_cells, image, code, pixels):
+    if cuda.atomic.add(tables, image * CODES + code, pixels) == 0:
+        cuda.atomic.add(in_cells, image * CELLS + code // CELL_SIZE, 1)
+
+
+@kernel
+def count_pixels(images, pixels, tables, in_cells):
+    image = cuda.blockIdx.y
+    row = image * IMAGE_COLUMNS
+    first = 3 * images[row + PIXELS]
+    n = images[row + HEIGHT] * images[row + WIDTH]
+    threads = cuda.gridDim.x * cuda.blockDim.x
+    for begin in range((cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 16, n, threads * 16):
+        code = int64(0)
+        equal = int64(0)
+        for i in range(begin, min(n, begin + 16)):
+            p = first + 3 * i
+            following = int64(zorder(int64(pixels[p]), int64(pixels[p + 1]), int64(pixels[p + 2])))
+            if equal > 0 and following != code:
+                add_color(tables, in_cells, image, code, equal)
+                equal = int64(0)
+            code = following
+            equal += 1
+        add_color(tables, in_cells, image, code, equal)
+
+
+@kernel
+def number_cells(images, states, in_cells, starts):
+    lanes = cuda.shared.array((2, MAX_THREADS), int64)
+    image = cuda.blockIdx.y
+    begin, end = share_of(CELLS)
+    mine = int64(0)
+    for cell in range(begin, end):
+        mine += in_cells[image * CELLS + cell]
+    through, total = block_scan(mine, lanes)
+    start = through - mine
+    for cell in range(begin, end):
+        starts[image * CELLS + cell] = start
+        start += in_cells[image * CELLS + cell]
+    if cuda.threadIdx.x == 0:
+        states[image * STATE_COLUMNS + N_COLORS] = total
+        states[image * STATE_COLUMNS + N_CLUSTERS] = min(images[image * IMAGE_COLUMNS + CLUSTERS], total)
+
+
+@kernel
+def drain_table(images, tables, in_cells, starts, xyz, weights):
+    image = cuda.blockIdx.y
+    first = images[image * IMAGE_COLUMNS + FIRST_COLOR]
+    threads = cuda.gridDim.x * cuda.blockDim.x
+    for cell in range(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, CELLS, threads):
+        left = int64(in_cells[image * CELLS + cell])
+        in_cells[image * CELLS + cell] = 0
+        position = first + int64(starts[image * CELLS + cell])
+        code = int64(cell) * CELL_SIZE
+        while left > 0:
+            count = tables[image * CODES + code]
+            if count > 0:
+                tables[image * CODES + code] = 0
+                xyz[position] = position_of(code)
+                weights[position] = count
+                position += 1
+                left -= 1
+            code += 1
+
+
+# ---- nearest centres and Lloyd's algorithm: see clusters.cuh ---------------------------------------------
+
+
+@function
+def replicas_of(sums):
+    """How many replicas of that many sums there is room for: a power of two."""
+    replicas = MAX_REPLICAS
+    while replicas * sums > SLOTS:
+        replicas //= 2
+    return replicas
+
+
+@function
+def clear_sums(slots):
+    for i in range(cuda.threadIdx.x, SLOTS, cuda.blockDim.x):
+        slots[i] = 0
+    cuda.syncthreads()
+
+
+@function
+def collect_sums(slots, totals, sums, replicas):
+    """Add up the replicas."""
+    cuda.syncthreads()
+    for i in range(cuda.threadIdx.x, sums, cuda.blockDim.x):
+        total = int64(0)
+        for r in range(replicas):
+            total += slots[i * replicas + r]
+        totals[i] = total
+    cuda.syncthreads()
+
+
+@function
+def flush(slots, replicas, label, x, y, z, weight):
+    """Add to the sums of a cluster, in the replica of this thread's lane."""
+    lane = cuda.threadIdx.x % replicas
+    cuda.atomic.add(slots, (4 * label) * replicas + lane, x)
+    cuda.atomic.add(slots, (4 * label + 1) * replicas + lane, y)
+    cuda.atomic.add(slots, (4 * label + 2) * replicas + lane, z)
+    cuda.atomic.add(slots, (4 * label + 3) * replicas + lane, weight)
+
+
+@function
+def nearest(position, centers, k):
+    """The nearest of all k centres, the lowest on a tie, and its squared distance."""
+    best = int64(MAX_DISTANCE)
+    label = 0
+    for j in range(k):
+        d = distance(position, centers, j)
+        if d < best:
+            best = d
+            label = j
+    return label, best
+
+
+@function
+def find_candidates(low, high, centers, k, candidates):
+    """Fill in the centres, ascending, that are nearest to some point of the box; return their number."""
+    x = ((low >> 32) + (high >> 32)) >> 1
+    y = (((low >> 16) & 0xFFFF) + ((high >> 16) & 0xFFFF)) >> 1
+    z = ((low & 0xFFFF) + (high & 0xFFFF)) >> 1
+    reach_x = (high >> 32) - x
+    reach_y = ((high >> 16) & 0xFFFF) - y
+    reach_z = (high & 0xFFFF) - z
+    middle = (x << 32) | (y << 16) | z
+    o, least = nearest(middle, centers, k)
+    n = 0
+    for j in range(k):
+        reach = reach_x * abs(centers[j, 0] - centers[o, 0])
+        reach += reach_y * abs(centers[j, 1] - centers[o, 1])
+        reach += reach_z * abs(centers[j, 2] - centers[o, 2])
+        margin = distance(middle, centers, j) - least - 2 * reach
+        if margin < 0 or (margin == 0 and j <= o):
+            candidates[n] = j
+            n += 1
+    return n
+
+
+@function
+def nearest_among(position, centers, candidates, n):
+    """The nearest of n candidates, the lowest on a tie."""
+    best = int64(MAX_DISTANCE)
+    label = 0
+    for c in range(n):
+        d = distance(position, centers, candidates[c])
+        if d < best:
+            best = d
+            label = candidates[c]
+    return int64(label)
+
+
+@function
+def sum_clusters(xyz, weights, low, high, sums, first, n, centers, k, slots, totals):
+    """Fill the first 4 * k `totals` with the sums of x, y, z and weight of the clusters of `centers`.
+
+    The set of points is the n from number `first`, a multiple of RUN, on.
+    """
+    candidates = cuda.local.array(MAX_CLUSTERS, int32)
+    replicas = replicas_of(4 * k)
+    clear_sums(slots)
+    runs = (n + RUN - 1) // RUN
+    for r in range(cuda.threadIdx.x, runs, cuda.blockDim.x):
+        run = first // RUN + r
+        n_candidates = find_candidates(low[run], high[run], centers, k, candidates)
+        if n_candidates == 1:
+            s = 4 * run
+            flush(slots, replicas, int64(candidates[0]), sums[s], sums[s + 1], sums[s + 2], sums[s + 3])
+            continue
+        label = int64(-1)
+        x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
+        for i in range(first + r * RUN, first + min(n, (r + 1) * RUN)):
+            position = xyz[i]
+            j = nearest_among(position, centers, candidates, n_candidates)
+            if j != label:
+                if label >= 0:
+                    flush(slots, replicas, label, x, y, z, weight)
+                label = j
+                x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
+            w = int64(weights[i])
+            x += w * (position >> 32)
+            y += w * ((position >> 16) & 0xFFFF)
+            z += w * (position & 0xFFFF)
+            weight += w
+        flush(slots, replicas, label, x, y, z, weight)
+    collect_sums(slots, totals, 4 * k, replicas)
+
+
+@function
+def farthest(xyz, first, n, centers, k, taken, n_taken, lanes):
+    """The point farthest from its nearest centre, `taken` ones at distance 0; on a tie the lowest one."""
+    greatest = int64(0)
+    lowest = int64(0)
+    for search in range(2):  # first the greatest distance, then the lowest point that has it
+        mine = int64(-1) << 62
+        for i in range(first + cuda.threadIdx.x, first + n, cuda.blockDim.x):
+            _, d = nearest(xyz[i], centers, k)
+            for t in range(n_taken):
+                if taken[t] == xyz[i]:
+                    d = int64(0)
+            if search == 0:
+                mine = max(mine, d)
+            elif d == greatest:
+                mine = max(mine, -xyz[i])
+        found = block_max(mine, lanes)
+        if search == 0:
+            greatest = found
+        else:
+            lowest = -found
+    return lowest
+
+
+@function
+def lloyd(
+    xyz,
+    weights,
+    low,
+    high,
+    sums,
+    first,
+    n,
+    centers,
+    moved,
+    k,
+    max_iter,
+    max_shift,
+    slots,
+    totals,
+    lanes,
+    taken,
+):
+    """Lloyd's algorithm from `centers`; return the number of iterations."""
+    iteration = int64(0)
+    while True:
+        iteration += 1
+        sum_clusters(xyz, weights, low, high, sums, first, n, centers, k, slots, totals)
+        shift = int64(0)
+        empty = int64(0)
+        for j in range(k):  # every thread computes what it needs to decide alike; it writes its own centres
+            weight = totals[4 * j + 3]
+            if weight == 0:
+                empty += 1
+                continue
+            step = int64(0)
+            for channel in range(3):
+                mean = rounded_mean(totals[4 * j + channel], weight)
+                step += (mean - centers[j, channel]) * (mean - centers[j, channel])
+                if j % cuda.blockDim.x == cuda.threadIdx.x:
+                    moved[j, channel] = mean
+            shift = max(shift, step)
+        n_taken = 0
+        for j in range(k if empty > 0 else 0):
+            if totals[4 * j + 3] == 0:
+                position = farthest(xyz, first, n, centers, k, taken, n_taken, lanes)
+                if cuda.threadIdx.x == 0:
+                    taken[n_taken] = position
+                    moved[j, 0] = position >> 32
+                    moved[j, 1] = (position >> 16) & 0xFFFF
+                    moved[j, 2] = position & 0xFFFF
+                n_taken += 1
+                cuda.syncthreads()
+        cuda.syncthreads()
+        for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+            for channel in range(3):
+                centers[j, channel] = moved[j, channel]
+        cuda.syncthreads()
+        if (shift <= max_shift and empty == 0) or iteration == max_iter:
+            return iteration
+
+
+@function
+def load_centers(source, first, centers, k):
+    cuda.syncthreads()
+    for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+        for channel in range(3):
+            centers[j, channel] = source[4 * (first + j) + channel]
+    cuda.syncthreads()
+
+
+@function
+def store_centers(centers, target, first, k):
+    for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+        for channel in range(3):
+            target[4 * (first + j) + channel] = centers[j, channel]
+    cuda.syncthreads()
+
+
+# ---- seeding: see seeding.cu -----------------------------------------------------------------------------
+
+
+@function
+def bound_runs(xyz, weights, first, n, low, high, sums):
+    for r in range(cuda.threadIdx.x, (n + RUN - 1) // RUN, cuda.blockDim.x):
+        low_x, low_y, low_z = int64(65535), int64(65535), int64(65535)
+        high_x, high_y, high_z = int64(0), int64(0), int64(0)
+        sum_x, sum_y, sum_z, total = int64(0), int64(0), int64(0), int64(0)
+        for i in range(first + r * RUN, first + min(n, (r + 1) * RUN)):
+            x = xyz[i] >> 32
+            y = (xyz[i] >> 16) & 0xFFFF
+            z = xyz[i] & 0xFFFF
+            w = int64(weights[i])
+            low_x, low_y, low_z = min(low_x, x), min(low_y, y), min(low_z, z)
+            high_x, high_y, high_z = max(high_x, x), max(high_y, y), max(high_z, z)
+            sum_x += w * x
+            sum_y += w * y
+            sum_z += w * z
+            total += w
+        run = first // RUN + r
+        low[run] = (low_x << 32) | (low_y << 16) | low_z
+        high[run] = (high_x << 32) | (high_y << 16) | high_z
+        sums[4 * run] = sum_x
+        sums[4 * run + 1] = sum_y
+        sums[4 * run + 2] = sum_z
+        sums[4 * run + 3] = total
+
+
+@function
+def changed_bits(xyz, first, i):
+    """The bits in which a colour's code differs from that of the one before it; all for the first."""
+    if i == first:
+        return int64(0xFFFFFF)
+    return int64(zorder_of(xyz[i]) ^ zorder_of(xyz[i - 1]))
+
+
+@function
+def add_to_cube(cube_sums, cube, x, y, z, weight):
+    cuda.atomic.add(cube_sums, 4 * cube, x)
+    cuda.atomic.add(cube_sums, 4 * cube + 1, y)
+    cuda.atomic.add(cube_sums, 4 * cube + 2, z)
+    cuda.atomic.add(cube_sums, 4 * cube + 3, weight)
+
+
+@function
+def average_cubes(
+    xyz, weights, first, n, level, n_cubes, weight_shift, cube_sums, seed_xyz, seed_weights, seed, lanes
+):
+    """Write the mean and the scaled weight of each occupied cube of side 2**level, from `seed` on."""
+    for i in range(4 * seed + cuda.threadIdx.x, 4 * (seed + n_cubes), cuda.blockDim.x):
+        cube_sums[i] = 0
+    begin, end = share_of(n)
+    begun = int64(0)
+    for i in range(first + begin, first + end):
+        if changed_bits(xyz, first, i) >> (3 * level) != 0:
+            begun += 1
+    through, _ = block_scan(begun, lanes)
+    cube = seed + through - begun - 1
+    x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
+    for i in range(first + begin, first + end):
+        if changed_bits(xyz, first, i) >> (3 * level) != 0:
+            if weight > 0:
+                add_to_cube(cube_sums, cube, x, y, z, weight)
+            x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
+            cube += 1
+        w = int64(weights[i])
+        x += w * (xyz[i] >> 32)
+        y += w * ((xyz[i] >> 16) & 0xFFFF)
+        z += w * (xyz[i] & 0xFFFF)
+        weight += w
+    if weight > 0:
+        add_to_cube(cube_sums, cube, x, y, z, weight)
+    cuda.syncthreads()
+    for p in range(seed + cuda.threadIdx.x, seed + n_cubes, cuda.blockDim.x):
+        weight = cube_sums[4 * p + 3]
+        x = rounded_mean(cube_sums[4 * p], weight)
+        y = rounded_mean(cube_sums[4 * p + 1], weight)
+        z = rounded_mean(cube_sums[4 * p + 2], weight)
+        seed_xyz[p] = (x << 32) | (y << 16) | z
+        seed_weights[p] = max(weight >> weight_shift, 1)
+    cuda.syncthreads()
+
+
+@kernel
+def gather_points(
+    images,
+    states,
+    xyz,
+    weights,
+    low,
+    high,
+    sums,
+    seed_xyz,
+    seed_weights,
+    seed_low,
+    seed_high,
+    seed_sums,
+    cube_sums,
+):
+    lanes = cuda.shared.array((2, MAX_THREADS), int64)
+    image = cuda.blockIdx.y
+    row = image * IMAGE_COLUMNS
+    state = image * STATE_COLUMNS
+    first = images[row + FIRST_COLOR]
+    n = states[state + N_COLORS]
+    k = states[state + N_CLUSTERS]
+    bound_runs(xyz, weights, first, n, low, high, sums)
+
+    begin, end = share_of(n)
+    squares = int64(0)
+    for i in range(first + begin, first + end):
+        squares += int64(weights[i]) * (distance_between(xyz[i], int64(0)) >> 12)
+    _, squares = block_scan(squares, lanes)
+    most_coarse = 32 * k if k > 64 else 2048
+    coarse_level, fine_level, n_coarse, n_fine = -1, -1, int64(0), int64(0)
+    for level in range(MAX_LEVEL + 1):
+        begun = int64(0)
+        for i in range(first + begin, first + end):
+            if changed_bits(xyz, first, i) >> (3 * level) != 0:
+                begun += 1
+        _, cubes = block_scan(begun, lanes)
+        if coarse_level < 0 and cubes <= most_coarse:
+            coarse_level = level
+            n_coarse = cubes
+        if fine_level < 0 and cubes <= MAX_FINE:
+            fine_level = level
+            n_fine = cubes
+    shift = images[row + WEIGHT_SHIFT]
+    seed = image * SEEDS
+    average_cubes(
+        xyz, weights, first, n, coarse_level, n_coarse, shift, cube_sums, seed_xyz, seed_weights, seed, lanes
+    )
+    bound_runs(seed_xyz, seed_weights, seed, n_coarse, seed_low, seed_high, seed_sums)
+    seed += MAX_COARSE
+    average_cubes(
+        xyz, weights, first, n, fine_level, n_fine, shift, cube_sums, seed_xyz, seed_weights, seed, lanes
+    )
+    bound_runs(seed_xyz, seed_weights, seed, n_fine, seed_low, seed_high, seed_sums)
+    if cuda.threadIdx.x == 0:
+        states[state + SQUARES] = squares
+        states[state + N_COARSE] = n_coarse
+        states[state + N_FINE] = n_fine
+
+
+@function
+def find_point(weights, distances, first, scratch, begin, before, mine, target, picks, trial):
+    """The thread in whose range the running sum of weight * distance passes the target writes the point."""
+    if before <= target < before + mine:
+        i = begin
+        total = before + int64(weights[first + i]) * distances[scratch + i]
+        while total <= target:
+            i += 1
+            total += int64(weights[first + i]) * distances[scratch + i]
+        picks[trial] = i
+
+
+@function
+def plus_plus(xyz, weights, first, n, distances, scratch, centers, k, seed, stream, picks, lanes):
+    """Greedy k-means++: of several points drawn by weight * squared distance, the one that helps most."""
+    begin, end = share_of(n)
+    for i in range(begin, end):
+        distances[scratch + i] = 1
+    for c in range(k):
+        trials = 1 if c == 0 else seeding_trials(k)
+        mine = int64(0)
+        for i in range(begin, end):
+            mine += int64(weights[first + i]) * distances[scratch + i]
+        through, total = block_scan(mine, lanes)
+        for trial in range(trials):
+            target = draw_below(total, seed, stream | (c << 8) | trial)
+            find_point(weights, distances, first, scratch, begin, through - mine, mine, target, picks, trial)
+        cuda.syncthreads()
+        least = int64(-1)
+        best = 0
+        for trial in range(trials):
+            pick = xyz[first + picks[trial]]
+            cost = int64(0)
+            for i in range(begin, end):
+                d = distance_between(xyz[first + i], pick)
+                if c > 0:
+                    d = min(d, int64(distances[scratch + i]))
+                cost += int64(weights[first + i]) * d
+            _, cost = block_scan(cost, lanes)
+            if least < 0 or cost < least:
+                least = cost
+                best = trial
+        pick = xyz[first + picks[best]]
+        for i in range(begin, end):
+            d = distance_between(xyz[first + i], pick)
+            if c > 0:
+                d = min(d, int64(distances[scratch + i]))
+            distances[scratch + i] = d
+        if cuda.threadIdx.x == 0:
+            centers[c, 0] = pick >> 32
+            centers[c, 1] = (pick >> 16) & 0xFFFF
+            centers[c, 2] = pick & 0xFFFF
+        cuda.syncthreads()
+
+
+@function
+def measure_range(xyz, weights, first, begin, end, centers, k, distances, scratch):
+    """The sum of weight * distance over this thread's range of points; fills in their distances."""
+    total = int64(0)
+    for i in range(begin, end):
+        _, d = nearest(xyz[first + i], centers, k)
+        distances[scratch + i] = d
+        total += int64(weights[first + i]) * d
+    return total
+
+
+@kernel
+def start_centers(
+    images,
+    states,
+    seed_xyz,
+    seed_weights,
+    seed_low,
+    seed_high,
+    seed_sums,
+    distances,
+    costs,
+    attempts,
+    found,
+):
+    centers = cuda.shared.array((MOST_CENTERS, 3), int32)
+    moved = cuda.shared.array((MAX_CLUSTERS, 3), int32)
+    slots = cuda.shared.array(SLOTS, int64)
+    totals = cuda.shared.array(TOTALS, int64)
+    lanes = cuda.shared.array((2, MAX_THREADS), int64)
+    taken = cuda.shared.array(MAX_CLUSTERS, int64)
+    picks = cuda.shared.array(8, int32)
+    image = cuda.blockIdx.y
+    row = image * IMAGE_COLUMNS
+    state = image * STATE_COLUMNS
+    block = image * cuda.gridDim.x + cuda.blockIdx.x
+    scratch = block * MAX_FINE
+    coarse = image * SEEDS
+    fine = coarse + MAX_COARSE
+    k = states[state + N_CLUSTERS]
+    n_coarse = states[state + N_COARSE]
+    n_fine = states[state + N_FINE]
+    seed = images[row + SEED]
+    max_iter = images[row + MAX_ITER]
+    begin, end = share_of(n_fine)
+    least = int64(-1)
+    chosen = int64(-1)
+    for attempt in range(cuda.blockIdx.x, images[row + ATTEMPTS], cuda.gridDim.x):
+        plus_plus(
+            seed_xyz,
+            seed_weights,
+            coarse,
+            n_coarse,
+            distances,
+            scratch,
+            centers,
+            k,
+            seed,
+            int64(attempt) << 16,
+            picks,
+            lanes,
+        )
+        for first, n in ((coarse, n_coarse), (fine, n_fine)):
+            lloyd(
+                seed_xyz,
+                seed_weights,
+                seed_low,
+                seed_high,
+                seed_sums,
+                first,
+                n,
+                centers,
+                moved,
+                k,
+                max_iter,
+                0,
+                slots,
+                totals,
+                lanes,
+                taken,
+            )
+        mine = measure_range(seed_xyz, seed_weights, fine, begin, end, centers, k, distances, scratch)
+        _, cost = block_scan(mine, lanes)
+        if least < 0 or cost < least:
+            least = cost
+            chosen = int64(attempt)
+            store_centers(centers, found, block * ROW, k)
+        cuda.syncthreads()
+    if cuda.threadIdx.x == 0:
+        costs[block] = least
+        attempts[block] = chosen
+
+
+@function
+def find_least_missed(xyz, weights, first, n, centers, n_centers, slots, totals):
+    """The centre, the last one excepted, whose removal costs least."""
+    replicas = replicas_of(n_centers)
+    lane = cuda.threadIdx.x % replicas
+    clear_sums(slots)
+    begin, end = share_of(n)
+    for i in range(first + begin, first + end):
+        nearer = int64(MAX_DISTANCE)
+        second = int64(MAX_DISTANCE)
+        label = 0
+        for j in range(n_centers):
+            d = distance(xyz[i], centers, j)
+            second = min(second, max(d, nearer))
+            if d < nearer:
+                nearer = d
+                label = j
+        cuda.atomic.add(slots, label * replicas + lane, int64(weights[i]) * (second - nearer))
+    collect_sums(slots, totals, n_centers, replicas)
+    least = 0
+    for j in range(1, n_centers - 1):
+        if totals[j] < totals[least]:
+            least = j
+    cuda.syncthreads()
+    return least
+
+
+@kernel
+def improve_centers(
+    images,
+    states,
+    seed_xyz,
+    seed_weights,
+    seed_low,
+    seed_high,
+    seed_sums,
+    starts,
+    stream,
+    rounds,
+    patience,
+    distances,
+    costs,
+    attempts,
+    found,
+    result,
+):
+    centers = cuda.shared.array((MOST_CENTERS, 3), int32)
+    moved = cuda.shared.array((MAX_CLUSTERS, 3), int32)
+    slots = cuda.shared.array(SLOTS, int64)
+    totals = cuda.shared.array(TOTALS, int64)
+    lanes = cuda.shared.array((2, MAX_THREADS), int64)
+    taken = cuda.shared.array(MAX_CLUSTERS, int64)
+    picks = cuda.shared.array(8, int32)
+    image = cuda.blockIdx.y
+    row = image * IMAGE_COLUMNS
+    state = image * STATE_COLUMNS
+    k = states[state + N_CLUSTERS]
+    n = states[state + N_FINE]
+    seed = images[row + SEED]
+    max_iter = images[row + MAX_ITER]
+    block = image * starts
+    best = block
+    for b in range(block + 1, block + starts):
+        if attempts[b] >= 0 and (
+            costs[b] < costs[best] or (costs[b] == costs[best] and attempts[b] < attempts[best])
+        ):
+            best = b
+    cost = costs[best]
+    load_centers(found, best * ROW, centers, k)
+    store_centers(centers, result, image * ROW, k)
+    if k == 1:
+        return
+
+    fine = image * SEEDS + MAX_COARSE
+    scratch = block * MAX_FINE
+    begin, end = share_of(n)
+    mine = measure_range(seed_xyz, seed_weights, fine, begin, end, centers, k, distances, scratch)
+    through, total = block_scan(mine, lanes)
+    swap = int64(0)
+    failures = int64(0)
+    while swap < rounds and failures < patience and cost > 0:
+        target = draw_below(total, seed, stream | swap)
+        find_point(seed_weights, distances, fine, scratch, begin, through - mine, mine, target, picks, 0)
+        cuda.syncthreads()
+        pick = seed_xyz[fine + picks[0]]
+        if cuda.threadIdx.x == 0:
+            centers[k, 0] = pick >> 32
+            centers[k, 1] = (pick >> 16) & 0xFFFF
+            centers[k, 2] = pick & 0xFFFF
+        cuda.syncthreads()
+        least = find_least_missed(seed_xyz, seed_weights, fine, n, centers, k + 1, slots, totals)
+        if cuda.threadIdx.x < 3:
+            centers[least, cuda.threadIdx.x] = centers[k, cuda.threadIdx.x]
+        cuda.syncthreads()
+        lloyd(
+            seed_xyz,
+            seed_weights,
+            seed_low,
+            seed_high,
+            seed_sums,
+            fine,
+            n,
+            centers,
+            moved,
+            k,
+            max_iter,
+            0,
+            slots,
+            totals,
+            lanes,
+            taken,
+        )
+        trial = int64(0)
+        for i in range(begin, end):
+            _, d = nearest(seed_xyz[fine + i], centers, k)
+            trial += int64(seed_weights[fine + i]) * d
+        _, trial = block_scan(trial, lanes)
+        swap += 1
+        failures += 1
+        if trial < cost:
+            cost = trial
+            failures = int64(0)
+            store_centers(centers, result, image * ROW, k)
+            mine = measure_range(seed_xyz, seed_weights, fine, begin, end, centers, k, distances, scratch)
+            through, total = block_scan(mine, lanes)
+        else:
+            load_centers(result, image * ROW, centers, k)
+
+
+# ---- all colours: see lloyd.cu ---------------------------------------------------------------------------
+
+
+@function
+def is_darker(centers, i, j):
+    """Whether centre i comes before centre j: by luma, R, G, B, and by number where all are equal."""
+    a = 299 * centers[i, 0] + 587 * centers[i, 1] + 114 * centers[i, 2]
+    b = 299 * centers[j, 0] + 587 * centers[j, 1] + 114 * centers[j, 2]
+    if a != b:
+        return a < b
+    for channel in range(3):
+        if centers[i, channel] != centers[j, channel]:
+            return centers[i, channel] < centers[j, channel]
+    return i < j
+
+
+@kernel
+def converge_centers(images, states, xyz, weights, low, high, sums, result, clusters):
+    centers = cuda.shared.array((MOST_CENTERS, 3), int32)
+    moved = cuda.shared.array((MAX_CLUSTERS, 3), int32)
+    slots = cuda.shared.array(SLOTS, int64)
+    totals = cuda.shared.array(TOTALS, int64)
+    lanes = cuda.shared.array((2, MAX_THREADS), int64)
+    taken = cuda.shared.array(MAX_CLUSTERS, int64)
+    image = cuda.blockIdx.y
+    row = image * IMAGE_COLUMNS
+    state = image * STATE_COLUMNS
+    k = states[state + N_CLUSTERS]
+    n = states[state + N_COLORS]
+    first = images[row + FIRST_COLOR]
+    load_centers(result, image * ROW, centers, k)
+    iterations = lloyd(
+        xyz,
+        weights,
+        low,
+        high,
+        sums,
+        first,
+        n,
+        centers,
+        moved,
+        k,
+        images[row + MAX_ITER],
+        images[row + MAX_SHIFT],
+        slots,
+        totals,
+        lanes,
+        taken,
+    )
+    for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+        place = 0
+        for i in range(k):
+            if is_darker(centers, i, j):
+                place += 1
+        for channel in range(3):
+            moved[place, channel] = centers[j, channel]
+    cuda.syncthreads()
+    for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+        for channel in range(3):
+            centers[j, channel] = moved[j, channel]
+    cuda.syncthreads()
+    sum_clusters(xyz, weights, low, high, sums, first, n, centers, k, slots, totals)
+    store_centers(centers, result, image * ROW, k)
+    for i in range(cuda.threadIdx.x, 4 * k, cuda.blockDim.x):
+        clusters[4 * image * ROW + i] = totals[i]
+    if cuda.threadIdx.x == 0:
+        states[state + ITERATIONS] = iterations
+
+
+# ---- labels: see labels.cu -------------------------------------------------------------------------------
+
+
+@kernel
+def label_pixels(images, states, pixels, source, output):
+    centers = cuda.shared.array((MAX_CLUSTERS, 3), int32)
+    labels = cuda.local.array(8, int32)
+    image = cuda.blockIdx.y
+    row = image * IMAGE_COLUMNS
+    k = states[image * STATE_COLUMNS + N_CLUSTERS]
+    load_centers(source, image * ROW, centers, k)
+    height = images[row + HEIGHT]
+    width = images[row + WIDTH]
+    bits = images[row + BITS] if images[row + BITS] > 0 else int64(index_bits(k))
+    pitch = row_bytes(width, bits)
+    mask_pitch = row_bytes(width, 1)
+    masks = images[row + MASKS]
+    groups_per_row = (width + 7) // 8
+    threads = cuda.gridDim.x * cuda.blockDim.x
+    for g in range(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, height * groups_per_row, threads):
+        y = g // groups_per_row
+        group = g % groups_per_row
+        size = min(width - 8 * group, 8)
+        for i in range(8):
+            labels[i] = -1
+        for i in range(size):
+            p = 3 * (images[row + PIXELS] + y * width + 8 * group + i)
+            position = (int64(pixels[p]) << 38) | (int64(pixels[p + 1]) << 22) | (int64(pixels[p + 2]) << 6)
+            labels[i], _ = nearest(position, centers, k)
+        start = images[row + ROWS] + y * pitch
+        if group == 0:
+            output[start] = 0
+        for i in range((size * bits + 7) // 8):
+            byte = int64(0)
+            for pixel in range(i * 8 // bits, (i + 1) * 8 // bits):
+                byte = (byte << bits) | max(int64(labels[pixel]), 0)
+            output[start + 1 + group * bits + i] = byte
+        for j in range(k if masks >= 0 else 0):
+            byte = int64(0)
+            for i in range(8):
+                byte = (byte << 1) | int64(labels[i] == j)
+            start = masks + (j * height + y) * mask_pitch
+            if group == 0:
+                output[start] = 0
+            output[start + 1 + group] = byte

@@ -1,0 +1,127 @@
+// The distinct colours of each image, with their pixel counts.
+//
+//     pixels       (N, 3) u8              RGB; each image from a pixel whose number is a multiple of 16
+//     table        (images, 2^24) u32     pixel counts by z-order code; all 0 before and after
+//     in_cell      (images, 32768) u32    distinct colours of each cell of 512 codes; all 0 before and after
+//     starts       (images, 32768) u32    the first colour of each cell
+//     xyz          (C,) u64               packed positions of the distinct colours, in z-order
+//     weights      (C,) u32               their counts
+//
+// count_pixels    grid (any, images), any block   a thread takes 16 pixels at a time
+// number_cells    grid (1, images), one block     fills in `starts`, and `clusters` and `colors` of the state
+// drain_table     grid (any, images), any block   a thread takes a cell at a time
+//
+// Why this way. A photo's two million pixels have some 100,000 colours, in a few thousand cells that the z-order
+// code keeps together, so its counts stay in the second-level cache although the table has 64 MB. Neighbouring
+// pixels are often equal: a thread counts them in registers, and one atomic adds them up. The thread that finds
+// a count of 0 counts the colour for its cell, so that nobody has to look through the table before it is drained,
+// and cells that are empty are never read.
+
+#include "batch.cuh"
+#include "block.cuh"
+
+#define CELLS 32768
+#define CELL_SHIFT 9
+#define GROUP 16  // pixels of a thread at a time: 48 bytes, three loads of 16
+
+__device__ inline void count(u32* table, u32* in_cell, u32 code, u32 pixels) {
+    if (atomicAdd(&table[code], pixels) == 0) atomicAdd(&in_cell[code >> CELL_SHIFT], 1u);
+}
+
+__device__ inline u32 byte(const u32* words, int i) {
+    return words[i / 4] >> (8 * (i % 4)) & 255;
+}
+
+extern "C" __global__ void count_pixels(const Image* images, const u8* pixels, u32* tables, u32* in_cells) {
+    Image image = images[blockIdx.y];
+    const u8* from = pixels + 3 * image.pixels;
+    u32* table = tables + (i64)blockIdx.y * (1 << 24);
+    u32* in_cell = in_cells + (i64)blockIdx.y * CELLS;
+    i64 n = image.height * image.width, step = (i64)gridDim.x * blockDim.x * GROUP;
+    for (i64 first = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * GROUP; first < n; first += step) {
+        u32 words[3 * GROUP / 4] = {};
+        int size = (int)min(n - first, (i64)GROUP);
+        if (size == GROUP) {
+            const uint4* quads = (const uint4*)(from + 3 * first);
+#pragma unroll
+            for (int i = 0; i < 3; i++) {
+                uint4 quad = quads[i];
+                words[4 * i] = quad.x;
+                words[4 * i + 1] = quad.y;
+                words[4 * i + 2] = quad.z;
+                words[4 * i + 3] = quad.w;
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < 3 * GROUP; i++) {
+                if (i < 3 * size) words[i / 4] |= (u32)from[3 * first + i] << (8 * (i % 4));
+            }
+        }
+        u32 code = 0, equal = 0;
+#pragma unroll
+        for (int i = 0; i < GROUP; i++) {
+            if (i < size) {
+                u32 next = zorder(byte(words, 3 * i), byte(words, 3 * i + 1), byte(words, 3 * i + 2));
+                if (equal && next != code) {
+                    count(table, in_cell, code, equal);
+                    equal = 0;
+                }
+                code = next;
+                equal++;
+            }
+        }
+        count(table, in_cell, code, equal);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1)
+number_cells(const Image* images, State* states, const u32* in_cells, u32* starts) {
+    __shared__ u64 lanes[2 * MAX_THREADS];
+    in_cells += (i64)blockIdx.y * CELLS;
+    starts += (i64)blockIdx.y * CELLS;
+    int share = (CELLS + blockDim.x - 1) / blockDim.x;
+    int begin = min(CELLS, (int)threadIdx.x * share), end = min(CELLS, begin + share);
+    u64 mine = 0, total;
+    for (int cell = begin; cell < end; cell++) mine += in_cells[cell];
+    u32 start = (u32)block_scan(mine, lanes, &total);
+    for (int cell = begin; cell < end; cell++) {
+        starts[cell] = start;
+        start += in_cells[cell];
+    }
+    if (threadIdx.x == 0) {
+        State& state = states[blockIdx.y];
+        state.colors = (i64)total;
+        state.clusters = min(images[blockIdx.y].clusters, (i64)total);
+    }
+}
+
+extern "C" __global__ void drain_table(
+    const Image* images, u32* tables, u32* in_cells, const u32* starts, u64* xyz, u32* weights
+) {
+    Image image = images[blockIdx.y];
+    u32* table = tables + (i64)blockIdx.y * (1 << 24);
+    u32* in_cell = in_cells + (i64)blockIdx.y * CELLS;
+    starts += (i64)blockIdx.y * CELLS;
+    for (int cell = blockIdx.x * blockDim.x + threadIdx.x; cell < CELLS; cell += gridDim.x * blockDim.x) {
+        u32 left = in_cell[cell];
+        if (left == 0) continue;
+        in_cell[cell] = 0;
+        i64 position = image.colors + starts[cell];
+        for (u32 code = (u32)cell << CELL_SHIFT; left > 0; code += 4) {
+            uint4* four = (uint4*)(table + code);
+            uint4 counts = *four;
+            if ((counts.x | counts.y | counts.z | counts.w) == 0) continue;
+            *four = make_uint4(0, 0, 0, 0);
+            u32 each[4] = {counts.x, counts.y, counts.z, counts.w};
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                if (each[i]) {
+                    xyz[position] = position_of(code + i);
+                    weights[position] = each[i];
+                    position++;
+                    left--;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+// Lloyd's algorithm over all distinct colours of each image, to convergence.
+//
+//     xyz, weights, low, high, sums    the sets of points of clusters.cuh: the distinct colours of all images
+//     centers      (images, ROW) int4    in: where to start; out: the result, sorted from dark to light
+//     clusters     (images, ROW, 4) u64  out: sums of x, y, z (Q8.6) and pixels of each cluster of the result
+//
+// converge_centers    grid (1, images), blocks of up to MAX_THREADS threads, a power of two
+//
+// Why this way. One block takes an image through all iterations and tests its convergence; a batch is one launch.
+//
+// Three ways were weighed, by counting what they do on a 1080p photo of 142,000 colours; none is timed on a GPU yet:
+// - over the pixels: 2,070,000 points an iteration. The histogram, which costs about as much as one such
+//   iteration, leaves a fifteenth of them.
+// - columns with prefix sums, as DESIGN's table has for the CPU: fixed (r, g) columns, in each the lower envelope
+//   of k lines. A photo has some 20,000 columns of 7 colours: the envelope of a column costs more than its colours.
+// - runs of 16 colours in z-order, settled as a whole where one centre is nearest to all of their box. This one
+//   stayed: see the figures by benchmarks/gpu_steps.py.
+
+#include "clusters.cuh"
+
+// Sort `s.centers` from dark to light: each goes to the place that is the number of those before it.
+__device__ inline void sort_centers(Scratch& s, int k) {
+    for (int j = threadIdx.x; j < k; j += blockDim.x) {
+        int4 c = s.centers[j];
+        u64 mine = light(c.x, c.y, c.z);
+        int place = 0;
+        for (int i = 0; i < k; i++) {
+            u64 other = light(s.centers[i].x, s.centers[i].y, s.centers[i].z);
+            place += other < mine || (other == mine && i < j);
+        }
+        s.moved[place] = c;
+    }
+    __syncthreads();
+    for (int j = threadIdx.x; j < k; j += blockDim.x) s.centers[j] = s.moved[j];
+    __syncthreads();
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1)
+converge_centers(
+    const Image* images, State* states, const u64* xyz, const weight_t* weights, const u64* low, const u64* high,
+    const u64* sums, int4* centers, u64* clusters
+) {
+    __shared__ Scratch s;
+    Image image = images[blockIdx.y];
+    State& state = states[blockIdx.y];
+    int k = (int)state.clusters;
+    i64 run = image.colors / RUN;
+    Points points = {xyz + image.colors, weights + image.colors, low + run,
+                     high + run,         sums + 4 * run,         (int)state.colors};
+    centers += (i64)blockIdx.y * ROW;
+    clusters += (i64)blockIdx.y * ROW * 4;
+    load_centers(s, centers, k);
+    bool still;
+    int iterations = lloyd(points, s, k, image.max_iter, image.max_shift, &still);
+    sort_centers(s, k);
+    sum_clusters(points, s, k);
+    store_centers(s, centers, k);
+    for (int i = threadIdx.x; i < 4 * k; i += blockDim.x) clusters[i] = s.totals[i];
+    if (threadIdx.x == 0) state.iterations = iterations;
+}

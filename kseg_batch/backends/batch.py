@@ -1,0 +1,189 @@
+"""A batch of images as the GPU kernels see it: what stands where, and how much memory it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch import kmeans
+from kseg_batch.labelmap import index_bits, row_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from kseg_batch.options import FitOptions
+
+IMAGE = (
+    "pixels",
+    "height",
+    "width",
+    "clusters",
+    "attempts",
+    "seed",
+    "max_iter",
+    "max_shift",
+    "weight_shift",
+    "colors",
+    "bits",
+    "rows",
+    "masks",
+)
+"""The columns of an Image of kernels/batch.cuh, which explains them."""
+
+STATE = ("colors", "clusters", "squares", "coarse", "fine", "energy", "iterations")
+"""The columns of a State of kernels/batch.cuh."""
+
+N_CODES = 1 << 24
+N_CELLS = 1 << 15
+ROW = 256
+"""Centres from one image's to the next one's: ROW of kernels/clusters.cuh."""
+RUN = 16
+"""Points of a run: RUN of kernels/clusters.cuh."""
+MAX_COARSE = 8192
+MAX_SEEDS = MAX_COARSE + kmeans.FINE_POINTS
+MAX_STARTS = 16
+"""Blocks that share the attempts of an image."""
+PIXEL_ALIGNMENT = 16
+"""Images begin at a pixel whose number is a multiple of this, so that 16 bytes are loaded at a time."""
+
+
+def aligned(number: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-number // step) * step
+
+
+def with_masks(k: int) -> bool:
+    """Whether an index and k mask bits fit one byte a pixel, so that the device sends both.
+
+    Where they do not, the host makes the masks of the index.
+    """
+    return index_bits(k) + k <= 8
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One image of a batch: its size, and what is wanted."""
+
+    height: int
+    width: int
+    options: FitOptions
+    """How to cluster."""
+    masks: bool
+    """Whether masks will be written."""
+    bits: int = 0
+    """Of an index; 0 for the fewest that hold its clusters."""
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of the image."""
+        return self.height * self.width
+
+    @property
+    def n_colors(self) -> int:
+        """Distinct colours that it may have at most."""
+        return min(self.n_pixels, N_CODES)
+
+    @property
+    def sends_masks(self) -> bool:
+        """Whether masks come from the device."""
+        return self.masks and with_masks(self.options.k)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of its rows and masks at most."""
+        k = self.options.k
+        size = row_bytes(self.width, self.bits or index_bits(k))
+        if self.sends_masks:
+            size += k * row_bytes(self.width, 1)
+        return self.height * size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where the images of a batch stand in its arrays."""
+
+    requests: tuple[Request, ...]
+    images: NDArray[np.int64]
+    """(n, len(IMAGE)) the records for the kernels."""
+    n_pixels: int
+    """Length of `pixels`, with the gaps."""
+    n_colors: int
+    """Length of the arrays of distinct colours."""
+    n_output: int
+    """Bytes of all rows and masks."""
+
+    @classmethod
+    def of(cls, requests: Sequence[Request]) -> Layout:
+        """Lay images out one after the other."""
+        images = np.zeros((len(requests), len(IMAGE)), np.int64)
+        n_pixels = n_colors = n_output = 0
+        for row, request in zip(images, requests, strict=True):
+            options = request.options
+            record = {
+                "pixels": n_pixels,
+                "height": request.height,
+                "width": request.width,
+                "clusters": options.k,
+                "attempts": options.attempts,
+                "seed": options.seed,
+                "max_iter": options.max_iter,
+                "max_shift": options.max_shift,
+                "weight_shift": kmeans.weight_shift(request.n_pixels),
+                "colors": n_colors,
+                "bits": request.bits,
+                "rows": n_output,
+                "masks": -1,
+            }
+            if request.sends_masks:
+                index = row_bytes(request.width, request.bits or index_bits(options.k))
+                record["masks"] = n_output + request.height * index
+            row[:] = [record[name] for name in IMAGE]
+            n_pixels += aligned(request.n_pixels, PIXEL_ALIGNMENT)
+            n_colors += aligned(request.n_colors, RUN)
+            n_output += request.output_bytes
+        return cls(tuple(requests), images, n_pixels, n_colors, n_output)
+
+    @property
+    def starts(self) -> int:
+        """Blocks that share the attempts of an image."""
+        return min(MAX_STARTS, max(request.options.attempts for request in self.requests))
+
+    def arrays(self, *, wide: bool = False) -> dict[str, tuple[int, str]]:
+        """The length and dtype of every device array; `wide` where pixel counts have 64 bits."""
+        n, runs, seeds = len(self.requests), self.n_colors // RUN, len(self.requests) * MAX_SEEDS
+        weight = "i8" if wide else "u4"
+        return {
+            "images": (n * len(IMAGE), "i8"),
+            "states": (n * len(STATE), "i8"),
+            "pixels": (3 * self.n_pixels, "u1"),
+            "table": (n * N_CODES, "u4"),
+            "in_cell": (n * N_CELLS, "u4"),
+            "starts": (n * N_CELLS, "u4"),
+            "xyz": (self.n_colors, "i8"),
+            "weights": (self.n_colors, weight),
+            "low": (runs, "i8"),
+            "high": (runs, "i8"),
+            "sums": (4 * runs, "i8"),
+            "seed_xyz": (seeds, "i8"),
+            "seed_weights": (seeds, weight),
+            "seed_low": (seeds // RUN, "i8"),
+            "seed_high": (seeds // RUN, "i8"),
+            "seed_sums": (4 * seeds // RUN, "i8"),
+            "cube_sums": (4 * seeds, "i8"),
+            "distances": (n * self.starts * kmeans.FINE_POINTS, "i4"),
+            "costs": (n * self.starts, "i8"),
+            "attempts": (n * self.starts, "i8"),
+            "found": (4 * n * self.starts * ROW, "i4"),
+            "centers": (4 * n * ROW, "i4"),
+            "clusters": (4 * n * ROW, "i8"),
+            "output": (self.n_output, "u1"),
+        }
+
+    @property
+    def n_bytes(self) -> int:
+        """Device memory that the batch takes."""
+        return sum(length * np.dtype(dtype).itemsize for length, dtype in self.arrays().values())

@@ -1,0 +1,470 @@
+"""The GPU backends' host program: one for CuPy and Numba, whose kernels have the same names and arguments.
+
+A batch is a fixed number of launches on one stream: no image is waited for until all of its batch is queued.
+There are two slots with memory and a stream of their own, so that one batch is computed while the one before
+it travels back and the one after it arrives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kseg_batch import kmeans
+from kseg_batch.backends.batch import IMAGE, N_CELLS, ROW, STATE, Layout, Request
+from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.colors import SCALE, ColorHistogram, Palette, zorder
+from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from kseg_batch.backends.device import Array, Device
+
+SLOTS = 2
+MAX_IMAGES = 64
+"""Most images of a batch."""
+MEMORY_SHARE = 0.8
+"""Of the free memory of the device, what is used where nothing else is said."""
+NARROW_CLUSTERS = 32
+"""Up to this k, kernels compiled for fewer clusters take less shared memory."""
+ZEROED = ("table", "in_cell")
+"""Arrays that the kernels expect zeroed and leave zeroed."""
+BLOCKS_PER_MULTIPROCESSOR = 8
+
+
+class _Loan:
+    """What an array in a lent block has for its base; views of the array keep it alive."""
+
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
+
+
+class PinnedPool:
+    """Page-locked host memory, which is slow to get, kept for reuse when the arrays in it are gone."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._free: dict[int, list[NDArray[np.uint8]]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, n_bytes: int) -> NDArray[np.uint8]:
+        """(n_bytes,) uint8 of any content."""
+        size = 1 << max(12, (n_bytes - 1).bit_length())
+        with self._lock:
+            free = self._free.setdefault(size, [])
+            block = free.pop() if free else None
+        if block is None:
+            block = self._device.pinned(size)
+        loan = _Loan(block.__array_interface__)
+        weakref.finalize(loan, free.append, block)
+        return np.asarray(loan)[:n_bytes]
+
+
+class Slot:
+    """A stream, and the device memory of the batch that is on it."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.stream = device.stream()
+        self._arrays: dict[str, Array] = {}
+        self._sizes: dict[str, int] = {}
+
+    def reserve(self, needs: dict[str, tuple[int, str]], limit: int) -> dict[str, Array]:
+        """Arrays of at least the lengths asked for, in at most `limit` bytes of device memory.
+
+        Raises:
+            DeviceMemoryError: The device has not got them.
+        """
+        sizes = {name: length * np.dtype(dtype).itemsize for name, (length, dtype) in needs.items()}
+        grown = self._sizes | {name: max(size, self._sizes.get(name, 0)) for name, size in sizes.items()}
+        if sum(grown.values()) > limit:
+            self.drop()
+        for name, (length, dtype) in needs.items():
+            if self._sizes.get(name, -1) < sizes[name] or self._arrays[name].dtype != np.dtype(dtype):
+                self._arrays.pop(name, None)
+                self._sizes.pop(name, None)
+                self._arrays[name] = self.device.empty(length, dtype)
+                self._sizes[name] = sizes[name]
+                if name in ZEROED:
+                    self.device.clear(self._arrays[name], self.stream)
+        return {name: self._arrays[name][:length] for name, (length, _) in needs.items()}
+
+    @property
+    def full(self) -> bool:
+        """Whether it has any memory."""
+        return bool(self._arrays)
+
+    def drop(self) -> None:
+        """Give all memory back, when what is queued no longer needs it."""
+        with contextlib.suppress(BackendError):
+            self.device.wait(self.stream)
+        self._arrays.clear()
+        self._sizes.clear()
+        self.device.release()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """An image to segment in a batch."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB; fastest from `GpuBackend.stage`."""
+    options: FitOptions
+    """How to cluster."""
+    masks: bool
+    """Whether masks will be written."""
+    tag: Any = None
+    """The caller's own; it comes back with the result."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What became of a task."""
+
+    task: Task
+    labels: LabelMap | None
+    palette: Palette | None
+    error: DeviceMemoryError | None = None
+    """Why it could not be done on the device; None if it was."""
+
+
+class _Batch:
+    """A batch that is queued on a slot, and the host memory in which its results will arrive."""
+
+    def __init__(self, tasks: Sequence[Task], layout: Layout, slot: Slot, pool: PinnedPool) -> None:
+        n = len(tasks)
+        self.tasks = tasks
+        self.layout = layout
+        self.slot = slot
+        self.states = pool.take(8 * n * len(STATE)).view(np.int64)
+        self.centers = pool.take(16 * n * ROW).view(np.int32)
+        self.clusters = pool.take(32 * n * ROW).view(np.int64)
+        self.outputs = [pool.take(request.output_bytes) for request in layout.requests]
+
+
+class GpuBackend:
+    """Exact k-means on one GPU; see `kernels/clusters.cuh`.
+
+    Attributes:
+        memory: Bytes of device memory that may be used.
+    """
+
+    def __init__(self, name: str, device: Device, memory: int | None = None) -> None:
+        self.name = name
+        self.memory = int(device.free_memory() * MEMORY_SHARE) if memory is None else memory
+        self._device = device
+        self._most_images = MAX_IMAGES
+        self._pool = PinnedPool(device)
+        self._slots = [Slot(device) for _ in range(SLOTS)]
+        self._lock = threading.RLock()
+
+    def check(self, options: FitOptions) -> None:
+        """See `Backend.check`."""
+        if options.init == "random":
+            raise OptionError(f"The backend {self.name} has no --init random; --backend opencv has.")
+
+    def warm_up(self) -> None:
+        """See `Backend.warm_up`: compile the kernels, or load them from a cache."""
+        image = np.zeros((2, 1, 3), np.uint8)
+        image[1] = 255
+        self.assign(image, self.fit(self.histogram(image), FitOptions(k=2)))
+
+    # ---- one image -------------------------------------------------------------------------------------
+
+    def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
+        """See `Backend.histogram`."""
+        layout = Layout.of([_request(Task(image, FitOptions(k=1), masks=False))])
+        with self._lock:
+            slot = self._slots[0]
+            names = ("images", "states", "pixels", "table", "in_cell", "starts", "xyz", "weights")
+            try:
+                arrays = self._reserve(slot, layout, names)
+                self._upload(slot, arrays, layout, [image])
+                self._queue_histogram(slot, arrays, layout)
+                states = self._fetch(slot, arrays["states"], np.int64)
+                n = int(states[STATE.index("colors")])
+                xyz = self._fetch(slot, arrays["xyz"][:n], np.int64)
+                counts = self._fetch(slot, arrays["weights"][:n], np.uint32)
+            except BaseException:
+                slot.drop()  # what is in its table must not be counted with the next image
+                raise
+        return ColorHistogram.from_codes(zorder(_colors(xyz)), counts)
+
+    def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
+        """See `Backend.fit`."""
+        wide = histogram.counts.dtype != np.uint32
+        layout = Layout.of([Request(1, histogram.n_colors, options, masks=False)])
+        layout.images[0, IMAGE.index("weight_shift")] = kmeans.weight_shift(histogram.n_pixels)
+        states = np.zeros(len(STATE), np.int64)
+        states[STATE.index("colors")] = histogram.n_colors
+        states[STATE.index("clusters")] = min(options.k, histogram.n_colors)
+        xyz = (histogram.colors.astype(np.int64) * SCALE << np.array([32, 16, 0])).sum(axis=1)
+        weights = np.ascontiguousarray(histogram.counts, dtype=np.int64 if wide else np.uint32)
+        with self._lock:
+            slot, n = self._slots[0], histogram.n_colors
+            skipped = ("pixels", "table", "in_cell", "starts", "output")
+            names = tuple(name for name in layout.arrays() if name not in skipped)
+            arrays = self._reserve(slot, layout, names, wide=wide)
+            for host, target in ((layout.images, "images"), (states, "states")):
+                self._device.upload(host.reshape(-1), arrays[target], slot.stream)
+            self._device.upload(xyz, arrays["xyz"][:n], slot.stream)
+            self._device.upload(weights, arrays["weights"][:n], slot.stream)
+            self._queue_fit(slot, arrays, layout, wide=wide)
+            states = self._fetch(slot, arrays["states"], np.int64)
+            centers = self._fetch(slot, arrays["centers"], np.int32)
+            clusters = self._fetch(slot, arrays["clusters"], np.int64)
+        return self._palette(states, centers, clusters)
+
+    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+        """See `Backend.assign`."""
+        k = len(palette.fixed_centers)
+        height, width = image.shape[:2]
+        layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)])
+        states = np.zeros(len(STATE), np.int64)
+        states[STATE.index("clusters")] = k
+        centers = np.zeros((ROW, 4), np.int32)
+        centers[:k, :3] = palette.fixed_centers
+        with self._lock:
+            slot = self._slots[0]
+            arrays = self._reserve(slot, layout, ("images", "states", "pixels", "centers", "output"))
+            self._upload(slot, arrays, layout, [image])
+            self._device.upload(states, arrays["states"], slot.stream)
+            self._device.upload(centers.reshape(-1), arrays["centers"], slot.stream)
+            self._queue_labels(slot, arrays, layout)
+            output = self._fetch(slot, arrays["output"], np.uint8)
+        return np.ascontiguousarray(output.reshape(len(image), -1)[:, 1:])
+
+    # ---- many images -----------------------------------------------------------------------------------
+
+    def stage(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A copy of an image in memory from which it travels at full speed, beside whatever else goes on."""
+        staged = self._pool.take(image.size).reshape(image.shape)
+        staged[:] = image
+        return staged
+
+    def segment_batches(self, batches: Iterable[Sequence[Task]]) -> Iterator[Result]:
+        """Segment batches of images, each of its own size and k, and yield the results in their order.
+
+        A batch that does not fit in memory is split. While one is computed, the next is asked for; an empty
+        one says that there is none yet, and then the results under way are waited for.
+
+        One caller at a time. An image that cannot be done on the device at all comes back with its error.
+        """
+        with self._lock:
+            under_way: deque[_Batch] = deque()
+            for tasks in batches:
+                yield from self._queue_batch(tasks, under_way)
+                while under_way and not tasks:
+                    yield from self._results(under_way.popleft())
+            while under_way:
+                yield from self._results(under_way.popleft())
+
+    def _queue_batch(self, tasks: Sequence[Task], under_way: deque[_Batch]) -> Iterator[Result]:
+        """Queue tasks in as many parts as memory asks for; yield what has to be finished for that."""
+        waiting = deque(self._parts(tasks))
+        while waiting:
+            part = waiting.popleft()
+            while len(under_way) == SLOTS:
+                yield from self._results(under_way.popleft())
+            try:
+                under_way.append(self._submit(part, self._idle_slot(under_way)))
+            except DeviceMemoryError as error:
+                if under_way:
+                    waiting.appendleft(part)
+                    yield from self._results(under_way.popleft())
+                elif self._drop_idle(under_way):  # which may be enough
+                    waiting.appendleft(part)
+                elif len(part) == 1:
+                    yield Result(part[0], None, None, error)
+                else:
+                    self._most_images = half = len(part) // 2
+                    waiting.extendleft([part[half:], part[:half]])
+
+    def _parts(self, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+        """Split into parts of which each fits into a slot's share of the memory, or is one image."""
+        first, n_bytes = 0, 0
+        for i, task in enumerate(tasks):
+            size = Layout.of([_request(task)]).n_bytes
+            if i > first and (n_bytes + size > self.memory // SLOTS or i - first == self._most_images):
+                yield tasks[first:i]
+                first, n_bytes = i, 0
+            n_bytes += size
+        if first < len(tasks):
+            yield tasks[first:]
+
+    def _idle_slot(self, under_way: Iterable[_Batch]) -> Slot:
+        busy = [batch.slot for batch in under_way]
+        return next(slot for slot in self._slots if slot not in busy)
+
+    def _drop_idle(self, under_way: Iterable[_Batch]) -> bool:
+        """Give back the memory of slots that are not in use; return whether there was any."""
+        busy = [batch.slot for batch in under_way]
+        full = [slot for slot in self._slots if slot not in busy and slot.full]
+        for slot in full:
+            slot.drop()
+        return bool(full)
+
+    def _submit(self, tasks: Sequence[Task], slot: Slot) -> _Batch:
+        layout = Layout.of([_request(task) for task in tasks])
+        try:
+            arrays = self._reserve(slot, layout, tuple(layout.arrays()))
+            batch = _Batch(tasks, layout, slot, self._pool)
+            self._upload(slot, arrays, layout, [task.image for task in tasks])
+            self._queue_histogram(slot, arrays, layout)
+            self._queue_fit(slot, arrays, layout)
+            self._queue_labels(slot, arrays, layout)
+            for name in ("states", "centers", "clusters"):
+                self._device.download(arrays[name], getattr(batch, name), slot.stream)
+            first = 0
+            for output in batch.outputs:
+                self._device.download(arrays["output"][first : first + len(output)], output, slot.stream)
+                first += len(output)
+        except BaseException:
+            slot.drop()
+            raise
+        return batch
+
+    def _results(self, batch: _Batch) -> Iterator[Result]:
+        try:
+            self._device.wait(batch.slot.stream)
+        except BaseException:
+            batch.slot.drop()
+            raise
+        n = len(batch.tasks)
+        states = batch.states.reshape(n, -1)
+        centers, clusters = batch.centers.reshape(n, -1), batch.clusters.reshape(n, -1)
+        for i, (task, request) in enumerate(zip(batch.tasks, batch.layout.requests, strict=True)):
+            palette = self._palette(states[i], centers[i], clusters[i])
+            yield Result(task, _label_map(batch.outputs[i], request, len(palette.counts)), palette)
+
+    # ---- steps -----------------------------------------------------------------------------------------
+
+    def _reserve(
+        self, slot: Slot, layout: Layout, names: Sequence[str], *, wide: bool = False
+    ) -> dict[str, Array]:
+        needs = {name: need for name, need in layout.arrays(wide=wide).items() if name in names}
+        n_bytes = sum(length * np.dtype(dtype).itemsize for length, dtype in needs.values())
+        if n_bytes > self.memory // SLOTS:
+            most = self.memory / SLOTS / 1e6
+            raise DeviceMemoryError(
+                f"it needs {n_bytes / 1e6:.0f} MB of GPU memory, and may use {most:.0f} MB"
+            )
+        return slot.reserve(needs, self.memory // SLOTS)
+
+    def _upload(
+        self, slot: Slot, arrays: dict[str, Array], layout: Layout, images: Sequence[NDArray[np.uint8]]
+    ) -> None:
+        self._device.upload(layout.images.reshape(-1), arrays["images"], slot.stream)
+        starts = 3 * layout.images[:, IMAGE.index("pixels")]
+        for image, start in zip(images, starts.tolist(), strict=True):
+            flat = np.ascontiguousarray(image).reshape(-1)
+            self._device.upload(flat, arrays["pixels"][start : start + len(flat)], slot.stream)
+
+    def _fetch(self, slot: Slot, source: Array, dtype: type[np.generic]) -> NDArray[Any]:
+        """Wait for a device array."""
+        host = self._pool.take(len(source) * np.dtype(dtype).itemsize).view(dtype)
+        self._device.download(source, host, slot.stream)
+        self._device.wait(slot.stream)
+        return host
+
+    def _launch(
+        self, slot: Slot, kernel: str, variant: Variant, grid: tuple[int, int], *args: Array | int
+    ) -> None:
+        self._device.launch(kernel, variant, grid, args, slot.stream)
+
+    def _blocks(self, work: int, n_images: int) -> int:
+        """Blocks of an image, so that all images together fill the device and none of them is idle."""
+        full = -(-BLOCKS_PER_MULTIPROCESSOR * self._device.multiprocessors // n_images)
+        return max(1, min(full, -(-work // self._device.threads)))
+
+    def _queue_histogram(self, slot: Slot, arrays: dict[str, Array], layout: Layout) -> None:
+        a, n = arrays, len(layout.requests)
+        most = max(request.n_pixels for request in layout.requests)
+        plain = Variant()
+        grid = (self._blocks(most // 16 + 1, n), n)
+        self._launch(slot, "count_pixels", plain, grid, a["images"], a["pixels"], a["table"], a["in_cell"])
+        self._launch(slot, "number_cells", plain, (1, n), a["images"], a["states"], a["in_cell"], a["starts"])
+        grid = (self._blocks(N_CELLS, n), n)
+        drained = (a["images"], a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
+        self._launch(slot, "drain_table", plain, grid, *drained)
+
+    def _queue_fit(self, slot: Slot, arrays: dict[str, Array], layout: Layout, *, wide: bool = False) -> None:
+        a, n = arrays, len(layout.requests)
+        most = max(request.options.k for request in layout.requests)
+        variant = Variant(NARROW_CLUSTERS if most <= NARROW_CLUSTERS else ROW, wide)
+        both = (a["images"], a["states"])
+        colors = (a["xyz"], a["weights"], a["low"], a["high"], a["sums"])
+        seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
+        starts = (a["costs"], a["attempts"], a["found"])
+        self._launch(slot, "gather_points", variant, (1, n), *both, *colors, *seeds, a["cube_sums"])
+        grid = (layout.starts, n)
+        self._launch(slot, "start_centers", variant, grid, *both, *seeds, a["distances"], *starts)
+        search = (layout.starts, kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE)
+        self._launch(
+            slot,
+            "improve_centers",
+            variant,
+            (1, n),
+            *both,
+            *seeds,
+            *search,
+            a["distances"],
+            *starts,
+            a["centers"],
+        )
+        self._launch(slot, "converge_centers", variant, (1, n), *both, *colors, a["centers"], a["clusters"])
+
+    def _queue_labels(self, slot: Slot, arrays: dict[str, Array], layout: Layout) -> None:
+        a, n = arrays, len(layout.requests)
+        most = max(request.height * (request.width // 8 + 1) for request in layout.requests)
+        args = (a["images"], a["states"], a["pixels"], a["centers"], a["output"])
+        self._launch(slot, "label_pixels", Variant(), (self._blocks(most, n), n), *args)
+
+    def _palette(
+        self, state: NDArray[np.int64], centers: NDArray[np.int32], clusters: NDArray[np.int64]
+    ) -> Palette:
+        k = int(state[STATE.index("clusters")])
+        fixed = centers.reshape(ROW, 4)[:k, :3].copy()
+        sums = clusters.reshape(ROW, 4)[:k]
+        squares = int(state[STATE.index("squares")])
+        return Palette(
+            fixed_centers=fixed,
+            counts=sums[:, 3].copy(),
+            compactness=kmeans.compactness(squares, sums[:, :3] // SCALE, sums[:, 3], fixed.astype(np.int64)),
+            n_iter=int(state[STATE.index("iterations")]),
+            backend=self.name,
+        )
+
+
+def _request(task: Task) -> Request:
+    height, width = task.image.shape[:2]
+    return Request(height, width, task.options, task.masks)
+
+
+def _colors(xyz: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(n, 3) uint8 colours of packed positions."""
+    return np.stack([(xyz >> (shift + 6)).astype(np.uint8) for shift in (32, 16, 0)], axis=-1)
+
+
+def _label_map(output: NDArray[np.uint8], request: Request, k: int) -> LabelMap:
+    """The rows and masks of an image with k clusters, which may be fewer than were asked for."""
+    height, width = request.height, request.width
+    bits = index_bits(k)
+    rows = output[: height * row_bytes(width, bits)].reshape(height, -1)
+    masks = None
+    if request.sends_masks:
+        first = height * row_bytes(width, index_bits(request.options.k))
+        n_bytes = k * height * row_bytes(width, 1)
+        masks = output[first : first + n_bytes].reshape(k, height, -1)
+    return LabelMap(rows, width, bits, masks)

@@ -1,0 +1,102 @@
+"""Label maps as the rows of an indexed PNG: what a GPU sends back, and what the encoder deflates."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def index_bits(k: int) -> int:
+    """The fewest bits of a PNG pixel that hold k values: 1, 2, 4 or 8."""
+    return next(bits for bits in (1, 2, 4, 8) if k <= 1 << bits)
+
+
+def row_bytes(width: int, bits: int) -> int:
+    """Bytes of a PNG row: the filter type, then the packed pixels."""
+    return 1 + (width * bits + 7) // 8
+
+
+class LabelMap:
+    """The cluster number of each pixel, packed.
+
+    A row begins with the PNG filter type 0. Then come the pixels, `bits` each, the leftmost in the highest
+    bits.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.uint8], width: int, bits: int, masks: NDArray[np.uint8] | None = None
+    ) -> None:
+        """Take what is packed already.
+
+        Args:
+            rows: (H, row_bytes(width, bits)) uint8.
+            width: Pixels of a row.
+            bits: Of a pixel: 1, 2, 4 or 8.
+            masks: (k, H, row_bytes(width, 1)) uint8, a 1 where a pixel is in the cluster, if they are there.
+        """
+        self.rows = rows
+        self.width = width
+        self.bits = bits
+        self._masks = masks
+
+    @classmethod
+    def pack(cls, labels: NDArray[np.uint8], k: int) -> Self:
+        """Pack (H, W) uint8 labels below k."""
+        packed = cls(with_filter_type(_pack(labels, index_bits(k))), labels.shape[1], index_bits(k))
+        packed.labels = labels
+        return packed
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return len(self.rows)
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """(H, W) uint8 cluster numbers."""
+        packed: NDArray[np.uint8] = self.rows[:, 1:]
+        if self.bits == 8:
+            return packed
+        shifts = np.arange(8 - self.bits, -1, -self.bits, dtype=np.uint8)
+        pixels = (packed[:, :, None] >> shifts) & np.uint8((1 << self.bits) - 1)
+        labels: NDArray[np.uint8] = pixels.reshape(self.height, -1)[:, : self.width]
+        return labels
+
+    def mask(self, cluster: int) -> NDArray[np.uint8]:
+        """(H, row_bytes(W, 1)) uint8 rows of a 1-bit PNG, 1 where the pixel is in the cluster."""
+        if self._masks is not None:
+            rows: NDArray[np.uint8] = self._masks[cluster]
+            return rows
+        return with_filter_type(np.packbits(self.labels == cluster, axis=1))
+
+
+def with_filter_type(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """PNG rows that are not filtered: label maps have long runs that filters only break up."""
+    filtered = np.zeros((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    filtered[:, 1:] = rows
+    return filtered
+
+
+def _pack(labels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """(H, W) values below 2**bits as (H, ceil(W * bits / 8)) bytes, the leftmost pixel in the highest bits.
+
+    Two or four neighbours are read as one little-endian integer, and one multiplication brings their bits
+    together: for two pixels, (a + 256 b) * (2**12 + 1) holds 16 a + b in bits 8 to 15.
+    """
+    if bits == 8:
+        return labels
+    if bits == 1:
+        return np.packbits(labels, axis=1)
+    per_byte = 8 // bits
+    padding = -labels.shape[1] % per_byte
+    padded = np.ascontiguousarray(np.pad(labels, ((0, 0), (0, padding))) if padding else labels)
+    if bits == 4:
+        packed = (padded.view("<u2") * np.uint16(0x1001)) >> np.uint16(8)
+    else:
+        packed = (padded.view("<u4") * np.uint32(0x40100401)) >> np.uint32(24)
+    return packed.astype(np.uint8)

@@ -1,0 +1,72 @@
+"""Equality, bit for bit, of whatever a backend computes with what the oracle does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch import kmeans
+from kseg_batch.backends import load
+from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.colors import ColorHistogram, Palette
+from kseg_batch.labelmap import LabelMap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.options import FitOptions
+    from tests.samples import Image
+
+
+def assert_same_histogram(one: ColorHistogram, other: ColorHistogram) -> None:
+    for field in ("cells", "starts", "slots", "counts"):
+        left, right = getattr(one, field), getattr(other, field)
+        assert left.dtype == right.dtype
+        assert np.array_equal(left, right), field
+
+
+def assert_same_palette(one: Palette, other: Palette) -> None:
+    assert np.array_equal(one.fixed_centers, other.fixed_centers)
+    assert np.array_equal(one.counts, other.counts)
+    assert one.compactness == other.compactness
+    assert one.n_iter == other.n_iter
+
+
+def assert_equals(backend: Backend, image: Image, options: FitOptions, *, oracle: bool = True) -> None:
+    """One image, step by step: as NumPy has it, or, where that takes too long, the numba backend."""
+    reference = load("numba")
+    histogram = ColorHistogram.from_pixels(image) if oracle else reference.histogram(image)
+    assert_same_histogram(backend.histogram(image), histogram)
+    expected = kmeans.fit(histogram, options) if oracle else reference.fit(histogram, options)
+    palette = backend.fit(histogram, options)
+    assert_same_palette(palette, expected)
+    labels = backend.assign(image, palette)
+    assert labels.dtype == np.uint8
+    expected_labels = kmeans.assign(image, expected) if oracle else reference.assign(image, expected)
+    assert np.array_equal(labels, expected_labels)
+
+
+def assert_batch_equals(
+    gpu: GpuBackend, images: Sequence[Image], options: Sequence[FitOptions], *, masks: bool = True
+) -> None:
+    """Many images at once, packed and all, as the numba backend does each of them alone."""
+    tasks = [
+        Task(gpu.stage(image), wanted, masks, number)
+        for number, (image, wanted) in enumerate(zip(images, options, strict=True))
+    ]
+    results = list(gpu.segment_batches([tasks]))
+    assert [result.task.tag for result in results] == list(range(len(images)))
+    reference = load("numba")
+    for result, image, wanted in zip(results, images, options, strict=True):
+        assert result.labels is not None and result.palette is not None, result.error
+        expected = reference.fit(reference.histogram(image), wanted)
+        assert_same_palette(result.palette, expected)
+        k = len(expected.counts)
+        packed = LabelMap.pack(reference.assign(image, expected), k)
+        assert (result.labels.bits, result.labels.width) == (packed.bits, packed.width)
+        assert np.array_equal(result.labels.rows, packed.rows)
+        assert np.array_equal(result.labels.labels, packed.labels)
+        for cluster in range(k if masks else 0):
+            assert np.array_equal(result.labels.mask(cluster), packed.mask(cluster))

@@ -1,0 +1,402 @@
+"""The GPU host program and the CUDA kernels, without a GPU: the kernels run on the CPU, emulated.
+
+What the kernels would do on a real device in an undefined order, the emulator does in several orders.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from kseg_batch import kmeans
+from kseg_batch.backends import load
+from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request
+from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.gpu import GpuBackend, PinnedPool, Slot, Task
+from kseg_batch.colors import ColorHistogram
+from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.options import FitOptions, GpuOptions, parse_bytes
+from kseg_batch.segmentation import segment_with
+from tests.conftest import EMULATED_MEMORY as MEMORY
+from tests.emulator.device import EmulatedDevice
+from tests.exactness import assert_batch_equals, assert_equals, assert_same_palette
+from tests.samples import AWKWARD, PHOTOS, Image, noise, photos
+
+# ---- equality --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 33, 256])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_images(emulated: GpuBackend, name: str, k: int) -> None:
+    assert_equals(emulated, AWKWARD[name], FitOptions(k=k, attempts=2), oracle=k <= 5)
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_photos(emulated: GpuBackend, name: str) -> None:
+    assert_equals(emulated, photos()[name][::2, ::2], FitOptions(k=5, attempts=3), oracle=False)
+
+
+@pytest.mark.parametrize("k", [64, 65])
+def test_many_colors_and_many_clusters(emulated: GpuBackend, k: int) -> None:
+    """Coarse and fine points differ, and 64 to 65 is where the coarse ones become more."""
+    assert_equals(emulated, noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2), oracle=False)
+
+
+def test_more_attempts_than_blocks(emulated: GpuBackend) -> None:
+    assert_equals(emulated, photos()["chelsea"][::8, ::8], FitOptions(k=6, attempts=35), oracle=False)
+
+
+@given(
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    span=st.sampled_from([1, 2, 9, 40, 256]),
+    step=st.sampled_from([1, 8, 32]),
+    options=st.builds(
+        FitOptions,
+        k=st.sampled_from([1, 2, 3, 4, 8, 17, 64, 256]),
+        attempts=st.integers(1, 3),
+        max_iter=st.sampled_from([1, 2, 5, 100]),
+        eps=st.sampled_from([0.0, 0.2, 4.0, 1000.0]),
+        seed=st.integers(0, (1 << 63) - 1),
+    ),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_image_and_options(
+    emulated: GpuBackend, size: tuple[int, int], span: int, step: int, options: FitOptions
+) -> None:
+    assert_equals(emulated, noise(*size, 0, span, seed=options.seed) // step * step, options, oracle=False)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 64, 512])
+@pytest.mark.parametrize("order", ["ascending", "descending", 7])
+def test_the_order_and_number_of_threads_do_not_matter(cache: Path, threads: int, order: Any) -> None:
+    gpu = GpuBackend("cupy", EmulatedDevice(cache, threads=threads, memory=MEMORY, order=order), MEMORY)
+    for name, k in (("gradient", 3), ("dark noise", 40)):
+        assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), oracle=False)
+
+
+def test_weights_beyond_32_bits(emulated: GpuBackend) -> None:
+    """The merged histogram of a large dataset."""
+    small = ColorHistogram.from_pixels(photos()["chelsea"][::4, ::4])
+    counts = np.where(small.counts > 1, np.int64(1) << 36, 1)
+    huge = ColorHistogram(small.cells, small.starts, small.slots, counts)
+    for k in (6, 40):
+        options = FitOptions(k=k, attempts=2)
+        assert_same_palette(emulated.fit(huge, options), load("numba").fit(huge, options))
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 100])
+@pytest.mark.parametrize("threads", [1, 32])
+def test_empty_clusters_move_to_the_farthest_colors(cache: Path, max_iter: int, threads: int) -> None:
+    """From equal centres, all clusters but the first start empty."""
+    device = EmulatedDevice(cache, threads=threads, memory=MEMORY)
+    histogram = ColorHistogram.from_pixels(AWKWARD["cell borders"])
+    points = histogram.colors.astype(np.int64) * 64
+    start = np.full((7, 3), 64 * 100, np.int64)
+    expected, n_iter = kmeans.lloyd(points, histogram.counts.astype(np.int64), start, max_iter, 0)
+
+    n = histogram.n_colors
+    layout = Layout.of([Request(1, n, FitOptions(k=7, max_iter=max_iter, eps=0), masks=False)])
+    state = np.zeros(len(STATE), np.int64)
+    state[STATE.index("colors")], state[STATE.index("clusters")] = n, 7
+    centers = np.zeros((ROW, 4), np.int32)
+    centers[:7, :3] = start
+    slot = Slot(device)
+    arrays = slot.reserve(layout.arrays(), MEMORY)
+    hosts: dict[str, NDArray[Any]] = {
+        "images": layout.images.reshape(-1),
+        "states": state,
+        "centers": centers.reshape(-1),
+        "xyz": points @ (1 << np.array([32, 16, 0])),
+        "weights": histogram.counts.astype(np.uint32),
+    }
+    for name, host in hosts.items():
+        device.upload(host, arrays[name][: len(host)], slot.stream)
+    colors = [arrays[name] for name in ("xyz", "weights", "low", "high", "sums")]
+    seeds = [arrays[f"seed_{name}"] for name in ("xyz", "weights", "low", "high", "sums")]
+    both = [arrays["images"], arrays["states"]]
+    gather = (*both, *colors, *seeds, arrays["cube_sums"])
+    device.launch("gather_points", Variant(), (1, 1), gather, slot.stream)
+    converge = (*both, *colors, arrays["centers"], arrays["clusters"])
+    device.launch("converge_centers", Variant(), (1, 1), converge, slot.stream)
+    device.download(arrays["states"], state, slot.stream)
+    device.download(arrays["centers"], centers.reshape(-1), slot.stream)
+    device.wait(slot.stream)
+    assert state[STATE.index("iterations")] == n_iter
+    assert np.array_equal(centers[:7, :3], kmeans.dark_to_light(expected))
+
+
+def test_the_variants_of_a_batch_agree(emulated: GpuBackend) -> None:
+    """A small k among large ones runs in kernels compiled for 256 clusters."""
+    image = photos()["coffee"][::8, ::8]
+    few, many = FitOptions(k=3, attempts=2), FitOptions(k=40, attempts=1, max_iter=3)
+    assert_batch_equals(emulated, [image] * 3, [few, many, few])
+    assert_batch_equals(emulated, [image], [few])
+
+
+# ---- ragged batches --------------------------------------------------------------------------------------
+
+
+def ragged(n: int) -> tuple[list[Image], list[FitOptions]]:
+    """Images of all shapes, each with options of its own."""
+    rng = np.random.default_rng(n)
+    names = list(AWKWARD)
+    images = [AWKWARD[names[i % len(names)]] for i in range(n)]
+    options = [
+        FitOptions(
+            k=int(rng.choice([1, 2, 3, 4, 5, 7, 16, 17])),
+            attempts=int(rng.integers(1, 4)),
+            max_iter=int(rng.choice([1, 3, 100])),
+            eps=float(rng.choice([0, 0.2, 5])),
+            seed=int(rng.integers(1 << 62)),
+        )
+        for _ in range(n)
+    ]
+    return images, options
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 17])
+def test_a_ragged_batch(emulated: GpuBackend, n: int) -> None:
+    assert_batch_equals(emulated, *ragged(n))
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 17])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 8, 17])
+def test_packed_rows_of_any_width(emulated: GpuBackend, width: int, k: int) -> None:
+    options = [FitOptions(k=k, attempts=1, max_iter=2)] * 2
+    assert_batch_equals(emulated, [noise(5, width, seed=k), noise(3, width + 8, seed=width)], options)
+
+
+def test_what_travels_back_is_at_most_a_byte_a_pixel() -> None:
+    for k in range(1, 257):
+        request = Request(480, 640, FitOptions(k=k), masks=True)
+        filter_types = 480 * (1 + k)
+        assert request.output_bytes <= 480 * 640 + filter_types
+
+
+def test_batches_come_back_in_their_order(emulated: GpuBackend) -> None:
+    images, options = ragged(12)
+    tasks = [
+        Task(image, wanted, True, i) for i, (image, wanted) in enumerate(zip(images, options, strict=True))
+    ]
+    batches: list[Sequence[Task]] = [tasks[:1], tasks[1:5], [], [], tasks[5:6], tasks[6:]]
+    results = list(emulated.segment_batches(batches))
+    assert [result.task.tag for result in results] == list(range(12))
+    again = list(emulated.segment_batches([tasks]))
+    for one, other in zip(results, again, strict=True):
+        assert one.palette is not None and other.palette is not None
+        assert one.labels is not None and other.labels is not None
+        assert_same_palette(one.palette, other.palette)
+        assert np.array_equal(one.labels.rows, other.labels.rows)
+
+
+def test_an_empty_batch_brings_what_is_under_way(emulated: GpuBackend) -> None:
+    """So a slow source does not hold results back."""
+    asked: list[int] = []
+
+    def batches() -> Any:
+        for i in range(3):
+            asked.append(i)
+            yield [Task(noise(4, 4, seed=i), FitOptions(k=2), True, i)]
+            yield []
+
+    for number, result in enumerate(emulated.segment_batches(batches())):
+        assert result.task.tag == number
+        assert asked == list(range(number + 1))
+
+
+def test_results_stay_while_later_batches_run(emulated: GpuBackend) -> None:
+    """Host memory is lent for as long as anybody looks at it, and used again afterwards."""
+    tasks = [[Task(noise(9, 9, seed=i), FitOptions(k=3, attempts=1), True, i)] for i in range(8)]
+    results = list(emulated.segment_batches(tasks))
+    for task, result in zip(tasks, results, strict=True):
+        expected = segment_with(load("numba"), task[0].image, task[0].options)
+        assert result.labels is not None
+        assert np.array_equal(result.labels.labels, expected.labels)
+
+
+def test_pinned_memory_is_used_again_when_nobody_looks_at_it(cache: Path) -> None:
+    class CountingDevice(EmulatedDevice):
+        taken = 0
+
+        def pinned(self, n_bytes: int) -> Image:
+            self.taken += 1
+            return super().pinned(n_bytes)
+
+    device = CountingDevice(cache)
+    pool = PinnedPool(device)
+    view = pool.take(100)[10:20]
+    pool.take(100)
+    pool.take(100)
+    assert device.taken == 2
+    view[:] = 7
+    pool.take(4096)[:] = 1
+    assert (view == 7).all()
+    del view
+    pool.take(4000), pool.take(3000)
+    assert device.taken == 2
+
+
+# ---- memory ----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def seven_tasks() -> list[Task]:
+    images = [photos()["coffee"][i::13, ::11] for i in range(7)]
+    return [Task(image, FitOptions(k=3, attempts=1), True, i) for i, image in enumerate(images)]
+
+
+def assert_all_done(gpu: GpuBackend, tasks: Sequence[Task]) -> None:
+    results = list(gpu.segment_batches([tasks]))
+    assert [result.task.tag for result in results] == [task.tag for task in tasks]
+    for result in results:
+        expected = segment_with(load("numba"), result.task.image, result.task.options)
+        assert result.palette is not None and result.labels is not None
+        assert_same_palette(result.palette, expected.palette)
+        assert np.array_equal(result.labels.labels, expected.labels)
+
+
+def need(n: int) -> int:
+    """Bytes for a batch of the first n of the seven."""
+    requests = [
+        Request(task.image.shape[0], task.image.shape[1], task.options, True) for task in seven_tasks()[:n]
+    ]
+    return Layout.of(requests).n_bytes
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3, 7])
+def test_a_batch_is_split_to_fit(cache: Path, fits: int) -> None:
+    """The device has not a byte more than may be used, and nothing runs out."""
+    limit = 2 * (need(fits) + 1000)
+    device = EmulatedDevice(cache, memory=limit)
+    gpu = GpuBackend("cupy", device, limit)
+    for _ in range(3):
+        assert_all_done(gpu, seven_tasks())
+
+
+def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> None:
+    """A batch of many small images, and then one large image, fit one after the other."""
+    large = Task(noise(900, 1000, 0, 20), FitOptions(k=2, attempts=1), True, 7)
+    limit = 2 * (need(5) + 1000)
+    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
+    for _ in range(2):
+        assert_all_done(gpu, seven_tasks()[:5])
+        assert_all_done(gpu, [large])
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3])
+def test_a_device_with_less_memory_than_it_told(cache: Path, fits: int) -> None:
+    """A batch that runs out of memory is halved, and the run goes on."""
+    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=need(fits) + 1000), MEMORY)
+    assert_all_done(gpu, seven_tasks())
+    assert_all_done(gpu, seven_tasks())
+
+
+@pytest.mark.parametrize("n", range(1, 50, 6))
+def test_any_allocation_may_fail(cache: Path, n: int) -> None:
+    device = EmulatedDevice(cache, memory=MEMORY)
+    gpu = GpuBackend("cupy", device, 2 * (need(3) + 1000))
+    device.fail_at(n)
+    assert_all_done(gpu, seven_tasks())
+
+
+def test_an_image_too_large_for_the_device_comes_back_with_the_reason(cache: Path) -> None:
+    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=MEMORY), 2 * (need(1) + 1000))
+    large = Task(noise(1000, 1000), FitOptions(k=2), True, "large")
+    small = seven_tasks()[0]
+    first, second, third = gpu.segment_batches([[small, large, small]])
+    assert first.error is None and third.error is None
+    assert second.task.tag == "large"
+    assert (second.labels, second.palette) == (None, None)
+    assert "MB of GPU memory" in str(second.error)
+    with pytest.raises(DeviceMemoryError, match="MB of GPU memory"):
+        gpu.histogram(large.image)
+
+
+class FaultyDevice(EmulatedDevice):
+    """Fails at a launch, as a lost device does."""
+
+    launches_left = -1
+
+    def launch(self, *args: Any) -> None:
+        """Run a kernel, unless its turn to fail has come."""
+        self.launches_left -= 1
+        if self.launches_left == 0:
+            raise BackendError("the GPU failed: it has fallen off the bus")
+        super().launch(*args)
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_after_a_failure_the_next_batch_is_right(cache: Path, n: int) -> None:
+    """What a failed batch left in the tables is not counted with the next one."""
+    device = FaultyDevice(cache, memory=MEMORY)
+    gpu = GpuBackend("cupy", device, MEMORY)
+    device.launches_left = n
+    with pytest.raises(BackendError, match="off the bus"):
+        list(gpu.segment_batches([seven_tasks()[:2]]))
+    assert_all_done(gpu, seven_tasks()[:3])
+    assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), oracle=False)
+    device.launches_left = min(n, 3)
+    with pytest.raises(BackendError, match="off the bus"):
+        gpu.histogram(AWKWARD["noise"])
+    assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), oracle=False)
+
+
+# ---- options ---------------------------------------------------------------------------------------------
+
+
+def test_the_layout_has_every_column() -> None:
+    layout = Layout.of([Request(3, 5, FitOptions(k=4, seed=9, eps=1.0, max_iter=17, attempts=3), True)] * 2)
+    records = [dict(zip(IMAGE, row, strict=True)) for row in layout.images.tolist()]
+    rows = 3 * (1 + 2)
+    masks = 4 * 3 * (1 + 1)
+    assert records[0] == {
+        "pixels": 0,
+        "height": 3,
+        "width": 5,
+        "clusters": 4,
+        "attempts": 3,
+        "seed": 9,
+        "max_iter": 17,
+        "max_shift": 4096,
+        "weight_shift": 0,
+        "colors": 0,
+        "bits": 0,
+        "rows": 0,
+        "masks": rows,
+    }
+    assert (records[1]["pixels"], records[1]["colors"]) == (16, 16)
+    assert (records[1]["rows"], records[1]["masks"]) == (rows + masks, 2 * rows + masks)
+
+
+def test_random_init_is_refused(emulated: GpuBackend) -> None:
+    with pytest.raises(OptionError, match="cupy has no --init random"):
+        emulated.check(FitOptions(init="random"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("4G", 4 << 30), ("1.5 g", 3 << 29), ("300MiB", 300 << 20), ("268435456", 1 << 28)]
+)
+def test_sizes(text: str, value: int) -> None:
+    assert parse_bytes(text) == value
+    assert GpuOptions(memory=value).memory == value
+
+
+@pytest.mark.parametrize("text", ["", "4X", "lots", "-1G"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(OptionError, match="a size such as 4G"):
+        parse_bytes(text)
+
+
+def test_gpu_options_out_of_range() -> None:
+    with pytest.raises(OptionError, match="--gpu-memory must be at least 256 MiB"):
+        GpuOptions(memory=1)
+    with pytest.raises(OptionError, match="--device must be the number"):
+        GpuOptions(device=-1)
