@@ -1,0 +1,378 @@
+"""What this machine can do: every backend tested against the oracle, and what keeps it from working."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import textwrap
+import time
+import warnings
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+import numpy as np
+
+from kseg_batch import kmeans
+from kseg_batch.backends import GPU_BACKENDS, MODULES, load
+from kseg_batch.backends.cuda_driver import read_driver
+from kseg_batch.colors import SCALE, ColorHistogram
+from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.machine import (
+    CUPY,
+    OPENCV,
+    Finding,
+    find_problems,
+    gpu_fix,
+    installed_packages,
+    like,
+    read_codecs,
+    read_kernel_cache,
+    read_machine,
+)
+from kseg_batch.options import FitOptions
+from kseg_batch.segmentation import Segmentation, segment_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.backends.cuda_driver import Driver
+    from kseg_batch.machine import Codec, KernelCache, Machine
+
+T = TypeVar("T")
+Status = Literal["works", "unavailable", "FAILED"]
+
+INEXACT = ("opencv",)
+"""Backends with an arithmetic of their own."""
+
+SWITCHES = {"numba": "NUMBA_DISABLE_JIT", "numba-cuda": "NUMBA_ENABLE_CUDASIM"}
+"""Environment variables that make Python interpret a backend's kernels: the test would take minutes."""
+
+HEIGHT, WIDTH = 331, 509
+"""Of the test image; primes, so that they are a multiple of no kernel's block.
+
+Its five groups of colours are so small that float32, in which cv2.kmeans sums, holds their sums exactly.
+"""
+
+COLUMNS, LABEL = 80, 13  # of the table, and of its first column
+FIX = "fix: "
+
+TIMED_RUNS = 3
+TIMED_S = 0.5
+"""Seconds after which no further run is timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendCheck:
+    """A backend, and how its self-test ended."""
+
+    name: str
+    """As the command line spells it."""
+    status: Status
+    """FAILED: it is there, but raised an error or gave wrong results."""
+    packages: dict[str, str]
+    """Versions of the packages that it needs, as far as they are installed."""
+    reason: str | None = None
+    """Why it does not work."""
+    fix: str | None = None
+    """What mends it; None if it works, or if `reason` says it."""
+    prepare_s: float | None = None
+    """Seconds for loading its kernels, or for compiling them."""
+    milliseconds: float | None = None
+    """For the test image, once it is prepared: the median of a few runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that was found."""
+
+    version: str
+    """Of kseg-batch."""
+    machine: Machine
+    packages: dict[str, str]
+    """Versions of the packages that every run needs, as far as they are installed."""
+    driver: Driver
+    """NVIDIA's driver, with the GPUs."""
+    driver_fix: str | None
+    """What mends the driver; None if it has a GPU to offer."""
+    files_problem: str | None
+    """Why no image file can be read or written; None if they can."""
+    codecs: tuple[Codec, ...]
+    """Kinds of image files; empty if there is such a problem."""
+    kernel_cache: KernelCache | None
+    """Where Numba keeps its kernels; None if it cannot tell."""
+    backends: tuple[BackendCheck, ...]
+    """All of them, in the order in which `auto` tries them."""
+    findings: tuple[Finding, ...]
+    """What else is wrong."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether `kseg-batch run` does its work here.
+
+        A backend that failed counts against it even beside one that works, because `auto` takes the first
+        that is there, and a wrong result is worse than none.
+        """
+        statuses = {check.status for check in self.backends}
+        return self.files_problem is None and "works" in statuses and "FAILED" not in statuses
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[T]):
+    """What came of something that may fail in any way."""
+
+    value: T | None
+    error: Exception | None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, in one line; None if it did not."""
+        if self.error is None:
+            return None
+        text = " ".join(str(self.error).split())
+        known = isinstance(self.error, BackendUnavailableError)
+        return text if known else f"{type(self.error).__name__}: {text}"
+
+
+def attempt(task: Callable[[], T]) -> Attempt[T]:
+    """Run a task that meets whatever is broken on this machine, so that any kind of error may come of it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what CuPy and Numba warn of is among the findings
+            return Attempt(task(), None)
+    except Exception as error:  # noqa: BLE001 - to report it, whatever it is, is what the doctor is for
+        return Attempt(None, error)
+
+
+def examine(notice: Callable[[str], None]) -> Report:
+    """Look at everything and test every backend, which takes a few seconds.
+
+    Args:
+        notice: Called with a sentence before something that takes longer.
+    """
+    packages = installed_packages()
+    driver = read_driver()  # first, because a backend takes memory of the GPU and keeps it
+    codecs = attempt(read_codecs)
+    kernel_cache = attempt(read_kernel_cache).value
+    if kernel_cache is not None and kernel_cache.files == 0:
+        notice("compiling the kernels of numba, which takes 10 to 20 seconds, once on a machine")
+    backends = tuple(_check(name, packages, driver) for name in MODULES)
+    kernel_cache = attempt(read_kernel_cache).value  # again, for what was compiled
+    return Report(
+        version=packages.get("kseg-batch", "unknown"),
+        machine=read_machine(),
+        packages={name: packages[name] for name in ("numpy", "isal") if name in packages},
+        driver=driver,
+        driver_fix=gpu_fix(driver, packages) if driver.problem else None,
+        files_problem=codecs.reason,
+        codecs=codecs.value or (),
+        kernel_cache=kernel_cache,
+        backends=backends,
+        findings=(*find_problems(packages, driver), *_shortcomings(codecs.value or (), kernel_cache)),
+    )
+
+
+def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -> Iterator[Finding]:
+    """What follows from the codecs and the cache."""
+    missing = ", ".join(codec.name for codec in codecs if codec.taken and not codec.read)
+    if missing:
+        yield Finding(
+            f"this build of OpenCV does not read {missing}", "pip install --force-reinstall opencv-python"
+        )
+    if kernel_cache is None:
+        return
+    fix = "export NUMBA_CACHE_DIR=/a/writable/folder"
+    if kernel_cache.problem or kernel_cache.files == 0:
+        why = kernel_cache.problem or "nothing was written to it"
+        yield Finding(f"each run compiles its kernels anew: {kernel_cache.folder}: {why}", fix)
+    if kernel_cache.wanted and not _is_inside(kernel_cache.folder, kernel_cache.wanted):
+        yield Finding(f"Numba passes over NUMBA_CACHE_DIR={kernel_cache.wanted}: is it writable?", fix)
+
+
+def _is_inside(folder: str, parent: str) -> bool:
+    return Path(folder).resolve().is_relative_to(Path(parent).resolve())
+
+
+def _check(name: str, packages: Mapping[str, str], driver: Driver) -> BackendCheck:
+    """Load a backend, test it, time it."""
+    needed = {
+        "cupy": like(CUPY, packages),
+        "numba-cuda": ["numba-cuda", "numba"],
+        "numba": ["numba", "llvmlite"],
+        "opencv": like(OPENCV, packages),
+    }[name]
+    check = BackendCheck(name, "unavailable", {p: packages[p] for p in needed if p in packages})
+    switch = SWITCHES.get(name)
+    if switch is not None and os.environ.get(switch, "0") not in ("", "0"):
+        reason = f"{switch} is set, with which Python would interpret its kernels"
+        return replace(check, reason=reason, fix=f"unset {switch}")
+    fix = gpu_fix(driver, packages) if name in GPU_BACKENDS else None
+    loaded = attempt(lambda: load(name))
+    if loaded.value is None:
+        return replace(check, reason=loaded.reason, fix=fix)
+    backend = loaded.value
+    tested = attempt(lambda: _test(backend))
+    if tested.value is None:
+        if len(like(OPENCV, check.packages)) < 2:  # of several, which is among the findings, one has to go
+            fix = fix or f"pip install --force-reinstall {' '.join(check.packages) or name}"
+        return replace(check, status="FAILED", reason=tested.reason, fix=fix)
+    prepare_s, wrong, milliseconds = tested.value
+    if wrong:
+        reason = f"its {', '.join(wrong)} differ from the reference: do not use it, and please report it"
+        return replace(check, status="FAILED", reason=reason)
+    return replace(check, status="works", prepare_s=prepare_s, milliseconds=milliseconds)
+
+
+def _test(backend: Backend) -> tuple[float, list[str], float]:
+    """Seconds of preparation, what is wrong with the results, and the milliseconds for one image."""
+    start = time.perf_counter()
+    backend.warm_up()
+    prepare_s = time.perf_counter() - start
+    return round(prepare_s, 2), self_test(backend), _milliseconds(backend)
+
+
+def self_test(backend: Backend) -> list[str]:
+    """What in a backend's results is wrong: nothing, if it is sound.
+
+    An inexact backend is tested where there is one sensible clustering, whatever the arithmetic. Its centres
+    may then be a step of Q8.6 off the reference's, from rounding to it, and a centre that is off by d adds
+    d * d for each of its pixels to the compactness.
+    """
+    steps = 1 if backend.name in INEXACT else 0
+    wrong: set[str] = set()
+    for number, (image, options) in enumerate(_cases()[: 1 if steps else None]):
+        result, expected = segment_with(backend, image, options), _expected(number)
+        slack = 3 * (steps / SCALE) ** 2 * expected.labels.size
+        centers, expected_centers = result.palette.fixed_centers, expected.palette.fixed_centers
+        equal = {
+            "labels": np.array_equal(result.labels, expected.labels),
+            "centers": centers.shape == expected_centers.shape
+            and np.abs(centers - expected_centers).max() <= steps,
+            "counts": np.array_equal(result.counts, expected.counts),
+            "compactness": abs(result.compactness - expected.compactness) <= slack,
+        }
+        wrong |= {part for part, is_equal in equal.items() if not is_equal}
+    return sorted(wrong)
+
+
+@cache
+def _cases() -> tuple[tuple[NDArray[np.uint8], FitOptions], ...]:
+    """Images with options.
+
+    First five groups of colours, each within 35 grey levels of its middle, and the middles 112 apart or more:
+    every pixel is nearest to its own group, and no other clustering into five comes near. Then a view of a
+    sixth of it, not contiguous, with more clusters than groups, which small differences decide. It has more
+    colours than there are seeding points, and is stopped before it converges, which also spares the oracle.
+    """
+    middles = np.array([(40, 30, 60), (200, 60, 50), (60, 140, 70), (110, 130, 220), (225, 215, 190)])
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    noise = np.random.default_rng(0).integers(-20, 21, (HEIGHT, WIDTH, 3))
+    image = (middles[(x * 5 // WIDTH + y * 3 // HEIGHT) % 5] + noise).astype(np.uint8)
+    return (
+        (image, FitOptions(k=5, attempts=4, init="k-means++")),
+        (image[::3, ::-2], FitOptions(k=12, attempts=1, max_iter=3, eps=0)),
+    )
+
+
+@cache
+def _expected(number: int) -> Segmentation:
+    """The oracle's result for one of the cases."""
+    image, options = _cases()[number]
+    palette = kmeans.fit(ColorHistogram.from_pixels(image), options)
+    return Segmentation(labels=kmeans.assign(image, palette), palette=palette)
+
+
+def _milliseconds(backend: Backend) -> float:
+    """Median time of a prepared backend for the first case."""
+    seconds: list[float] = []
+    while len(seconds) < TIMED_RUNS and sum(seconds) < TIMED_S:
+        start = time.perf_counter()
+        segment_with(backend, *_cases()[0])
+        seconds.append(time.perf_counter() - start)
+    return round(1000 * statistics.median(seconds), 2)
+
+
+def as_lines(report: Report) -> Iterator[str]:
+    """The report as a table of 80 columns, in which commands and paths stay whole."""
+    wrapper = textwrap.TextWrapper(COLUMNS - LABEL, break_long_words=False, break_on_hyphens=False)
+    for label, text in _rows(report):
+        lines = [text] if text.startswith(FIX) else wrapper.wrap(text) or [""]
+        for i, line in enumerate(lines):
+            yield f"{'' if i else label:<{LABEL}}{line}".rstrip()
+
+
+def _rows(report: Report) -> Iterator[tuple[str, str]]:
+    """A label and a text each; both are empty between the parts of the table."""
+    machine, driver = report.machine, report.driver
+    yield "kseg-batch", report.version
+    yield "Python", ", ".join((machine.python, *_versions(report.packages)))
+    yield "System", machine.system
+    of = "" if machine.cores == machine.all_cores else f" of {machine.all_cores}"
+    yield "CPU", f"{machine.cores}{of} cores"
+    if driver.cuda is not None:
+        yield "NVIDIA", f"driver {driver.version or '(version unknown)'}, for CUDA up to {driver.cuda}"
+    if driver.problem is not None:
+        yield "" if driver.cuda else "NVIDIA", driver.problem
+        yield from _fix_rows(report.driver_fix)
+    for i, device in enumerate(driver.devices):
+        memory, free = (
+            f"{n / 2**30:.1f} GiB" if n is not None else "?" for n in (device.memory, device.free)
+        )
+        yield f"GPU {i}", f"{device.name or '?'}, compute capability {device.capability or '?'}"
+        yield "", f"memory {memory}, free {free}"
+    yield from _file_rows(report)
+    yield "", ""
+    for check in report.backends:
+        yield check.name, _verdict(check)
+        if check.packages:
+            yield "", ", ".join(_versions(check.packages))
+        if check.fix != report.driver_fix and str(check.fix) not in str(check.reason):
+            yield from _fix_rows(check.fix)
+    yield "", ""
+    for finding in report.findings:
+        yield "Problem", finding.problem
+        yield from _fix_rows(finding.fix)
+    yield "Result", "kseg-batch works here" if report.ok else "kseg-batch does NOT work here"
+
+
+def _file_rows(report: Report) -> Iterator[tuple[str, str]]:
+    if report.files_problem is None:
+        for label, names in (
+            ("Images", ["OpenCV reads", *(codec.name for codec in report.codecs if codec.read)]),
+            ("", ["OpenCV writes", *(codec.name for codec in report.codecs if codec.written)]),
+            ("", ["kseg-batch takes", *(codec.name for codec in report.codecs if codec.taken)]),
+        ):
+            yield label, f"{names[0]} {', '.join(names[1:]) or 'none'}"
+    else:
+        yield "Images", f"none can be read: {report.files_problem}"
+    kept = report.kernel_cache
+    if kept is None:
+        yield "Numba cache", "unknown"
+    else:
+        state = "writable" if kept.problem is None else f"not writable: {kept.problem}"
+        yield "Numba cache", kept.folder
+        yield "", f"{kept.files} files, {kept.size / 1e6:.1f} MB, {state}"
+        if kept.wanted is not None:
+            yield "", f"NUMBA_CACHE_DIR={kept.wanted}"
+
+
+def _fix_rows(fix: str | None) -> Iterator[tuple[str, str]]:
+    """A row for each command, not wrapped, so that it can be copied."""
+    for command in fix.split(" && ") if fix else ():
+        yield "", f"{FIX}{command}"
+
+
+def _verdict(check: BackendCheck) -> str:
+    if check.status != "works":
+        return f"{check.status}: {check.reason}"
+    megapixels = HEIGHT * WIDTH / 1e6
+    speed = f"{check.milliseconds:.1f} ms for {megapixels:.2f} megapixels"
+    return f"works: {speed}, prepared in {check.prepare_s:.1f} s"
+
+
+def _versions(packages: Mapping[str, str]) -> list[str]:
+    return [f"{name} {version}" for name, version in packages.items()]

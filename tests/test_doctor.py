@@ -1,0 +1,405 @@
+"""`kseg-batch doctor` says what works, what does not, and how to mend it, whatever is broken."""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kseg_batch import doctor
+from kseg_batch.backends import MODULES, cuda_driver
+from kseg_batch.backends.cuda_driver import Device, Driver
+from kseg_batch.backends.numba_cpu import NumbaBackend
+from kseg_batch.colors import ColorHistogram, Palette
+from kseg_batch.machine import (
+    INSTALL_DRIVER,
+    MEND_DRIVER,
+    UPDATE_DRIVER,
+    KernelCache,
+    find_problems,
+    gpu_fix,
+    read_kernel_cache,
+)
+from kseg_batch.options import FitOptions
+
+GPU = Device("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
+NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())
+
+
+def driver_for(cuda: str) -> Driver:
+    return Driver(None, "580.65.06", cuda, (GPU,))
+
+
+def run_doctor(
+    folder: Path, *arguments: str, code: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The real command line; modules and package folders in `folder` come before those installed."""
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("NUMBA_", "CUDA_", "PYTHON", "LD_"))
+    }
+    code += "\nfrom kseg_batch.cli import main; import sys; sys.argv[0] = 'kseg-batch'; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "doctor", *arguments],
+        env=outside | {"PYTHONPATH": str(folder)} | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def examine(folder: Path, exit_code: int, code: str = "", **environment: str) -> dict[str, Any]:
+    """The JSON of a doctor that has to end with the given exit code, and the backends by their names."""
+    result = run_doctor(folder, "--json", code=code, **environment)
+    assert result.returncode == exit_code, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert report["ok"] == (exit_code == 0)
+    assert [check["name"] for check in report["backends"]] == list(MODULES)
+    report |= {check["name"]: check for check in report["backends"]}
+    return report
+
+
+def break_module(folder: Path, name: str) -> None:
+    (folder / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n")
+
+
+def pretend_installed(folder: Path, name: str, version: str) -> None:
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def test_the_table_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    result = run_doctor(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines if "/" not in line)  # paths stay whole
+    labels = [line[: doctor.LABEL].strip() for line in lines]
+    for label in ("kseg-batch", "Python", "System", "CPU", "NVIDIA", "Images", "Numba cache", *MODULES):
+        assert label in labels
+    assert lines[labels.index("numba")][doctor.LABEL :].startswith("works: ")
+    assert lines[labels.index("opencv")][doctor.LABEL :].startswith("works: ")
+    assert lines[-1].split(maxsplit=1) == ["Result", "kseg-batch works here"]
+
+
+def test_json_has_what_the_table_has(tmp_path: Path) -> None:
+    report = examine(tmp_path, 0)
+    assert report["machine"]["python"] == sys.version.split()[0]
+    assert {"numpy", "isal"} == set(report["packages"])
+    assert report["numba"]["status"] == report["opencv"]["status"] == "works"
+    assert 0 < report["numba"]["milliseconds"] < report["opencv"]["milliseconds"]
+    assert "numba" in report["numba"]["packages"]
+    assert report["files_problem"] is None
+    codecs = {codec["name"]: codec for codec in report["codecs"]}
+    assert {name for name in codecs if codecs[name]["taken"]} == {"BMP", "JPEG", "PNG", "TIFF", "WebP"}
+    assert all(codec["read"] and codec["written"] for codec in codecs.values() if codec["taken"])
+
+
+def test_without_numba_opencv_is_left(tmp_path: Path) -> None:
+    break_module(tmp_path, "numba")
+    report = examine(tmp_path, 0)
+    assert report["numba"]["status"] == "unavailable"
+    assert "no numba here" in report["numba"]["reason"] and "pip install" in report["numba"]["reason"]
+    assert report["opencv"]["status"] == "works"
+    assert report["kernel_cache"] is None
+
+
+def test_without_opencv_no_file_can_be_read(tmp_path: Path) -> None:
+    """A backend works, and yet `kseg-batch run` does not."""
+    break_module(tmp_path, "cv2")
+    report = examine(tmp_path, 1)
+    assert report["numba"]["status"] == "works"
+    assert report["opencv"]["status"] == "unavailable"
+    assert report["files_problem"] == report["opencv"]["reason"]
+    assert "libgl1" in report["files_problem"]
+    assert report["codecs"] == []
+
+
+def test_without_any_backend(tmp_path: Path) -> None:
+    break_module(tmp_path, "cv2")
+    break_module(tmp_path, "numba")
+    result = run_doctor(tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == ""
+    assert result.stdout.endswith("Result       kseg-batch does NOT work here\n")
+
+
+def test_an_opencv_of_which_only_the_folder_is_left(tmp_path: Path) -> None:
+    """As when one of two OpenCV packages was removed: it can be imported, and has nothing in it."""
+    (tmp_path / "cv2.py").touch()
+    report = examine(tmp_path, 1)
+    assert report["opencv"]["status"] == "FAILED"
+    assert "AttributeError" in report["opencv"]["reason"]
+    assert report["opencv"]["fix"].startswith("pip install --force-reinstall opencv")
+    assert "AttributeError" in report["files_problem"]
+
+
+def test_without_isal_no_file_can_be_written(tmp_path: Path) -> None:
+    break_module(tmp_path, "isal")
+    report = examine(tmp_path, 1)
+    assert report["files_problem"] == "ImportError: no isal here"
+    assert report["numba"]["status"] == "works"
+
+
+WRONG_LABELS = """
+from kseg_batch.backends.numba_cpu import NumbaBackend
+right = NumbaBackend.assign
+NumbaBackend.assign = lambda self, image, palette: right(self, image, palette) ^ 1
+"""
+RAISES = """
+from kseg_batch.backends.numba_cpu import NumbaBackend
+from kseg_batch.errors import BackendError
+def fit(self, histogram, options): raise BackendError("the kernel does not\\n launch")
+NumbaBackend.fit = fit
+"""
+
+
+def test_a_wrong_backend_fails_the_whole_although_another_works(tmp_path: Path) -> None:
+    report = examine(tmp_path, 1, WRONG_LABELS)
+    assert report["opencv"]["status"] == "works"
+    assert report["numba"]["status"] == "FAILED"
+    assert report["numba"]["reason"].startswith("its labels differ from the reference")
+    assert report["numba"]["milliseconds"] is None
+
+
+def test_a_backend_that_raises_fails_the_whole(tmp_path: Path) -> None:
+    report = examine(tmp_path, 1, RAISES)
+    assert report["numba"]["status"] == "FAILED"
+    assert report["numba"]["reason"] == "BackendError: the kernel does not launch"
+
+
+class Spoiled(NumbaBackend):
+    """A backend that changes one thing in its results."""
+
+    def __init__(self, name: str, part: str) -> None:
+        super().__init__()
+        self.name = name
+        self._part = part
+
+    def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
+        """See `Backend.fit`."""
+        palette = super().fit(histogram, options)
+        if self._part == "centers":
+            palette = replace(palette, fixed_centers=palette.fixed_centers + np.int32(2))
+        if self._part == "number of centers":
+            palette = replace(palette, fixed_centers=palette.fixed_centers[1:], counts=palette.counts[1:])
+        if self._part == "counts":
+            palette = replace(palette, counts=palette.counts + 1)
+        if self._part == "compactness":
+            palette = replace(palette, compactness=palette.compactness * 1.001)
+        return palette
+
+    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+        """See `Backend.assign`."""
+        labels = super().assign(image, palette)
+        if self._part == "labels":
+            labels[-1, -1] ^= 1
+        return labels
+
+
+@pytest.mark.parametrize("name", ["numba", "opencv"])
+@pytest.mark.parametrize("part", ["labels", "centers", "number of centers", "counts", "compactness"])
+def test_the_self_test_finds_what_is_wrong(name: str, part: str) -> None:
+    """A pixel, a centre, a count or a thousandth of the compactness, under either tolerance."""
+    assert part.split()[-1] in doctor.self_test(Spoiled(name, part))
+
+
+def test_the_self_test_finds_nothing_in_a_sound_backend() -> None:
+    assert doctor.self_test(NumbaBackend()) == doctor.self_test(Spoiled("opencv", "nothing")) == []
+
+
+def test_interpreted_kernels_are_not_waited_for(tmp_path: Path) -> None:
+    report = examine(tmp_path, 0, NUMBA_DISABLE_JIT="1")
+    assert report["numba"]["status"] == "unavailable"
+    assert report["numba"]["reason"].startswith("NUMBA_DISABLE_JIT is set")
+    assert report["numba"]["fix"] == "unset NUMBA_DISABLE_JIT"
+
+
+def test_a_cache_folder_that_numba_cannot_use(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "cache")
+    report = examine(tmp_path, 0, NUMBA_CACHE_DIR=folder)
+    problems = [finding["problem"] for finding in report["findings"]]
+    assert f"Numba passes over NUMBA_CACHE_DIR={folder}: is it writable?" in problems
+    assert report["kernel_cache"]["wanted"] == folder != report["kernel_cache"]["folder"]
+
+
+def test_the_cache_of_the_compiled_kernels() -> None:
+    found = read_kernel_cache()
+    files = [path for path in Path(found.folder).iterdir() if path.suffix in (".nbi", ".nbc")]
+    assert found.files == len(files) > 0
+    assert found.size > 10_000
+    assert found.problem is None
+
+
+def test_compilation_is_announced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    empty = KernelCache(str(tmp_path), None, None, 0, 0)
+    monkeypatch.setattr(doctor, "read_kernel_cache", lambda: empty)
+    notices: list[str] = []
+    report = doctor.examine(notices.append)
+    assert len(notices) == 1 and "compiling the kernels of numba" in notices[0]
+    assert any("compiles its kernels anew" in finding.problem for finding in report.findings)
+
+
+def test_packages_that_clash(tmp_path: Path) -> None:
+    """Two OpenCVs and two CuPys, of which nothing but their metadata is there, and a half-removed package."""
+    (tmp_path / "half_removed-1.0.dist-info").mkdir()
+    for name, version in (
+        ("opencv-python", "4.11.0"),
+        ("opencv-python-headless", "4.12.0"),
+        ("cupy-cuda12x", "14.0"),
+        ("cupy-cuda13x", "14.0"),
+    ):
+        pretend_installed(tmp_path, name, version)
+    result = run_doctor(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    text = " ".join(result.stdout.split())
+    assert "opencv-python and opencv-python-headless are all the module cv2" in text
+    assert "fix: pip uninstall -y opencv-python opencv-python-headless fix: pip install opencv-python" in text
+    assert "cupy-cuda12x and cupy-cuda13x are all the module cupy" in text
+    assert "fix: pip uninstall -y cupy-cuda12x cupy-cuda13x fix: pip install 'kseg-batch[cuda1" in text
+
+
+@pytest.mark.parametrize(
+    ("driver", "packages", "fix"),
+    [
+        (NO_DRIVER, [], INSTALL_DRIVER),
+        (Driver("the NVIDIA driver does not start (CUDA error 803)", None, "13.0", ()), [], MEND_DRIVER),
+        (driver_for("11.8"), [], UPDATE_DRIVER),
+        (driver_for("12.4"), [], "pip install 'kseg-batch[cuda12]'"),
+        (driver_for("13.0"), [], "pip install 'kseg-batch[cuda13]'"),
+        (driver_for("14.2"), [], "pip install 'kseg-batch[cuda13]'"),
+        (driver_for("13.0"), ["cupy-cuda12x"], "pip install 'kseg-batch[cuda12]'"),
+        (driver_for("12.4"), ["cupy-cuda13x"], "pip install 'kseg-batch[cuda12]'"),
+    ],
+)
+def test_what_makes_the_gpu_backends_work(driver: Driver, packages: list[str], fix: str) -> None:
+    """A driver first; then the extra for its CUDA, or for the CuPy that is there, if that can run."""
+    assert gpu_fix(driver, dict.fromkeys(packages, "14.0")) == fix
+
+
+@pytest.mark.parametrize(
+    ("cuda", "packages", "fixes"),
+    [
+        ("13.0", ["numba", "numba-cuda", "cupy-cuda12x", "opencv-python"], []),
+        (
+            "12.4",
+            ["numba-cuda", "cupy-cuda13x"],
+            ["pip uninstall -y cupy-cuda13x && pip install 'kseg-batch[cuda12]'"],
+        ),
+        (
+            "13.0",
+            ["numba-cuda", "opencv-contrib-python", "opencv-python"],
+            ["pip uninstall -y opencv-contrib-python opencv-python && pip install opencv-python"],
+        ),
+        ("11.8", ["numba-cuda"], [UPDATE_DRIVER]),
+    ],
+)
+def test_clashes_with_the_driver(cuda: str, packages: list[str], fixes: list[str]) -> None:
+    found = find_problems(dict.fromkeys(packages, "1.0"), driver_for(cuda))
+    assert [finding.fix for finding in found] == fixes
+
+
+FAKE_DRIVER = """
+#include <string.h>
+#include <stddef.h>
+int balance = 0;
+static void *current = 0;
+int cuInit(unsigned flags) { return 0; }
+int cuDriverGetVersion(int *version) { *version = 12080; return 0; }
+int cuDeviceGetCount(int *n) { *n = 2; return 0; }
+int cuDeviceGet(int *device, int i) { *device = 7 + i; return 0; }
+int cuDeviceGetName(char *name, int length, int device) {
+    strncpy(name, device == 7 ? "NVIDIA Test 1" : "NVIDIA Test 2", length); return 0;
+}
+int cuDeviceGetAttribute(int *value, int what, int device) {
+    *value = what == 75 ? 8 : what == 76 ? 6 : -1; return 0;
+}
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = 24ull << 30; return 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    if (device == 8) return 46;  /* another process has it alone */
+    balance++; *context = &balance; return 0;
+}
+int cuDevicePrimaryCtxRelease_v2(int device) { balance--; return 0; }
+int cuCtxPushCurrent_v2(void *context) { balance += 10; current = context; return 0; }
+int cuCtxPopCurrent_v2(void **context) { balance -= 10; *context = current; current = 0; return 0; }
+int cuMemGetInfo_v2(size_t *free, size_t *total) {
+    if (!current) return 201;
+    *free = 5ull << 30; *total = 24ull << 30; return 0;
+}
+"""
+
+
+@pytest.fixture
+def fake_driver(tmp_path: Path) -> Path:
+    """A library compiled for the test, which answers as a driver for two GPUs would."""
+    return compile_driver(tmp_path, FAKE_DRIVER)
+
+
+def compile_driver(folder: Path, text: str) -> Path:
+    source, library = folder / "driver.c", folder / "libcuda.so.1"
+    source.write_text(text)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return library
+
+
+def test_gpus_are_read_from_the_driver_and_let_go(
+    fake_driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version").write_text("580.65.06\n")
+    monkeypatch.setattr(cuda_driver, "LIBRARY", str(fake_driver))
+    monkeypatch.setattr(cuda_driver, "VERSION_FILE", tmp_path / "version")
+    assert cuda_driver.read_driver() == Driver(
+        problem=None,
+        version="580.65.06",
+        cuda="12.8",
+        devices=(
+            Device("NVIDIA Test 1", "8.6", 24 << 30, 5 << 30),
+            Device("NVIDIA Test 2", "8.6", 24 << 30, None),
+        ),
+    )
+    assert ctypes.c_int.in_dll(ctypes.CDLL(str(fake_driver)), "balance").value == 0
+
+
+def test_a_driver_without_most_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = compile_driver(
+        tmp_path, "int cuInit(unsigned f) { return 0; } int cuDeviceGetCount(int *n) { *n = 1; return 0; }"
+    )
+    monkeypatch.setattr(cuda_driver, "LIBRARY", str(library))
+    found = cuda_driver.read_driver()
+    assert (found.problem, found.cuda, found.devices) == (None, None, (Device(None, None, None, None),))
+
+
+def test_a_driver_that_does_not_start(tmp_path: Path) -> None:
+    compile_driver(
+        tmp_path,
+        "int cuInit(unsigned f) { return 803; } int cuDriverGetVersion(int *v) { *v = 13000; return 0; }",
+    )
+    report = examine(tmp_path, 0, LD_LIBRARY_PATH=str(tmp_path))
+    assert report["driver"]["problem"] == "the NVIDIA driver does not start (CUDA error 803)"
+    assert report["driver"]["cuda"] == "13.0"
+    assert report["driver"]["devices"] == []
+    assert report["driver_fix"] == report["cupy"]["fix"] == MEND_DRIVER
+
+
+def test_gpus_in_the_table(fake_driver: Path) -> None:
+    """Here the GPU backends cannot work, whatever is installed, because these GPUs compute nothing."""
+    result = run_doctor(fake_driver.parent, LD_LIBRARY_PATH=str(fake_driver.parent))
+    assert "Traceback" not in result.stderr
+    text = " ".join(result.stdout.split())
+    assert "for CUDA up to 12.8" in text
+    assert "GPU 0 NVIDIA Test 1, compute capability 8.6 memory 24.0 GiB, free 5.0 GiB" in text
+    assert "GPU 1 NVIDIA Test 2, compute capability 8.6 memory 24.0 GiB, free ?" in text
+    assert "pip install 'kseg-batch[cuda12]'" in text
