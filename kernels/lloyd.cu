@@ -8,13 +8,19 @@
 //
 // Why this way. One block takes an image through all iterations and tests its convergence; a batch is one launch.
 //
-// Three ways were weighed, by counting what they do on a 1080p photo of 142,000 colours; none is timed on a GPU yet:
-// - over the pixels: 2,070,000 points an iteration. The histogram, which costs about as much as one such
-//   iteration, leaves a fifteenth of them.
-// - columns with prefix sums, as DESIGN's table has for the CPU: fixed (r, g) columns, in each the lower envelope
-//   of k lines. A photo has some 20,000 columns of 7 colours: the envelope of a column costs more than its colours.
-// - runs of 16 colours in z-order, settled as a whole where one centre is nearest to all of their box. This one
-//   stayed: see the figures by benchmarks/gpu_steps.py.
+// Four ways were weighed by what an iteration has to compute, counted in distances of a point to a centre
+// (benchmarks/lloyd_ways.py). None is timed on a GPU yet. For one 1080p photo of 109,000 colours, in millions:
+//
+//                                           k = 3      16      64     256
+//     every pixel, every centre              6.22   33.18  132.71  530.84
+//     every distinct colour, every centre    0.33    1.75    7.00   27.99
+//     columns of equal R and G               0.07    0.38    1.52    6.07
+//     runs of 16 colours in z-order          0.05    0.28    1.03    3.88
+//
+// Pixels lose by far, and the histogram costs no more than an iteration over them. Columns, in which the centres
+// own intervals of B and prefix sums add them up, win over colours, but need an envelope of k lines for each of a
+// photo's many short columns, and prefix sums of their own. Runs stayed: fewest distances, no tables, and the
+// same code for seeding points.
 
 #include "clusters.cuh"
 

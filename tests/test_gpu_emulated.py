@@ -74,7 +74,7 @@ def test_any_image_and_options(
     assert_equals(emulated, noise(*size, 0, span, seed=options.seed) // step * step, options, oracle=False)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 64, 512])
+@pytest.mark.parametrize("threads", [1, 2, 32, 64, 512])
 @pytest.mark.parametrize("order", ["ascending", "descending", 7])
 def test_the_order_and_number_of_threads_do_not_matter(cache: Path, threads: int, order: Any) -> None:
     gpu = GpuBackend("cupy", EmulatedDevice(cache, threads=threads, memory=MEMORY, order=order), MEMORY)
@@ -93,10 +93,13 @@ def test_weights_beyond_32_bits(emulated: GpuBackend) -> None:
 
 
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
-@pytest.mark.parametrize("threads", [1, 32])
-def test_empty_clusters_move_to_the_farthest_colors(cache: Path, max_iter: int, threads: int) -> None:
+@pytest.mark.parametrize("threads", [1, 32, 64])
+@pytest.mark.parametrize("order", ["ascending", "descending", 7])
+def test_empty_clusters_move_to_the_farthest_colors(
+    cache: Path, max_iter: int, threads: int, order: Any
+) -> None:
     """From equal centres, all clusters but the first start empty."""
-    device = EmulatedDevice(cache, threads=threads, memory=MEMORY)
+    device = EmulatedDevice(cache, threads=threads, memory=MEMORY, order=order)
     histogram = ColorHistogram.from_pixels(AWKWARD["cell borders"])
     points = histogram.colors.astype(np.int64) * 64
     start = np.full((7, 3), 64 * 100, np.int64)

@@ -33,12 +33,12 @@ extern "C" char __stop_emulated_shared[] __attribute__((weak, visibility("hidden
 struct Launch {
     const char* kernel;
     int64_t grid_x, grid_y, threads;
-    int64_t order;             // of blocks and threads: 0 ascending, -1 descending, else the seed of a shuffle
+    int64_t order;              // of blocks and threads: 0 ascending, -1 descending, else the seed of a shuffle
     int64_t n_args;
-    void** args;               // pointers to the arguments
+    void** args;                // pointers to the arguments
     const int64_t* item_sizes; // of each argument: bytes of an array's items; 0 for an integer
-    void* fault;               // out: the address that was not to be touched, if that ended the launch
-    char error[512];           // out: what was wrong; empty if nothing
+    void* fault;                // out: the address that was not to be touched, if that ended the launch
+    char error[512];            // out: what was wrong; empty if nothing
 };
 
 namespace {
@@ -74,8 +74,8 @@ __attribute__((format(printf, 1, 2))) void report(const char* format, ...) {
     va_start(values, format);
     vsnprintf(what, sizeof what, format, values);
     va_end(values);
-    snprintf(launch->error, sizeof launch->error, "kernel %s, block (%u, %u): %s", launch->kernel, blockIdx.x, blockIdx.y,
-             what);
+    snprintf(launch->error, sizeof launch->error, "kernel %s, block (%u, %u): %s", launch->kernel, blockIdx.x,
+             blockIdx.y, what);
 }
 
 [[noreturn]] void leave_fibers() { _longjmp(scheduler, 1); }
@@ -224,7 +224,8 @@ bool find_kernel() {
     for (int i = 0; i < kernel->parameters; i++) {
         int64_t pointee = (int64_t)kernel->pointees[i], item = launch->item_sizes[i];
         if (pointee == 0 ? item != 0 : item == 0 || pointee % item != 0) {
-            report("argument %d has items of %d bytes, the parameter %d (0 is for an integer)", i, (int)item, (int)pointee);
+            report("argument %d has items of %d bytes, the parameter %d (0 is for an integer)", i, (int)item,
+                   (int)pointee);
             return false;
         }
     }

@@ -41,7 +41,7 @@ extern dim3 blockDim, gridDim;
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 // The overloads that CUDA has, so that a call that is ambiguous there does not compile here.
-#define EMULATED_MIN_MAX(A, B, RESULT)                                           \
+#define EMULATED_MIN_MAX(A, B, RESULT)                                                    \
     inline RESULT min(A a, B b) { return (RESULT)a < (RESULT)b ? (RESULT)a : (RESULT)b; } \
     inline RESULT max(A a, B b) { return (RESULT)a > (RESULT)b ? (RESULT)a : (RESULT)b; }
 EMULATED_MIN_MAX(int, int, int)
@@ -60,21 +60,21 @@ EMULATED_MIN_MAX(float, float, float)
 EMULATED_MIN_MAX(double, double, double)
 
 // Sums wrap, as those of the GPU do. Nothing is atomic about it: no other thread runs meanwhile.
-#define EMULATED_ATOMICS(T, WRAPPING)                      \
-    inline T atomicAdd(T* at, T value) {                   \
-        T before = *at;                                    \
-        *at = (T)((WRAPPING)before + (WRAPPING)value);     \
-        return before;                                     \
-    }                                                      \
-    inline T atomicMax(T* at, T value) {                   \
-        T before = *at;                                    \
-        if (value > before) *at = value;                   \
-        return before;                                     \
-    }                                                      \
-    inline T atomicMin(T* at, T value) {                   \
-        T before = *at;                                    \
-        if (value < before) *at = value;                   \
-        return before;                                     \
+#define EMULATED_ATOMICS(T, WRAPPING)                  \
+    inline T atomicAdd(T* at, T value) {               \
+        T before = *at;                                \
+        *at = (T)((WRAPPING)before + (WRAPPING)value); \
+        return before;                                 \
+    }                                                  \
+    inline T atomicMax(T* at, T value) {               \
+        T before = *at;                                \
+        if (value > before) *at = value;               \
+        return before;                                 \
+    }                                                  \
+    inline T atomicMin(T* at, T value) {               \
+        T before = *at;                                \
+        if (value < before) *at = value;               \
+        return before;                                 \
     }
 EMULATED_ATOMICS(int, unsigned)
 EMULATED_ATOMICS(unsigned, unsigned)

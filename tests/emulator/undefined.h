@@ -13,9 +13,9 @@ struct SourceLocation {  // with this begins whatever the compiler passes first
 
 static void found_undefined(const char* what, const SourceLocation* where);
 
-#define HANDLER(name, what, ...)                                                     \
+#define HANDLER(name, what, ...)                                                               \
     extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_##name(__VA_ARGS__) { \
-        found_undefined(what, (const SourceLocation*)data);                          \
+        found_undefined(what, (const SourceLocation*)data);                                    \
     }
 
 HANDLER(add_overflow, "an addition overflows", void* data, void*, void*)

@@ -1,0 +1,99 @@
+"""What one exact Lloyd iteration has to compute, by each of four ways, counted rather than timed.
+
+python -m benchmarks.lloyd_ways PHOTO... [--json FILE]
+
+A unit is the squared distance of one point to one centre, or a test of the same size. The photos are scaled
+to 1920 x 1080, the centres are those that `segment` ends with. The ways:
+
+pixels    every pixel against every centre
+colors    every distinct colour against every centre
+columns   the colours of equal R and G, of which the centres own intervals of B: the lower envelope of k lines
+          for each column takes at least k units to set up and k to go through
+runs      16 neighbours in z-order: a unit and a test for each centre and run; where more than one centre can
+          win, every colour against those that can. This is what kernels/clusters.cuh does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.photos import cover, read_photo
+from benchmarks.report import line, save
+from kseg_batch.backends import load
+from kseg_batch.backends.batch import RUN
+from kseg_batch.colors import SCALE
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kseg_batch.colors import ColorHistogram
+
+WIDTH, HEIGHT = 1920, 1080
+CLUSTERS = (3, 16, 64, 256)
+
+
+def count(histogram: ColorHistogram, centers: NDArray[np.int64]) -> dict[str, int]:
+    """Units of one iteration over the colours of an image, by way.
+
+    Args:
+        histogram: The image's colours.
+        centers: (k, 3) in Q8.6.
+    """
+    k = len(centers)
+    colors = histogram.colors.astype(np.int64)
+    columns = len(np.unique(colors[:, 0] << 8 | colors[:, 1]))
+    return {
+        "pixels": histogram.n_pixels * k,
+        "colors": len(colors) * k,
+        "columns": columns * 2 * k,
+        "runs": _count_runs(colors * SCALE, centers),
+    }
+
+
+def _count_runs(points: NDArray[np.int64], centers: NDArray[np.int64]) -> int:
+    starts = np.arange(0, len(points), RUN)
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    middle = (low + high) >> 1
+    lengths = np.diff(np.append(starts, len(points)))
+    units = 0
+    for part in np.array_split(np.arange(len(starts)), len(starts) // 4096 + 1):
+        distances = ((middle[part, None] - centers) ** 2).sum(axis=2)
+        owner = distances.argmin(axis=1)
+        reach = (high - middle)[part, None] * np.abs(centers - centers[owner][:, None])
+        margins = distances - distances.min(axis=1)[:, None] - 2 * reach.sum(axis=2)
+        ties = (margins == 0) & (np.arange(len(centers)) <= owner[:, None])
+        candidates = ((margins < 0) | ties).sum(axis=1)
+        units += int(2 * margins.size + (lengths[part] * candidates)[candidates > 1].sum())
+    return units
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description="Count what the ways of a Lloyd iteration compute.")
+    parser.add_argument("photos", nargs="+", type=Path)
+    parser.add_argument("--json", type=Path, help="write the counts there as well")
+    options = parser.parse_args()
+    backend = load("numba")
+    results = []
+    widths = (-14, 8, 4, 9, 9, 9, 9)
+    print("units of one iteration, in millions")
+    print(line(("photo", "colours", "k", "pixels", "colors", "columns", "runs"), widths))
+    for path in options.photos:
+        histogram = backend.histogram(cover(read_photo(path), WIDTH, HEIGHT))
+        for k in CLUSTERS:
+            centers = backend.fit(histogram, FitOptions(k=k)).fixed_centers.astype(np.int64)
+            units = count(histogram, centers)
+            results.append({"photo": path.name, "colors": histogram.n_colors, "k": k, "units": units})
+            cells = [f"{value / 1e6:.2f}" for value in units.values()]
+            print(line((path.stem, f"{histogram.n_colors:,}", str(k), *cells), widths), flush=True)
+    if options.json:
+        save(options.json, {"size": f"{WIDTH} x {HEIGHT}"}, results)
+
+
+if __name__ == "__main__":
+    main()
