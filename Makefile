@@ -1,13 +1,19 @@
 # make demo   install, collect real photographs, segment them
 # make test   everything the tests need, then lint, types and tests
 #
+# With an NVIDIA GPU and its driver, of CUDA 13 unless CUDA=12:
+#
+# make gpu-test    the GPU backends against the CPU, on the device
+# make gpu-bench   how fast they are; writes benchmarks/results/gpu-<device>-<date>.json
+#
 # Each makes its own virtual environment, .venv unless VENV says otherwise.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+CUDA ?= 13
 
-.PHONY: demo test check test-lowest clean
+.PHONY: demo test check test-lowest gpu-test gpu-bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.done
@@ -29,12 +35,22 @@ test-lowest:
 	$(MAKE) VENV=.venv-lowest .venv-lowest/lowest.done
 	.venv-lowest/bin/python -m pytest -q
 
+gpu-test: $(VENV)/cuda$(CUDA).done
+	$(BIN)/python -m pytest -q -m gpu --require-gpu
+
+gpu-bench: $(VENV)/cuda$(CUDA).done
+	$(BIN)/python -m benchmarks.gpu
+
 $(VENV)/demo.done: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --editable '.[photos]'
 	@touch $@
 
 $(VENV)/test.done: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --editable '.[test]'
+	@touch $@
+
+$(VENV)/cuda$(CUDA).done: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -qq --editable '.[test,bench,cuda$(CUDA)]'
 	@touch $@
 
 $(VENV)/lowest.done: pyproject.toml tests/lowest.txt | $(BIN)/python

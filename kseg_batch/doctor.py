@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-import statistics
 import textwrap
 import time
 import warnings
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-import numpy as np
-
-from kseg_batch import kmeans
 from kseg_batch.backends import GPU_BACKENDS, MODULES, load
 from kseg_batch.backends.cuda_driver import read_driver
-from kseg_batch.colors import SCALE, ColorHistogram
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.machine import (
     CUPY,
@@ -31,13 +25,10 @@ from kseg_batch.machine import (
     read_kernel_cache,
     read_machine,
 )
-from kseg_batch.options import FitOptions
-from kseg_batch.segmentation import Segmentation, segment_with
+from kseg_batch.self_test import HEIGHT, WIDTH, milliseconds, self_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.backends.cuda_driver import Driver
@@ -46,24 +37,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Status = Literal["works", "unavailable", "FAILED"]
 
-INEXACT = ("opencv",)
-"""Backends with an arithmetic of their own."""
-
 SWITCHES = {"numba": "NUMBA_DISABLE_JIT", "numba-cuda": "NUMBA_ENABLE_CUDASIM"}
 """Environment variables that make Python interpret a backend's kernels: the test would take minutes."""
 
-HEIGHT, WIDTH = 331, 509
-"""Of the test image; primes, so that they are a multiple of no kernel's block.
-
-Its five groups of colours are so small that float32, in which cv2.kmeans sums, holds their sums exactly.
-"""
-
 COLUMNS, LABEL = 80, 13  # of the table, and of its first column
 FIX = "fix: "
-
-TIMED_RUNS = 3
-TIMED_S = 0.5
-"""Seconds after which no further run is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +198,11 @@ def _check(name: str, packages: Mapping[str, str], driver: Driver) -> BackendChe
         if len(like(OPENCV, check.packages)) < 2:  # of several, which is among the findings, one has to go
             fix = fix or f"pip install --force-reinstall {' '.join(check.packages) or name}"
         return replace(check, status="FAILED", reason=tested.reason, fix=fix)
-    prepare_s, wrong, milliseconds = tested.value
+    prepare_s, wrong, median_ms = tested.value
     if wrong:
         reason = f"its {', '.join(wrong)} differ from the reference: do not use it, and please report it"
         return replace(check, status="FAILED", reason=reason)
-    return replace(check, status="works", prepare_s=prepare_s, milliseconds=milliseconds)
+    return replace(check, status="works", prepare_s=prepare_s, milliseconds=median_ms)
 
 
 def _test(backend: Backend) -> tuple[float, list[str], float]:
@@ -232,68 +210,7 @@ def _test(backend: Backend) -> tuple[float, list[str], float]:
     start = time.perf_counter()
     backend.warm_up()
     prepare_s = time.perf_counter() - start
-    return round(prepare_s, 2), self_test(backend), _milliseconds(backend)
-
-
-def self_test(backend: Backend) -> list[str]:
-    """What in a backend's results is wrong: nothing, if it is sound.
-
-    An inexact backend is tested where there is one sensible clustering, whatever the arithmetic. Its centres
-    may then be a step of Q8.6 off the reference's, from rounding to it, and a centre that is off by d adds
-    d * d for each of its pixels to the compactness.
-    """
-    steps = 1 if backend.name in INEXACT else 0
-    wrong: set[str] = set()
-    for number, (image, options) in enumerate(_cases()[: 1 if steps else None]):
-        result, expected = segment_with(backend, image, options), _expected(number)
-        slack = 3 * (steps / SCALE) ** 2 * expected.labels.size
-        centers, expected_centers = result.palette.fixed_centers, expected.palette.fixed_centers
-        equal = {
-            "labels": np.array_equal(result.labels, expected.labels),
-            "centers": centers.shape == expected_centers.shape
-            and np.abs(centers - expected_centers).max() <= steps,
-            "counts": np.array_equal(result.counts, expected.counts),
-            "compactness": abs(result.compactness - expected.compactness) <= slack,
-        }
-        wrong |= {part for part, is_equal in equal.items() if not is_equal}
-    return sorted(wrong)
-
-
-@cache
-def _cases() -> tuple[tuple[NDArray[np.uint8], FitOptions], ...]:
-    """Images with options.
-
-    First five groups of colours, each within 35 grey levels of its middle, and the middles 112 apart or more:
-    every pixel is nearest to its own group, and no other clustering into five comes near. Then a view of a
-    sixth of it, not contiguous, with more clusters than groups, which small differences decide. It has more
-    colours than there are seeding points, and is stopped before it converges, which also spares the oracle.
-    """
-    middles = np.array([(40, 30, 60), (200, 60, 50), (60, 140, 70), (110, 130, 220), (225, 215, 190)])
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    noise = np.random.default_rng(0).integers(-20, 21, (HEIGHT, WIDTH, 3))
-    image = (middles[(x * 5 // WIDTH + y * 3 // HEIGHT) % 5] + noise).astype(np.uint8)
-    return (
-        (image, FitOptions(k=5, attempts=4, init="k-means++")),
-        (image[::3, ::-2], FitOptions(k=12, attempts=1, max_iter=3, eps=0)),
-    )
-
-
-@cache
-def _expected(number: int) -> Segmentation:
-    """The oracle's result for one of the cases."""
-    image, options = _cases()[number]
-    palette = kmeans.fit(ColorHistogram.from_pixels(image), options)
-    return Segmentation(labels=kmeans.assign(image, palette), palette=palette)
-
-
-def _milliseconds(backend: Backend) -> float:
-    """Median time of a prepared backend for the first case."""
-    seconds: list[float] = []
-    while len(seconds) < TIMED_RUNS and sum(seconds) < TIMED_S:
-        start = time.perf_counter()
-        segment_with(backend, *_cases()[0])
-        seconds.append(time.perf_counter() - start)
-    return round(1000 * statistics.median(seconds), 2)
+    return round(prepare_s, 2), self_test(backend), milliseconds(backend)
 
 
 def as_lines(report: Report) -> Iterator[str]:

@@ -11,6 +11,10 @@ from tests.emulator.device import EmulatedDevice
 EMULATED_MEMORY = 4 << 30
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-gpu", action="store_true", help="fail where a test needs a GPU and has none")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels() -> None:
     load("numba").warm_up()

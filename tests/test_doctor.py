@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kseg_batch import doctor
 from kseg_batch.backends import MODULES, cuda_driver
 from kseg_batch.backends.cuda_driver import Device, Driver
+from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.backends.numba_cpu import NumbaBackend
 from kseg_batch.colors import ColorHistogram, Palette
 from kseg_batch.machine import (
@@ -28,6 +29,7 @@ from kseg_batch.machine import (
     read_kernel_cache,
 )
 from kseg_batch.options import FitOptions
+from kseg_batch.self_test import self_test
 
 GPU = Device("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
 NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())
@@ -213,11 +215,26 @@ class Spoiled(NumbaBackend):
 @pytest.mark.parametrize("part", ["labels", "centers", "number of centers", "counts", "compactness"])
 def test_the_self_test_finds_what_is_wrong(name: str, part: str) -> None:
     """A pixel, a centre, a count or a thousandth of the compactness, under either tolerance."""
-    assert part.split()[-1] in doctor.self_test(Spoiled(name, part))
+    assert part.split()[-1] in self_test(Spoiled(name, part))
 
 
 def test_the_self_test_finds_nothing_in_a_sound_backend() -> None:
-    assert doctor.self_test(NumbaBackend()) == doctor.self_test(Spoiled("opencv", "nothing")) == []
+    assert self_test(NumbaBackend()) == self_test(Spoiled("opencv", "nothing")) == []
+
+
+def test_a_gpu_backend_is_tested_in_a_batch_as_well(
+    emulated: GpuBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert self_test(emulated) == []
+    honest = GpuBackend.segment_batches
+
+    def lying(self: GpuBackend, batches: Any) -> Any:
+        for result in honest(emulated, batches):
+            assert result.palette is not None
+            yield replace(result, palette=replace(result.palette, counts=result.palette.counts + 1))
+
+    monkeypatch.setattr(GpuBackend, "segment_batches", lying)
+    assert self_test(emulated) == ["counts"]
 
 
 def test_interpreted_kernels_are_not_waited_for(tmp_path: Path) -> None:

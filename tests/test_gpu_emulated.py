@@ -247,6 +247,25 @@ def test_pinned_memory_is_used_again_when_nobody_looks_at_it(cache: Path) -> Non
     assert device.taken == 2
 
 
+def test_a_caller_that_stops_early_leaves_nothing_under_way(emulated: GpuBackend) -> None:
+    """Otherwise results would arrive in memory that is lent to somebody else by then."""
+    batches = [[task] for task in seven_tasks()]
+    results = emulated.segment_batches(batches)
+    next(results)
+    results.close()
+    assert_all_done(emulated, seven_tasks())
+
+
+def test_one_image_between_two_results_of_a_batch(emulated: GpuBackend) -> None:
+    batches = [[task] for task in seven_tasks()]
+    for number, result in enumerate(emulated.segment_batches(batches)):
+        assert_equals(emulated, AWKWARD["even steps"], FitOptions(k=3, attempts=1), oracle=False)
+        assert result.task.tag == number
+        expected = segment_with(load("numba"), result.task.image, result.task.options)
+        assert result.labels is not None
+        assert np.array_equal(result.labels.labels, expected.labels)
+
+
 # ---- memory ----------------------------------------------------------------------------------------------
 
 

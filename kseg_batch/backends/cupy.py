@@ -74,17 +74,15 @@ class CupyDevice:
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         """On this device, with CuPy's errors in our own words."""
-        cuda = self._cupy.cuda
+        runtime = self._cupy.cuda.runtime
         try:
             with self._device:
                 yield
-        except cuda.memory.OutOfMemoryError as error:
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
             raise DeviceMemoryError("the GPU has no memory left for it") from error
-        except cuda.runtime.CUDARuntimeError as error:
-            if error.status == cuda.runtime.errorMemoryAllocation:
+        except Exception as error:
+            if isinstance(error, runtime.CUDARuntimeError) and error.status == runtime.errorMemoryAllocation:
                 raise DeviceMemoryError("the GPU has no memory left for it") from error
-            raise BackendError(f"the GPU failed: {error}") from error
-        except (cuda.driver.CUDADriverError, cuda.compiler.CompileException) as error:
             raise BackendError(f"the GPU failed: {error}") from error
 
     def free_memory(self) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch import kmeans
-from kseg_batch.backends.batch import IMAGE, N_CELLS, ROW, STATE, Layout, Request
+from kseg_batch.backends.batch import IMAGE, N_CELLS, PIXEL_ALIGNMENT, ROW, STATE, Layout, Request
 from kseg_batch.backends.device import DeviceMemoryError, Variant
 from kseg_batch.colors import SCALE, ColorHistogram, Palette, zorder
 from kseg_batch.errors import BackendError, OptionError
@@ -25,7 +25,7 @@ from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,7 +40,6 @@ NARROW_CLUSTERS = 32
 """Up to this k, kernels compiled for fewer clusters take less shared memory."""
 ZEROED = ("table", "in_cell")
 """Arrays that the kernels expect zeroed and leave zeroed."""
-BLOCKS_PER_MULTIPROCESSOR = 8
 
 
 class _Loan:
@@ -78,27 +77,43 @@ class Slot:
         self.device = device
         self.stream = device.stream()
         self._arrays: dict[str, Array] = {}
-        self._sizes: dict[str, int] = {}
 
     def reserve(self, needs: dict[str, tuple[int, str]], limit: int) -> dict[str, Array]:
         """Arrays of at least the lengths asked for, in at most `limit` bytes of device memory.
 
+        They grow by powers of two, because batches come in all sizes and the device stands still while memory
+        is given back. Where that would be too much, all are made anew, just as long as they have to be.
+
         Raises:
             DeviceMemoryError: The device has not got them.
         """
-        sizes = {name: length * np.dtype(dtype).itemsize for name, (length, dtype) in needs.items()}
-        grown = self._sizes | {name: max(size, self._sizes.get(name, 0)) for name, size in sizes.items()}
-        if sum(grown.values()) > limit:
+        dtypes = {name: np.dtype(dtype) for name, (_, dtype) in needs.items()}
+        grown = {
+            name: 1 << (length - 1).bit_length()
+            for name, (length, _) in needs.items()
+            if name not in self._arrays
+            or len(self._arrays[name]) < length
+            or self._arrays[name].dtype != dtypes[name]
+        }
+        kept = sum(array.nbytes for name, array in self._arrays.items() if name not in grown)
+        grown_bytes = sum(length * dtypes[name].itemsize for name, length in grown.items())
+        try:
+            if kept + grown_bytes > limit:
+                raise DeviceMemoryError("the arrays would grow too large")
+            self._allocate(grown, dtypes)
+        except DeviceMemoryError:
             self.drop()
-        for name, (length, dtype) in needs.items():
-            if self._sizes.get(name, -1) < sizes[name] or self._arrays[name].dtype != np.dtype(dtype):
-                self._arrays.pop(name, None)
-                self._sizes.pop(name, None)
-                self._arrays[name] = self.device.empty(length, dtype)
-                self._sizes[name] = sizes[name]
-                if name in ZEROED:
-                    self.device.clear(self._arrays[name], self.stream)
+            self._allocate({name: length for name, (length, _) in needs.items()}, dtypes)
         return {name: self._arrays[name][:length] for name, (length, _) in needs.items()}
+
+    def _allocate(self, lengths: dict[str, int], dtypes: dict[str, np.dtype[Any]]) -> None:
+        outgrown = [name for name in lengths if self._arrays.pop(name, None) is not None]
+        if outgrown:
+            self.device.release()
+        for name, length in lengths.items():
+            self._arrays[name] = self.device.empty(length, dtypes[name])
+            if name in ZEROED:
+                self.device.clear(self._arrays[name], self.stream)
 
     @property
     def full(self) -> bool:
@@ -110,7 +125,6 @@ class Slot:
         with contextlib.suppress(BackendError):
             self.device.wait(self.stream)
         self._arrays.clear()
-        self._sizes.clear()
         self.device.release()
 
 
@@ -140,7 +154,7 @@ class Result:
 
 
 class _Batch:
-    """A batch that is queued on a slot, and the host memory in which its results will arrive."""
+    """A batch that is queued on a slot, and the host memory that it comes from and goes to."""
 
     def __init__(self, tasks: Sequence[Task], layout: Layout, slot: Slot, pool: PinnedPool) -> None:
         n = len(tasks)
@@ -151,6 +165,7 @@ class _Batch:
         self.centers = pool.take(16 * n * ROW).view(np.int32)
         self.clusters = pool.take(32 * n * ROW).view(np.int64)
         self.outputs = [pool.take(request.output_bytes) for request in layout.requests]
+        self.images = [np.ascontiguousarray(task.image).reshape(-1) for task in tasks]
 
 
 class GpuBackend:
@@ -167,7 +182,9 @@ class GpuBackend:
         self._most_images = MAX_IMAGES
         self._pool = PinnedPool(device)
         self._slots = [Slot(device) for _ in range(SLOTS)]
-        self._lock = threading.RLock()
+        self._batches_lock = threading.Lock()
+        self._single_slot = Slot(device)
+        self._single_lock = threading.Lock()
 
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
@@ -185,12 +202,13 @@ class GpuBackend:
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
         layout = Layout.of([_request(Task(image, FitOptions(k=1), masks=False))])
-        with self._lock:
-            slot = self._slots[0]
+        flat = np.ascontiguousarray(image).reshape(-1)
+        with self._single_lock:
+            slot = self._single_slot
             names = ("images", "states", "pixels", "table", "in_cell", "starts", "xyz", "weights")
             try:
                 arrays = self._reserve(slot, layout, names)
-                self._upload(slot, arrays, layout, [image])
+                self._upload(slot, arrays, layout, [flat])
                 self._queue_histogram(slot, arrays, layout)
                 states = self._fetch(slot, arrays["states"], np.int64)
                 n = int(states[STATE.index("colors")])
@@ -211,8 +229,8 @@ class GpuBackend:
         states[STATE.index("clusters")] = min(options.k, histogram.n_colors)
         xyz = (histogram.colors.astype(np.int64) * SCALE << np.array([32, 16, 0])).sum(axis=1)
         weights = np.ascontiguousarray(histogram.counts, dtype=np.int64 if wide else np.uint32)
-        with self._lock:
-            slot, n = self._slots[0], histogram.n_colors
+        with self._single_lock:
+            slot, n = self._single_slot, histogram.n_colors
             skipped = ("pixels", "table", "in_cell", "starts", "output")
             names = tuple(name for name in layout.arrays() if name not in skipped)
             arrays = self._reserve(slot, layout, names, wide=wide)
@@ -231,14 +249,15 @@ class GpuBackend:
         k = len(palette.fixed_centers)
         height, width = image.shape[:2]
         layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)])
+        flat = np.ascontiguousarray(image).reshape(-1)
         states = np.zeros(len(STATE), np.int64)
         states[STATE.index("clusters")] = k
         centers = np.zeros((ROW, 4), np.int32)
         centers[:k, :3] = palette.fixed_centers
-        with self._lock:
-            slot = self._slots[0]
+        with self._single_lock:
+            slot = self._single_slot
             arrays = self._reserve(slot, layout, ("images", "states", "pixels", "centers", "output"))
-            self._upload(slot, arrays, layout, [image])
+            self._upload(slot, arrays, layout, [flat])
             self._device.upload(states, arrays["states"], slot.stream)
             self._device.upload(centers.reshape(-1), arrays["centers"], slot.stream)
             self._queue_labels(slot, arrays, layout)
@@ -249,11 +268,14 @@ class GpuBackend:
 
     def stage(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A copy of an image in memory from which it travels at full speed, beside whatever else goes on."""
-        staged = self._pool.take(image.size).reshape(image.shape)
+        try:
+            staged = self._pool.take(image.size).reshape(image.shape)
+        except DeviceMemoryError:  # no more can be locked: an ordinary copy travels too
+            staged = np.empty(image.shape, np.uint8)
         staged[:] = image
         return staged
 
-    def segment_batches(self, batches: Iterable[Sequence[Task]]) -> Iterator[Result]:
+    def segment_batches(self, batches: Iterable[Sequence[Task]]) -> Generator[Result]:
         """Segment batches of images, each of its own size and k, and yield the results in their order.
 
         A batch that does not fit in memory is split. While one is computed, the next is asked for; an empty
@@ -261,14 +283,18 @@ class GpuBackend:
 
         One caller at a time. An image that cannot be done on the device at all comes back with its error.
         """
-        with self._lock:
-            under_way: deque[_Batch] = deque()
-            for tasks in batches:
-                yield from self._queue_batch(tasks, under_way)
-                while under_way and not tasks:
+        under_way: deque[_Batch] = deque()
+        with self._batches_lock:
+            try:
+                for tasks in batches:
+                    yield from self._queue_batch(tasks, under_way)
+                    while under_way and not tasks:
+                        yield from self._results(under_way.popleft())
+                while under_way:
                     yield from self._results(under_way.popleft())
-            while under_way:
-                yield from self._results(under_way.popleft())
+            finally:  # copies must not go on into host memory that is lent to somebody else by then
+                for batch in under_way:
+                    batch.slot.drop()
 
     def _queue_batch(self, tasks: Sequence[Task], under_way: deque[_Batch]) -> Iterator[Result]:
         """Queue tasks in as many parts as memory asks for; yield what has to be finished for that."""
@@ -320,7 +346,7 @@ class GpuBackend:
         try:
             arrays = self._reserve(slot, layout, tuple(layout.arrays()))
             batch = _Batch(tasks, layout, slot, self._pool)
-            self._upload(slot, arrays, layout, [task.image for task in tasks])
+            self._upload(slot, arrays, layout, batch.images)
             self._queue_histogram(slot, arrays, layout)
             self._queue_fit(slot, arrays, layout)
             self._queue_labels(slot, arrays, layout)
@@ -365,11 +391,11 @@ class GpuBackend:
     def _upload(
         self, slot: Slot, arrays: dict[str, Array], layout: Layout, images: Sequence[NDArray[np.uint8]]
     ) -> None:
+        """Queue the copies of the records and of the flat images, which have to stay until they are done."""
         self._device.upload(layout.images.reshape(-1), arrays["images"], slot.stream)
         starts = 3 * layout.images[:, IMAGE.index("pixels")]
         for image, start in zip(images, starts.tolist(), strict=True):
-            flat = np.ascontiguousarray(image).reshape(-1)
-            self._device.upload(flat, arrays["pixels"][start : start + len(flat)], slot.stream)
+            self._device.upload(image, arrays["pixels"][start : start + len(image)], slot.stream)
 
     def _fetch(self, slot: Slot, source: Array, dtype: type[np.generic]) -> NDArray[Any]:
         """Wait for a device array."""
@@ -383,19 +409,21 @@ class GpuBackend:
     ) -> None:
         self._device.launch(kernel, variant, grid, args, slot.stream)
 
-    def _blocks(self, work: int, n_images: int) -> int:
-        """Blocks of an image, so that all images together fill the device and none of them is idle."""
-        full = -(-BLOCKS_PER_MULTIPROCESSOR * self._device.multiprocessors // n_images)
-        return max(1, min(full, -(-work // self._device.threads)))
+    def _blocks(self, work: int) -> int:
+        """Blocks in which every thread has one piece of work.
+
+        Blocks start in their order, so few images are under way at a time and their tables stay in the cache.
+        """
+        return max(1, -(-work // self._device.threads))
 
     def _queue_histogram(self, slot: Slot, arrays: dict[str, Array], layout: Layout) -> None:
         a, n = arrays, len(layout.requests)
         most = max(request.n_pixels for request in layout.requests)
         plain = Variant()
-        grid = (self._blocks(most // 16 + 1, n), n)
+        grid = (self._blocks(-(-most // PIXEL_ALIGNMENT)), n)
         self._launch(slot, "count_pixels", plain, grid, a["images"], a["pixels"], a["table"], a["in_cell"])
         self._launch(slot, "number_cells", plain, (1, n), a["images"], a["states"], a["in_cell"], a["starts"])
-        grid = (self._blocks(N_CELLS, n), n)
+        grid = (self._blocks(N_CELLS), n)
         drained = (a["images"], a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
         self._launch(slot, "drain_table", plain, grid, *drained)
 
@@ -427,9 +455,9 @@ class GpuBackend:
 
     def _queue_labels(self, slot: Slot, arrays: dict[str, Array], layout: Layout) -> None:
         a, n = arrays, len(layout.requests)
-        most = max(request.height * (request.width // 8 + 1) for request in layout.requests)
+        most = max(request.height * -(-request.width // 8) for request in layout.requests)
         args = (a["images"], a["states"], a["pixels"], a["centers"], a["output"])
-        self._launch(slot, "label_pixels", Variant(), (self._blocks(most, n), n), *args)
+        self._launch(slot, "label_pixels", Variant(), (self._blocks(most), n), *args)
 
     def _palette(
         self, state: NDArray[np.int64], centers: NDArray[np.int32], clusters: NDArray[np.int64]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ class NumbaDevice:
 
     def __init__(self, index: int, *, multiprocessors: int | None = None, threads: int = THREADS) -> None:
         """Open a device; the simulator, which has no multiprocessors, is told their number."""
+        # A batch of one small image is a small grid: nothing that a user could mend.
+        os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
         from numba import cuda
 
         from kseg_batch.kernels import cuda_numba
@@ -50,18 +52,12 @@ class NumbaDevice:
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         """On this device, with Numba's errors in our own words."""
-        driver = self._cuda.cudadrv.driver
         try:
-            with self._gpu, warnings.catch_warnings():
-                # a batch of one small image is a small grid, and host arrays without pinned memory are slow:
-                # neither is anything that a user could mend
-                warnings.filterwarnings("ignore", module=r"numba.*")
+            with self._gpu:
                 yield
-        except driver.CudaAPIError as error:
-            if error.code == OUT_OF_MEMORY:
+        except Exception as error:
+            if getattr(error, "code", None) == OUT_OF_MEMORY:
                 raise DeviceMemoryError("the GPU has no memory left for it") from error
-            raise BackendError(f"the GPU failed: {error}") from error
-        except self._cuda.cudadrv.error.CudaDriverError as error:
             raise BackendError(f"the GPU failed: {error}") from error
 
     def free_memory(self) -> int:

@@ -1,0 +1,128 @@
+"""Does the GPU compute what the CPU does? Asked of every batch before it is timed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.checks import WrongResultError
+from kseg_batch import kmeans
+from kseg_batch.backends import load
+from kseg_batch.backends.gpu import Task
+from kseg_batch.colors import ColorHistogram
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from benchmarks.gpu_photos import Album
+    from kseg_batch.backends.gpu import GpuBackend, Result
+    from kseg_batch.colors import Palette
+
+SMALL = (((47, 31), 3), ((31, 47), 2), ((33, 17), 5), ((17, 33), 8), ((21, 20), 16), ((5, 1), 3), ((1, 1), 2))
+"""Sizes and k at which the NumPy oracle takes a moment only."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expected:
+    """What a segmentation must be; the labels, which take memory, by a hash of them."""
+
+    palette: Palette
+    labels: bytes
+
+    @classmethod
+    def of(cls, palette: Palette, labels: NDArray[np.uint8]) -> Expected:
+        """Of (H, W) uint8 labels and their palette."""
+        return cls(palette, _digest(labels))
+
+    def require(self, result: Result, name: str) -> None:
+        """Compare all of a result.
+
+        Raises:
+            WrongResultError: It is not this.
+        """
+        if result.labels is None or result.palette is None:
+            raise result.error or WrongResultError(f"{name}: there is no result")
+        found, palette = result.palette, self.palette
+        equal = {
+            "centers": np.array_equal(found.fixed_centers, palette.fixed_centers),
+            "counts": np.array_equal(found.counts, palette.counts),
+            "compactness": found.compactness == palette.compactness,
+            "n_iter": found.n_iter == palette.n_iter,
+            "labels": _digest(result.labels.labels) == self.labels,
+        }
+        wrong = [field for field, holds in equal.items() if not holds]
+        if wrong:
+            raise WrongResultError(f"{name}: the GPU's {', '.join(wrong)} differ from the CPU's")
+
+
+class Reference:
+    """The CPU backend's results, computed once for each image and k, on all cores."""
+
+    def __init__(self) -> None:
+        self._cpu = load("numba")
+        self._known: dict[tuple[int, int], tuple[NDArray[np.uint8], Expected]] = {}
+
+    def check(self, results: Sequence[Result], seconds: float) -> int:
+        """Compare results with the CPU's, and return how many.
+
+        All of them, unless that takes longer than `seconds`: then the first.
+
+        Raises:
+            WrongResultError: One differs.
+        """
+        deadline, cores = time.perf_counter() + seconds, os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as pool:
+            for first in range(0, len(results), cores):
+                if first and time.perf_counter() > deadline:
+                    return first
+                part = results[first : first + cores]
+                for i, (result, expected) in enumerate(
+                    zip(part, pool.map(self._expected, part), strict=True)
+                ):
+                    task = result.task
+                    height, width = task.image.shape[:2]
+                    name = f"image {first + i} of {width}x{height}, k = {task.options.k}"
+                    expected.require(result, name)
+        return len(results)
+
+    def _expected(self, result: Result) -> Expected:
+        image, options = result.task.image, result.task.options
+        key = id(image), options.k
+        known = self._known.get(key)
+        if known is None or known[0] is not image:  # the number of an image that is gone may come again
+            palette = self._cpu.fit(self._cpu.histogram(image), options)
+            known = image, Expected.of(palette, self._cpu.assign(image, palette))
+            self._known[key] = known
+        return known[1]
+
+    def forget(self) -> None:
+        """Let go of the images."""
+        self._known.clear()
+
+
+def check_oracle(backend: GpuBackend, album: Album) -> int:
+    """Compare a batch of small images of many sizes and k with the NumPy oracle; return how many.
+
+    Raises:
+        WrongResultError: One differs.
+    """
+    tasks = [Task(album.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
+    for result in backend.segment_batches([tasks]):
+        image, options = result.task.image, result.task.options
+        palette = kmeans.fit(ColorHistogram.from_pixels(image), options)
+        name = f"small image {image.shape}, k = {options.k}, against the oracle"
+        Expected.of(palette, kmeans.assign(image, palette)).require(result, name)
+    return len(tasks)
+
+
+def _digest(labels: NDArray[np.uint8]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(labels).data).digest()

@@ -1,0 +1,157 @@
+"""Gives the peers the pixels, the starts and the iterations of ours, and gathers what they took."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.contenders import DistinctColors
+from benchmarks.gpu_peers import Case
+from kseg_batch import kmeans
+from kseg_batch.backends import numba_cpu
+from kseg_batch.colors import SCALE
+from kseg_batch.kernels import cpu
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from benchmarks.gpu_photos import Size
+
+NOTE = (
+    "same start: each peer begins where Lloyd's algorithm over all colours begins in kseg-batch, and does as "
+    "many iterations as that took; kseg-batch does the seeding, ten starts and swaps on top in its time. "
+    "ten starts: from ten random draws of pixels to convergence (0.2 grey levels, 100 iterations at most), "
+    "which is what kseg-batch's time is for. Peers begin with float pixels on their device."
+)
+
+TEN = 10
+SAME_START, TEN_STARTS = "same start", "ten starts"
+ONLY_SAME_START = ("scikit-learn",)
+"""Peers for which ten starts take too long."""
+
+
+def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.float32], int, float]:
+    """Where Lloyd's algorithm over all colours starts, its iterations, and the cost of its result.
+
+    The start is (k, 3), in grey levels. By the CPU backend, whose results the GPU's equal.
+    """
+    backend = numba_cpu.load()
+    histogram = backend.histogram(image)
+    k = min(options.k, histogram.n_colors)
+    colors = numba_cpu.kernel_colors(histogram)
+    cpu.sum_cells(colors)
+    centers, candidate, sums = (
+        np.empty((3, k), np.int32),
+        np.empty((3, k), np.int32),
+        np.empty((k, 4), np.int64),
+    )
+    points = numba_cpu.kernel_points(colors, histogram.n_pixels, kmeans.coarse_points(k), kmeans.FINE_POINTS)
+    numba_cpu._seed_centers(*points, options, centers, candidate, sums)
+    palette = backend.fit(histogram, options)
+    assert palette.n_iter is not None
+    return (centers.T / SCALE).astype(np.float32), palette.n_iter, palette.compactness
+
+
+@dataclass(slots=True)
+class Contest:
+    """The cases that every peer is given, their arrays in files of a folder that must outlive it."""
+
+    folder: Path
+    repeats: int
+    seconds: float
+    """For the repeats of one case."""
+    cases: dict[str, Case] = field(default_factory=dict)
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the results say of each case."""
+    costs: dict[str, tuple[DistinctColors, float]] = field(default_factory=dict)
+    """The colours of each case's first image, and what our centres cost on it."""
+
+    def add(self, size: Size, k: int, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Add a batch of one size and k, which makes two cases."""
+        options = FitOptions(k=k)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            starts = list(pool.map(lambda image: seeded(image, options), images))
+        pixels = np.stack([image.reshape(-1, 3) for image in images])
+        rng, n = np.random.default_rng(0), pixels.shape[1]
+        drawn = [[one[rng.choice(n, k, replace=n < k)] for one in pixels] for _ in range(TEN)]
+        most = [options.max_iter] * len(images)
+        file = self._save("pixels", pixels)
+        first = self._save("seeded", np.stack([centers for centers, _, _ in starts])[None])
+        ten = self._save("drawn", np.array(drawn, np.float32))
+        cost = DistinctColors.of(images[0]), starts[0][2]
+        iterations, fewer = [n_iter for _, n_iter, _ in starts], max(1, self.repeats // 4)
+        for kind, case in (
+            (SAME_START, Case("", file, first, iterations, None, self.repeats, self.seconds)),
+            (TEN_STARTS, Case("", file, ten, most, options.eps, fewer, self.seconds)),
+        ):
+            name = f"{size[0]}x{size[1]}, k = {k}, batch of {len(images)}, {kind}"
+            self.cases[name] = replace(case, name=name)
+            self.known[name] = {"size": list(size), "k": k, "batch": len(images), "kind": kind}
+            self.costs[name] = cost
+
+    def ask(self, peer: str, limit: float) -> Iterator[dict[str, Any]]:
+        """What a peer takes for each case, in a process of its own that is stopped after `limit` seconds.
+
+        Yields findings, and failures, as dicts for JSON, with the size, k, batch and kind of case, and
+        `cost_ratio`: the exact cost of the peer's centres on the first image, the lowest of its starts, by
+        that of ours.
+        """
+        skipped = TEN_STARTS if peer in ONLY_SAME_START else None
+        cases = [case for name, case in self.cases.items() if self.known[name]["kind"] != skipped]
+        file = self.folder / f"{peer}.json"
+        file.write_text(json.dumps([asdict(case) for case in cases]), encoding="utf-8")
+        missing = {case.name for case in cases}
+        for found in _answers(peer, file, limit):
+            name = found.pop("case", "")
+            missing.discard(name)
+            if "centers" in found:
+                distinct, cost = self.costs[name]
+                centers = np.nan_to_num(np.array(found.pop("centers"), np.float64))
+                lowest = min(distinct.cost(start) for start in centers)
+                found["cost_ratio"] = lowest / cost if cost else None
+            yield {**self.known.get(name, {}), **found}
+        for name in sorted(missing):
+            yield {**self.known[name], "peer": peer, "error": "it gave no answer, or not in time"}
+
+    def _save(self, name: str, array: NDArray[Any]) -> str:
+        path = self.folder / f"{len(self.cases)}-{name}.npy"
+        np.save(path, array)
+        return str(path)
+
+
+def _answers(peer: str, cases: Path, limit: float) -> Iterator[dict[str, Any]]:
+    """The lines of a peer's process, and its failure if it ends by one."""
+    command = [sys.executable, "-m", "benchmarks.gpu_peers", peer, str(cases)]
+    out, err = (
+        cases.with_suffix(".out"),
+        cases.with_suffix(".err"),
+    )  # no pipes, which a peer's children keep open
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=stdout, stderr=stderr)
+        problem = None
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            problem = f"it was stopped after {limit:.3g} s"
+        finally:
+            process.kill()
+            process.wait()
+    if problem is None and process.returncode:
+        last = " ".join(err.read_text(errors="replace").split())[-300:]
+        problem = f"its process ended with status {process.returncode}: {last}"
+    for line in out.read_text(errors="replace").splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            yield json.loads(line)
+    if problem is not None:
+        yield {"peer": peer, "error": problem}

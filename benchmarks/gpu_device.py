@@ -1,0 +1,291 @@
+"""A `Device` that records when its operations begin and end, by the events of the library behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from benchmarks.environment import package_version
+from kseg_batch.backends import choose
+from kseg_batch.backends.cuda_driver import read_driver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+
+    from kseg_batch.backends.device import Array, Device, Stream, Variant
+
+FIRST_KERNEL, LAST_KERNEL = "count_pixels", "label_pixels"
+"""What the host program launches first and last for a batch."""
+
+PACKAGES = (
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "numba",
+    "numba-cuda",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "scikit-image",
+    "scikit-learn",
+    "torch",
+    "triton",
+    "flash-kmeans",
+    "isal",
+)
+"""Distributions whose versions are told."""
+
+Kind = Literal["upload", "download", "clear", "launch"]
+
+
+class Watch(Enum):
+    """What is recorded. Events cost time themselves, so no more than the question needs."""
+
+    NOTHING = auto()
+    KERNELS = auto()
+    """The begin of a batch's first launch and the end of its last."""
+    COPIES = auto()
+    """The begin of a batch's first upload and the ends of its downloads."""
+    EVERYTHING = auto()
+    """The begin and the end of each operation."""
+
+
+class Library(Protocol):
+    """The library's own events, and its copy from device memory to device memory."""
+
+    def record(self, stream: Stream) -> Any:
+        """An event that happens when all that was queued before it on the stream is done."""
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """The time between two events that have happened."""
+
+    def copy(self, source: Array, target: Array, stream: Stream) -> None:
+        """Queue a copy between arrays of the same length and dtype."""
+
+
+class CupyLibrary:
+    """See `Library`."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cuda: Any = cupy.cuda
+
+    def record(self, stream: Stream) -> Any:
+        """See `Library.record`."""
+        event = self._cuda.Event()
+        event.record(stream)
+        return event
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """See `Library.milliseconds`."""
+        return float(self._cuda.get_elapsed_time(start, end))
+
+    def copy(self, source: Array, target: Array, stream: Stream) -> None:
+        """See `Library.copy`."""
+        runtime = self._cuda.runtime
+        kind = runtime.memcpyDeviceToDevice
+        runtime.memcpyAsync(target.data.ptr, source.data.ptr, source.nbytes, kind, stream.ptr)
+
+
+class NumbaLibrary:
+    """See `Library`."""
+
+    def __init__(self) -> None:
+        from numba import cuda
+
+        self._cuda: Any = cuda
+
+    def record(self, stream: Stream) -> Any:
+        """See `Library.record`."""
+        event = self._cuda.event(timing=True)
+        event.record(stream)
+        return event
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """See `Library.milliseconds`."""
+        return float(self._cuda.event_elapsed_time(start, end))
+
+    def copy(self, source: Array, target: Array, stream: Stream) -> None:
+        """See `Library.copy`."""
+        target.copy_to_device(source, stream=stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A copy or a launch that is done."""
+
+    kind: Kind
+    name: str
+    """The kernel's; empty for others."""
+    start: float | None
+    """When it began, in ms since the recording did; None if that was not watched."""
+    end: float | None
+    """When it ended, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """An operation that is queued, with its events."""
+
+    kind: Kind
+    name: str
+    start: Any
+    end: Any
+
+
+class TimedDevice:
+    """Hands everything on to another device, see `kseg_batch.backends.device.Device`, and records.
+
+    A begin is recorded when the operation is queued on an idle stream. A host thread that is interrupted
+    between the two makes the operation look longer, so times are upper bounds where threads compete.
+    """
+
+    def __init__(self, device: Device, library: Library) -> None:
+        self.multiprocessors = device.multiprocessors
+        self.threads = device.threads
+        self.library = library
+        self._device = device
+        self._stream = device.stream()
+        self._watch = Watch.NOTHING
+        self._marks: list[_Mark] = []
+        self._base: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the device has."""
+        if name == "_device":  # while it is not there yet
+            raise AttributeError(name)
+        return getattr(self._device, name)
+
+    def begin(self, watch: Watch) -> None:
+        """Forget what was recorded, and record from now on."""
+        self._marks = []
+        self._base = self.library.record(self._stream)
+        self._device.wait(self._stream)
+        self._watch = watch
+
+    def take(self) -> list[Operation]:
+        """Stop, and give out what was recorded, in the order in which it was queued. All must be done."""
+        marks, self._marks, self._watch = self._marks, [], Watch.NOTHING
+        return [Operation(m.kind, m.name, self._time(m.start), self._time(m.end)) for m in marks]
+
+    def _time(self, event: Any) -> float | None:
+        return None if event is None else self.library.milliseconds(self._base, event)
+
+    @contextlib.contextmanager
+    def _recorded(self, kind: Kind, name: str, stream: Stream) -> Iterator[None]:
+        start, end = False, False
+        if self._watch is Watch.KERNELS:
+            start, end = name == FIRST_KERNEL, name == LAST_KERNEL
+        elif self._watch is Watch.COPIES:
+            uploading = bool(self._marks) and self._marks[-1].kind == "upload"
+            start, end = kind == "upload" and not uploading, kind == "download"
+        elif self._watch is Watch.EVERYTHING:
+            start, end = True, True
+        before = self.library.record(stream) if start else None
+        yield
+        after = self.library.record(stream) if end else None
+        if self._watch is not Watch.NOTHING:
+            self._marks.append(_Mark(kind, name, before, after))
+
+    # ---- the device ------------------------------------------------------------------------------------
+
+    def free_memory(self) -> int:
+        """See `Device.free_memory`."""
+        return self._device.free_memory()
+
+    def empty(self, length: int, dtype: DTypeLike) -> Array:
+        """See `Device.empty`."""
+        return self._device.empty(length, dtype)
+
+    def release(self) -> None:
+        """See `Device.release`."""
+        self._device.release()
+
+    def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
+        """See `Device.pinned`."""
+        return self._device.pinned(n_bytes)
+
+    def stream(self) -> Stream:
+        """See `Device.stream`."""
+        return self._device.stream()
+
+    def upload(self, host: NDArray[Any], target: Array, stream: Stream) -> None:
+        """See `Device.upload`."""
+        with self._recorded("upload", "", stream):
+            self._device.upload(host, target, stream)
+
+    def download(self, source: Array, host: NDArray[Any], stream: Stream) -> None:
+        """See `Device.download`."""
+        with self._recorded("download", "", stream):
+            self._device.download(source, host, stream)
+
+    def clear(self, target: Array, stream: Stream) -> None:
+        """See `Device.clear`."""
+        with self._recorded("clear", "", stream):
+            self._device.clear(target, stream)
+
+    def launch(
+        self,
+        kernel: str,
+        variant: Variant,
+        grid: tuple[int, int],
+        args: Sequence[Array | int],
+        stream: Stream,
+    ) -> None:
+        """See `Device.launch`."""
+        with self._recorded("launch", kernel, stream):
+            self._device.launch(kernel, variant, grid, args, stream)
+
+    def wait(self, stream: Stream) -> None:
+        """See `Device.wait`."""
+        self._device.wait(stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A device to measure on."""
+
+    name: str
+    """Of the backend, as the command line spells it."""
+    device: Device
+    library: Library
+
+
+def open_device(name: str | None) -> Opened:
+    """The first GPU, by the named backend or the first that works.
+
+    Raises:
+        BackendUnavailableError: There is none.
+    """
+    found = choose(name or "auto", only="gpu").backend.name
+    if found == "cupy":
+        import cupy
+
+        from kseg_batch.backends.cupy import CupyDevice
+
+        return Opened(found, CupyDevice(cupy, 0), CupyLibrary())
+    from kseg_batch.backends.numba_cuda import NumbaDevice
+
+    return Opened(found, NumbaDevice(0), NumbaLibrary())
+
+
+def gpu_facts() -> dict[str, object]:
+    """What the driver tells of itself and of the first GPU, and the versions of what may use it."""
+    driver = read_driver()
+    facts: dict[str, object] = {"driver": driver.version, "cuda": driver.cuda}
+    if driver.devices:
+        gpu = driver.devices[0]
+        facts |= {"name": gpu.name, "compute_capability": gpu.capability, "memory_bytes": gpu.memory}
+    fields = "name,driver_version,power.limit,clocks.sm,clocks.max.sm,clocks.max.memory,temperature.gpu"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["nvidia-smi", "-i", "0", f"--query-gpu={fields}", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        facts["nvidia_smi"] = dict(zip(fields.split(","), done.stdout.strip().split(", "), strict=False))
+    facts["packages"] = {package: package_version(package) for package in PACKAGES}
+    return facts

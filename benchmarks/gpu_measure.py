@@ -1,0 +1,262 @@
+"""The time of a batch: on the device alone, with its copies, and on the CPU."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.gpu_device import TimedDevice, Watch
+from benchmarks.gpu_timing import (
+    MeasurementError,
+    Spread,
+    batches_of,
+    kernel_times,
+    kernels_span,
+    span,
+    step_shares,
+)
+from kseg_batch.backends import load
+from kseg_batch.backends.gpu import GpuBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from benchmarks.gpu_device import Opened, Operation
+    from kseg_batch.backends.gpu import Result, Task
+    from kseg_batch.options import FitOptions
+
+FLOOR_BYTES = 4
+"""Bytes that no way of doing it saves: 3 of a pixel are read, 1 of its label is written."""
+LEAST_RUNS = 3
+CPU_SECONDS = 2.0
+"""About how long the CPU is timed for one configuration, in each of the two ways."""
+CPU_IMAGES = 16
+"""Most images for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """How fast the machine copies, in GB/s; 1 GB is 10**9 bytes."""
+
+    device: float
+    """Between two buffers on the device: bytes read and bytes written, together."""
+    upload: float
+    """From page-locked memory."""
+    download: float
+    """To page-locked memory."""
+    n_bytes: int
+    """Of each of the two buffers on the device."""
+
+    def floor(self, n_pixels: float) -> float:
+        """The ms that reading so many pixels and writing as many labels takes at least."""
+        return FLOOR_BYTES * n_pixels / self.device / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTimes:
+    """The times of a batch, in ms."""
+
+    kernels: Spread
+    """The data on the device: from the begin of the first launch to the end of the last, gaps included."""
+    copies: Spread
+    """From batch to batch, many in a row: uploads and downloads overlap with the kernels of others."""
+    latency: Spread
+    """One batch alone, from the begin of its first upload to the end of its last download."""
+    wall: float
+    """From batch to batch by the host's clock, with nothing recorded; the mean."""
+    each: dict[str, Spread]
+    """Of each kernel. Its events separate it from the next, so they add up to a little more."""
+    shares: dict[str, float]
+    """Of the steps of the algorithm, in the kernels' time."""
+    parts: int
+    """In how many parts the batch was queued: 1 if it fits into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """The ms of an image with the backend numba on the same machine."""
+
+    one_thread: float
+    """The median."""
+    two_threads: float
+    """The time of several images, two at a time, by their number."""
+    images: int
+    """How many were timed on two threads."""
+
+
+class Bench:
+    """A device under observation, and the backend on it."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.name = opened.name
+        self.device = TimedDevice(opened.device, opened.library)
+        self.backend = GpuBackend(self.name, self.device)
+
+    def renew(self) -> None:
+        """Give the backend's memory on the device back, and take a new one, which measures what is free."""
+        del self.backend
+        gc.collect()
+        self.device.release()
+        self.backend = GpuBackend(self.name, self.device)
+
+    def run(self, tasks: Sequence[Task]) -> list[Result]:
+        """The results of one batch.
+
+        Raises:
+            BackendError: The device failed, or has no memory for one of the images.
+        """
+        results = list(self.backend.segment_batches([tasks]))
+        for result in results:
+            if result.error is not None:
+                raise result.error
+        return results
+
+    def measure(self, tasks: Sequence[Task], repeats: int, seconds: float) -> GpuTimes:
+        """Time a batch, in each way `repeats` times, or fewer if that takes longer than `seconds`.
+
+        Raises:
+            BackendError: The device failed.
+            MeasurementError: The host program does something else than was thought.
+        """
+        kernels = self._alone(tasks, Watch.KERNELS, repeats, seconds)
+        each = [
+            kernel_times(batch) for batch in self._alone(tasks, Watch.EVERYTHING, repeats // 2, seconds / 2)
+        ]
+        alone = [span(batch) for batch in self._alone(tasks, Watch.COPIES, repeats // 2, seconds / 2)]
+        times = {name: [run.get(name, 0.0) for run in each] for name in each[0]}
+        medians = {name: statistics.median(runs) for name, runs in times.items()}
+        parts = sum(op.kind == "launch" for op in kernels[0]) / len(times)
+        return GpuTimes(
+            kernels=Spread.of([kernels_span(batch) for batch in kernels]),
+            copies=self._in_a_row(tasks, repeats, seconds),
+            latency=Spread.of([end - start for start, end in alone]),
+            wall=self._wall(tasks, repeats, seconds / 2),
+            each={name: Spread.of(runs) for name, runs in times.items()},
+            shares=step_shares(medians),
+            parts=round(parts),
+        )
+
+    def _alone(
+        self, tasks: Sequence[Task], watch: Watch, repeats: int, seconds: float
+    ) -> list[list[Operation]]:
+        """What was recorded of each of several batches, of which each is waited for before the next."""
+        self.run(tasks)  # memory is taken, and kernels are compiled
+        self.device.begin(watch)
+        n = 0
+        for _ in _repeated(tasks, repeats, seconds):
+            self.run(tasks)
+            n += 1
+        return batches_of(self.device.take(), n)
+
+    def _in_a_row(self, tasks: Sequence[Task], repeats: int, seconds: float) -> Spread:
+        self.device.begin(Watch.COPIES)
+        n = self._feed(tasks, repeats + 2, seconds, LEAST_RUNS + 2)
+        ends = [span(batch)[1] for batch in batches_of(self.device.take(), n)]
+        return Spread.of(np.diff(ends)[1:].tolist())  # before that, nothing overlaps
+
+    def _wall(self, tasks: Sequence[Task], repeats: int, seconds: float) -> float:
+        start = time.perf_counter()
+        n = self._feed(tasks, repeats, seconds)
+        return 1e3 * (time.perf_counter() - start) / n
+
+    def _feed(self, tasks: Sequence[Task], repeats: int, seconds: float, least: int = LEAST_RUNS) -> int:
+        """Keep the device busy with the same batch over and over; return how many times."""
+        n = 0
+
+        def counted() -> Iterator[Sequence[Task]]:
+            nonlocal n
+            for n, batch in enumerate(_repeated(tasks, repeats, seconds, least), 1):  # noqa: B007 - it is returned
+                yield batch
+
+        failures = [r.error for r in self.backend.segment_batches(counted()) if r.error is not None]
+        if failures:
+            raise failures[0]
+        return n
+
+
+def _repeated(
+    tasks: Sequence[Task], repeats: int, seconds: float, least: int = LEAST_RUNS
+) -> Iterator[Sequence[Task]]:
+    """The batch `repeats` times, but only `least` times where that takes longer than so many seconds."""
+    deadline = time.perf_counter() + seconds
+    for i in range(max(least, repeats)):
+        if i >= least and time.perf_counter() > deadline:
+            return
+        yield tasks
+
+
+def measure_bandwidth(bench: Bench, most_bytes: int, repeats: int) -> Bandwidth:
+    """Copy within the device between buffers much larger than its caches, and to and fro."""
+    device = bench.device
+    n_bytes = min(most_bytes, device.free_memory() // 4) // 4096 * 4096
+    source, target = device.empty(n_bytes, np.uint8), device.empty(n_bytes, np.uint8)
+    host = device.pinned(min(n_bytes, 1 << 28))
+    part = source[: len(host)]
+    stream = device.stream()
+
+    def inside() -> None:
+        device.library.copy(source, target, stream)
+
+    def to() -> None:
+        device.upload(host, part, stream)
+
+    def fro() -> None:
+        device.download(part, host, stream)
+
+    milliseconds = []
+    for copy in (inside, to, fro):
+        runs = []
+        for i in range(repeats + 1):
+            before = device.library.record(stream)
+            copy()
+            after = device.library.record(stream)
+            device.wait(stream)
+            if i:  # the first touches the memory
+                runs.append(device.library.milliseconds(before, after))
+        milliseconds.append(statistics.median(runs))
+    if not all(milliseconds):
+        raise MeasurementError("a copy took no time")
+    return Bandwidth(
+        device=2 * n_bytes / milliseconds[0] / 1e6,
+        upload=len(host) / milliseconds[1] / 1e6,
+        download=len(host) / milliseconds[2] / 1e6,
+        n_bytes=n_bytes,
+    )
+
+
+def measure_cpu(images: Sequence[NDArray[np.uint8]], options: Sequence[FitOptions]) -> CpuTimes:
+    """Time the backend numba on a batch, or on as much of it as takes a few seconds."""
+    cpu = load("numba")
+
+    def segment(i: int) -> float:
+        start = time.perf_counter()
+        cpu.assign(images[i], cpu.fit(cpu.histogram(images[i]), options[i]))
+        return 1e3 * (time.perf_counter() - start)
+
+    n = len(images)
+    spent = [segment(0), segment(0)][1:]  # the first touches the thread's memory
+    while len(spent) < min(n, CPU_IMAGES) and sum(spent) < 1e3 * CPU_SECONDS:
+        spent.append(segment(len(spent)))
+    one = statistics.median(spent)
+    timed = max(2, min(CPU_IMAGES, int(2e3 * CPU_SECONDS / max(one, 1e-3))) // 2 * 2)
+    turns = [i % n for i in range(timed)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(segment, turns[:2]))  # likewise
+        start = time.perf_counter()
+        list(pool.map(segment, turns))
+        two = 1e3 * (time.perf_counter() - start) / timed
+    return CpuTimes(one, two, timed)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

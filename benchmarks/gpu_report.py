@@ -1,0 +1,226 @@
+"""The results of `benchmarks.gpu`: a JSON file that is whole after every section, tables, and the targets."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.checks import WrongResultError
+from benchmarks.gpu_peers import one_line
+from benchmarks.report import line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+HEADLINE = {"size": [1920, 1080], "k": 3, "batch": 64}
+"""The configuration of which the targets speak."""
+
+WIDTHS = (-9, 5, 5, 8, 8, 8, 7, 7, 6)
+COLUMNS = ("size", "k", "batch", "kernels", "images/s", "+copies", "x floor", "cpu, 2", "x cpu")
+PEER_WIDTHS = (-12, -10, -10, 5, -10, 10, 9)
+PEER_COLUMNS = ("peer", "with", "size", "k", "kind", "ms/image", "its cost")
+UNITS = """\
+kernels   ms an image, data on the device    x floor  by the time of 4 bytes a pixel
++copies   ms an image, many batches in a row cpu, 2   ms an image, numba, 2 threads
+          with uploads and downloads         x cpu    cpu, 2 by kernels"""
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that was found out so far."""
+
+    path: Path
+    content: dict[str, Any] = field(default_factory=dict)
+    wrong: bool = False
+    """Whether a result was not what it must be."""
+
+    def attempt(self, section: str, step: Callable[[], None]) -> bool:
+        """Do a step and save what there is; record the failure of a step by its text, and go on."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - an unattended run must bring home what it can
+            self.wrong |= isinstance(error, WrongResultError)
+            self.fail(section, error)
+            return False
+        self.save()
+        return True
+
+    def fail(self, section: str, error: BaseException | str) -> None:
+        """Record why a section has no figures."""
+        text = error if isinstance(error, str) else one_line(error)
+        trace = "" if isinstance(error, str) else "".join(traceback.format_exception(error))[-3000:]
+        self.content.setdefault("failures", []).append({"section": section, "error": text, "trace": trace})
+        print(f"{section}: {text}", flush=True)
+        self.save()
+
+    def add(self, section: str, entry: dict[str, Any]) -> None:
+        """Append to one of the lists."""
+        self.content.setdefault(section, []).append(entry)
+        self.save()
+
+    def save(self) -> None:
+        """Write all of it, to another name first, so that the file is whole whenever the process ends."""
+        self.content["targets"] = [told(target) for target in targets(self.content)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".part")
+        temporary.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise, and what became of it."""
+
+    name: str
+    limit: float
+    at_least: bool
+    """Whether the limit is the least or the greatest allowed value."""
+    figure: float | None
+    """None where it was not measured."""
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if self.figure is None:
+            return "not measured"
+        reached = self.figure >= self.limit if self.at_least else self.figure <= self.limit
+        return "reached" if reached else "missed"
+
+    def shown(self) -> str:
+        """Two lines."""
+        figure = "-" if self.figure is None else f"{self.figure:.3g}"
+        bound = f"{'>=' if self.at_least else '<='} {self.limit:g}"
+        return f"{self.verdict:<13} {self.name}\n{'':<13} {figure}; target {bound}"
+
+
+def slug(name: str) -> str:
+    """A device's name as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "gpu"
+
+
+def configuration_cells(entry: dict[str, Any]) -> tuple[str, ...]:
+    """What the table shows of a configuration."""
+    cpu = entry.get("cpu")
+    return (
+        "mixed" if entry["size"] is None else "x".join(map(str, entry["size"])),
+        "mixed" if entry["k"] is None else str(entry["k"]),
+        str(entry["batch"]),
+        f"{entry['kernels_ms_per_image']:.4f}",
+        f"{entry['kernels_images_per_s']:.0f}",
+        f"{entry['copies_ms_per_image']:.4f}",
+        f"{entry['times_floor']:.4g}" if entry["times_floor"] else "-",
+        f"{cpu['two_threads']:.1f}" if cpu else "-",
+        f"{entry['times_cpu']:.0f}" if cpu else "-",
+    )
+
+
+def configuration_line(cells: tuple[str, ...]) -> str:
+    """A line of the table, or with `COLUMNS` its head."""
+    return line(cells, WIDTHS)
+
+
+def step_lines(entry: dict[str, Any]) -> list[str]:
+    """The steps of the algorithm and the kernels of a configuration, with their share and time."""
+    lines = []
+    total = sum(kernel["median"] for kernel in entry["kernels"].values()) or 1.0
+    shares = ", ".join(f"{step} {100 * share:.0f} %" for step, share in entry["shares"].items())
+    lines.append(f"the kernels' time: {shares}")
+    for name, kernel in entry["kernels"].items():
+        per_image = 1e3 * kernel["median"] / entry["batch"]
+        lines.append(f"  {name:<18} {100 * kernel['median'] / total:5.1f} %  {per_image:9.2f} µs an image")
+    return lines
+
+
+def peer_line(entry: dict[str, Any]) -> str:
+    """A peer's time for a case, or why it has none."""
+    if "error" in entry:
+        return f"{entry['peer']}: {entry['error']}"[:400]
+    ratio = entry.get("cost_ratio")
+    cells = (
+        entry["peer"],
+        entry["way"],
+        "x".join(map(str, entry["size"])),
+        str(entry["k"]),
+        entry["kind"],
+        f"{entry['ms_per_image']:.3f}",
+        f"{ratio:.4f}" if ratio else "-",
+    )
+    return line(cells, PEER_WIDTHS)
+
+
+def end_to_end_lines(entry: dict[str, Any]) -> list[str]:
+    """How long a run took, and what was done meanwhile."""
+    width, height = entry["size"]
+    rate = entry["images"] / entry["wall"]
+    return [
+        f"{entry['images']} JPEG files of {width}x{height}, k = {entry['k']}: "
+        f"{entry['wall']:.2f} s, {rate:.0f} images/s",
+        f"  watched: wall {entry['watched_wall']:.2f} s; GPU busy {entry['gpu_busy']:.2f} s, "
+        f"idle {entry['gpu_idle']:.2f} s; kernels {entry['kernels_busy']:.2f} s",
+        f"  all threads: decode {entry['decode']:.2f} s (processor {entry['decode_cpu']:.2f} s), "
+        f"encode {entry['encode']:.2f} s ({entry['encode_cpu']:.2f} s)",
+    ]
+
+
+def targets(content: dict[str, Any]) -> list[Target]:
+    """The targets, as far as there are figures for them."""
+    main = next((c for c in content.get("configurations", []) if _is_headline(c)), None)
+    kernels = main["kernels_ms_per_image"] if main else None
+    cpu = main["cpu"]["two_threads"] if main and main["cpu"] else None
+    run = next(
+        (
+            e
+            for e in content.get("end_to_end", [])
+            if (e["size"], e["k"]) == (HEADLINE["size"], HEADLINE["k"])
+        ),
+        None,
+    )
+    flash = {
+        kind: min(
+            (
+                peer["ms_per_image"]
+                for peer in content.get("peers", [])
+                if peer["peer"] == "flash-kmeans" and "ms_per_image" in peer
+                if _is_headline(peer) and peer["kind"] == kind
+            ),
+            default=None,
+        )
+        for kind in ("same start", "ten starts")
+    }
+    place = "k = 3, 1920x1080, batch of 64"
+    return [
+        Target(f"{place}, data on the device: ms an image", 0.2, False, kernels),
+        Target(f"{place}: times the bytes floor", 20, False, main and main["times_floor"]),
+        Target(f"{place}: flash-kmeans by ours, same start", 10, True, _ratio(flash["same start"], kernels)),
+        Target(f"{place}: flash-kmeans by ours, ten starts", 10, True, _ratio(flash["ten starts"], kernels)),
+        Target(f"{place}: CPU backend on 2 cores by ours", 50, True, _ratio(cpu, kernels)),
+        Target(
+            f"{place}: the same, copies included",
+            50,
+            True,
+            _ratio(cpu, main["copies_ms_per_image"] if main else None),
+        ),
+        Target(
+            "end to end, 1920x1080, k = 3: GPU idle by busy",
+            1,
+            True,
+            _ratio(run["gpu_idle"], run["gpu_busy"]) if run else None,
+        ),
+    ]
+
+
+def told(target: Target) -> dict[str, Any]:
+    """For JSON."""
+    return {**asdict(target), "verdict": target.verdict}
+
+
+def _is_headline(entry: dict[str, Any]) -> bool:
+    return all(entry.get(name) == value for name, value in HEADLINE.items())
+
+
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one is not None and other else None
