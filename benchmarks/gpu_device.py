@@ -147,7 +147,7 @@ class TimedDevice:
     """
 
     def __init__(self, device: Device, library: Library) -> None:
-        self.multiprocessors = device.multiprocessors
+        self.max_blocks = device.max_blocks
         self.threads = device.threads
         self.library = library
         self._device = device
@@ -194,6 +194,10 @@ class TimedDevice:
             self._marks.append(_Mark(kind, name, before, after))
 
     # ---- the device ------------------------------------------------------------------------------------
+
+    def activate(self) -> None:
+        """See `Device.activate`."""
+        self._device.activate()
 
     def free_memory(self) -> int:
         """See `Device.free_memory`."""

@@ -29,6 +29,7 @@ struct State {           // written by the kernels, but for `colors` and `cluste
     i64 clusters;        // k, or the number of colours where those are fewer
     i64 squares;         // sum over the pixels of the squares of their channels, in grey levels
     i64 coarse, fine;    // seeding points
+    i64 coarse_level, fine_level;  // log2 of the side of the cubes whose means they are
     i64 energy;          // sum of weight * |x|^2 over the fine points
     i64 iterations;      // of Lloyd's algorithm over all colours
 };

@@ -93,8 +93,8 @@ __device__ inline void collect_sums(Scratch& s, int sums, int replicas) {
     __syncthreads();
     for (int i = threadIdx.x; i < sums; i += blockDim.x) {
         u64 total = 0;
-        for (int r = 0; r < replicas; r++) {
-            int slot = i * replicas + r;
+        for (int r = 0; r < replicas; r++) {  // not from 0 in every thread: they would meet in one bank
+            int slot = i * replicas + ((r + i) & (replicas - 1));
             total += (u64)s.high[slot] << 32 | s.low[slot];
         }
         s.totals[i] = total;

@@ -37,8 +37,8 @@ MAX_REPLICAS = 32
 PIXELS, HEIGHT, WIDTH, CLUSTERS, ATTEMPTS, SEED, MAX_ITER, MAX_SHIFT, WEIGHT_SHIFT = range(9)
 FIRST_COLOR, BITS, ROWS, MASKS = range(9, 13)
 IMAGE_COLUMNS = 13
-N_COLORS, N_CLUSTERS, SQUARES, N_COARSE, N_FINE, ENERGY, ITERATIONS = range(7)
-STATE_COLUMNS = 7
+N_COLORS, N_CLUSTERS, SQUARES, N_COARSE, N_FINE, COARSE_LEVEL, FINE_LEVEL, ENERGY, ITERATIONS = range(9)
+STATE_COLUMNS = 9
 
 kernel = cuda.jit(cache=True)
 function = cuda.jit(device=True, cache=True)
@@ -509,37 +509,98 @@ def store_centers(centers, target, first, k):
 
 
 @function
-def bound_runs(xyz, weights, first, n, low, high, sums):
-    for r in range(cuda.threadIdx.x, (n + RUN - 1) // RUN, cuda.blockDim.x):
-        low_x, low_y, low_z = int64(65535), int64(65535), int64(65535)
-        high_x, high_y, high_z = int64(0), int64(0), int64(0)
-        sum_x, sum_y, sum_z, total = int64(0), int64(0), int64(0), int64(0)
-        for i in range(first + r * RUN, first + min(n, (r + 1) * RUN)):
-            x = xyz[i] >> 32
-            y = (xyz[i] >> 16) & 0xFFFF
-            z = xyz[i] & 0xFFFF
-            w = int64(weights[i])
-            low_x, low_y, low_z = min(low_x, x), min(low_y, y), min(low_z, z)
-            high_x, high_y, high_z = max(high_x, x), max(high_y, y), max(high_z, z)
-            sum_x += w * x
-            sum_y += w * y
-            sum_z += w * z
-            total += w
-        run = first // RUN + r
-        low[run] = (low_x << 32) | (low_y << 16) | low_z
-        high[run] = (high_x << 32) | (high_y << 16) | high_z
-        sums[4 * run] = sum_x
-        sums[4 * run + 1] = sum_y
-        sums[4 * run + 2] = sum_z
-        sums[4 * run + 3] = total
+def code_before(xyz, first, i):
+    """The code of the colour before number i; for the first, what differs from all codes in every bit."""
+    if i == first:
+        return ~int64(zorder_of(xyz[i]))
+    return int64(zorder_of(xyz[i - 1]))
 
 
 @function
-def changed_bits(xyz, first, i):
-    """The bits in which a colour's code differs from that of the one before it; all for the first."""
-    if i == first:
-        return int64(0xFFFFFF)
-    return int64(zorder_of(xyz[i]) ^ zorder_of(xyz[i - 1]))
+def bound_run(xyz, weights, begin, end, run, low, high, sums):
+    """Store the bounds and the sums of a run of points, number `begin` to `end` - 1."""
+    low_x, low_y, low_z = int64(65535), int64(65535), int64(65535)
+    high_x, high_y, high_z = int64(0), int64(0), int64(0)
+    sum_x, sum_y, sum_z, total = int64(0), int64(0), int64(0), int64(0)
+    for i in range(begin, end):
+        x = xyz[i] >> 32
+        y = (xyz[i] >> 16) & 0xFFFF
+        z = xyz[i] & 0xFFFF
+        w = int64(weights[i])
+        low_x, low_y, low_z = min(low_x, x), min(low_y, y), min(low_z, z)
+        high_x, high_y, high_z = max(high_x, x), max(high_y, y), max(high_z, z)
+        sum_x += w * x
+        sum_y += w * y
+        sum_z += w * z
+        total += w
+    low[run] = (low_x << 32) | (low_y << 16) | low_z
+    high[run] = (high_x << 32) | (high_y << 16) | high_z
+    sums[4 * run] = sum_x
+    sums[4 * run + 1] = sum_y
+    sums[4 * run + 2] = sum_z
+    sums[4 * run + 3] = total
+
+
+@kernel
+def bound_colors(images, states, xyz, weights, low, high, sums, squares, begun, cube_sums):
+    image = cuda.blockIdx.y
+    first = images[image * IMAGE_COLUMNS + FIRST_COLOR]
+    n = states[image * STATE_COLUMNS + N_COLORS]
+    thread = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    threads = cuda.gridDim.x * cuda.blockDim.x
+    for r in range(thread, (n + RUN - 1) // RUN, threads):
+        run = first // RUN + r
+        begin = first + r * RUN
+        end = first + min(n, (r + 1) * RUN)
+        bound_run(xyz, weights, begin, end, run, low, high, sums)
+        square = int64(0)
+        counts = int64(0)
+        before = code_before(xyz, first, begin)
+        for i in range(begin, end):
+            square += int64(weights[i]) * (distance_between(xyz[i], int64(0)) >> 12)
+            code = int64(zorder_of(xyz[i]))
+            for level in range(MAX_LEVEL + 1):
+                if (code ^ before) >> (3 * level) != 0:
+                    counts += int64(1) << (5 * level)
+            before = code
+        squares[run] = square
+        begun[run] = counts
+    for i in range(4 * image * SEEDS + thread, 4 * (image + 1) * SEEDS, threads):
+        cube_sums[i] = 0
+
+
+@kernel
+def number_cubes(images, states, squares, begun, firsts):
+    lanes = cuda.shared.array((2, MAX_THREADS), int64)
+    image = cuda.blockIdx.y
+    state = image * STATE_COLUMNS
+    first_run = images[image * IMAGE_COLUMNS + FIRST_COLOR] // RUN
+    runs = (states[state + N_COLORS] + RUN - 1) // RUN
+    k = states[state + N_CLUSTERS]
+    begin, end = share_of(runs)
+    square = int64(0)
+    for run in range(first_run + begin, first_run + end):
+        square += squares[run]
+    _, square = block_scan(square, lanes)
+    if cuda.threadIdx.x == 0:
+        states[state + SQUARES] = square
+    for chosen in range(2):  # the coarse ones, then the fine ones
+        most = MAX_FINE if chosen == 1 else (32 * k if k > 64 else 2048)
+        level = -1
+        cubes = most + 1
+        while cubes > most:
+            level += 1
+            mine = int64(0)
+            for run in range(first_run + begin, first_run + end):
+                mine += (int64(begun[run]) >> (5 * level)) & 31
+            through, cubes = block_scan(mine, lanes)
+        number = through - mine
+        for run in range(first_run + begin, first_run + end):
+            firsts[2 * run + chosen] = number
+            number += (int64(begun[run]) >> (5 * level)) & 31
+        if cuda.threadIdx.x == 0:
+            states[state + N_COARSE + chosen] = cubes
+            states[state + COARSE_LEVEL + chosen] = level
 
 
 @function
@@ -550,104 +611,56 @@ def add_to_cube(cube_sums, cube, x, y, z, weight):
     cuda.atomic.add(cube_sums, 4 * cube + 3, weight)
 
 
-@function
-def average_cubes(
-    xyz, weights, first, n, level, n_cubes, weight_shift, cube_sums, seed_xyz, seed_weights, seed, lanes
-):
-    """Write the mean and the scaled weight of each occupied cube of side 2**level, from `seed` on."""
-    for i in range(4 * seed + cuda.threadIdx.x, 4 * (seed + n_cubes), cuda.blockDim.x):
-        cube_sums[i] = 0
-    begin, end = share_of(n)
-    begun = int64(0)
-    for i in range(first + begin, first + end):
-        if changed_bits(xyz, first, i) >> (3 * level) != 0:
-            begun += 1
-    through, _ = block_scan(begun, lanes)
-    cube = seed + through - begun - 1
-    x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
-    for i in range(first + begin, first + end):
-        if changed_bits(xyz, first, i) >> (3 * level) != 0:
-            if weight > 0:
-                add_to_cube(cube_sums, cube, x, y, z, weight)
+@kernel
+def sum_cubes(images, states, xyz, weights, firsts, cube_sums):
+    image = cuda.blockIdx.y
+    first = images[image * IMAGE_COLUMNS + FIRST_COLOR]
+    n = states[image * STATE_COLUMNS + N_COLORS]
+    thread = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    threads = cuda.gridDim.x * cuda.blockDim.x
+    for r in range(thread, (n + RUN - 1) // RUN, threads):
+        begin = first + r * RUN
+        for chosen in range(2):
+            shift = 3 * states[image * STATE_COLUMNS + COARSE_LEVEL + chosen]
+            cube = image * SEEDS + chosen * MAX_COARSE + int64(firsts[2 * (first // RUN + r) + chosen]) - 1
+            before = code_before(xyz, first, begin)
             x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
-            cube += 1
-        w = int64(weights[i])
-        x += w * (xyz[i] >> 32)
-        y += w * ((xyz[i] >> 16) & 0xFFFF)
-        z += w * (xyz[i] & 0xFFFF)
-        weight += w
-    if weight > 0:
-        add_to_cube(cube_sums, cube, x, y, z, weight)
-    cuda.syncthreads()
-    for p in range(seed + cuda.threadIdx.x, seed + n_cubes, cuda.blockDim.x):
-        weight = cube_sums[4 * p + 3]
-        x = rounded_mean(cube_sums[4 * p], weight)
-        y = rounded_mean(cube_sums[4 * p + 1], weight)
-        z = rounded_mean(cube_sums[4 * p + 2], weight)
-        seed_xyz[p] = (x << 32) | (y << 16) | z
-        seed_weights[p] = max(weight >> weight_shift, 1)
-    cuda.syncthreads()
+            for i in range(begin, first + min(n, (r + 1) * RUN)):
+                code = int64(zorder_of(xyz[i]))
+                if (code ^ before) >> shift != 0:
+                    if weight > 0:
+                        add_to_cube(cube_sums, cube, x, y, z, weight)
+                    x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
+                    cube += 1
+                before = code
+                w = int64(weights[i])
+                x += w * (xyz[i] >> 32)
+                y += w * ((xyz[i] >> 16) & 0xFFFF)
+                z += w * (xyz[i] & 0xFFFF)
+                weight += w
+            add_to_cube(cube_sums, cube, x, y, z, weight)
 
 
 @kernel
-def gather_points(
-    images,
-    states,
-    xyz,
-    weights,
-    low,
-    high,
-    sums,
-    seed_xyz,
-    seed_weights,
-    seed_low,
-    seed_high,
-    seed_sums,
-    cube_sums,
-):
-    lanes = cuda.shared.array((2, MAX_THREADS), int64)
+def average_cubes(images, states, cube_sums, seed_xyz, seed_weights, seed_low, seed_high, seed_sums):
     image = cuda.blockIdx.y
-    row = image * IMAGE_COLUMNS
-    state = image * STATE_COLUMNS
-    first = images[row + FIRST_COLOR]
-    n = states[state + N_COLORS]
-    k = states[state + N_CLUSTERS]
-    bound_runs(xyz, weights, first, n, low, high, sums)
-
-    begin, end = share_of(n)
-    squares = int64(0)
-    for i in range(first + begin, first + end):
-        squares += int64(weights[i]) * (distance_between(xyz[i], int64(0)) >> 12)
-    _, squares = block_scan(squares, lanes)
-    most_coarse = 32 * k if k > 64 else 2048
-    coarse_level, fine_level, n_coarse, n_fine = -1, -1, int64(0), int64(0)
-    for level in range(MAX_LEVEL + 1):
-        begun = int64(0)
-        for i in range(first + begin, first + end):
-            if changed_bits(xyz, first, i) >> (3 * level) != 0:
-                begun += 1
-        _, cubes = block_scan(begun, lanes)
-        if coarse_level < 0 and cubes <= most_coarse:
-            coarse_level = level
-            n_coarse = cubes
-        if fine_level < 0 and cubes <= MAX_FINE:
-            fine_level = level
-            n_fine = cubes
-    shift = images[row + WEIGHT_SHIFT]
-    seed = image * SEEDS
-    average_cubes(
-        xyz, weights, first, n, coarse_level, n_coarse, shift, cube_sums, seed_xyz, seed_weights, seed, lanes
-    )
-    bound_runs(seed_xyz, seed_weights, seed, n_coarse, seed_low, seed_high, seed_sums)
-    seed += MAX_COARSE
-    average_cubes(
-        xyz, weights, first, n, fine_level, n_fine, shift, cube_sums, seed_xyz, seed_weights, seed, lanes
-    )
-    bound_runs(seed_xyz, seed_weights, seed, n_fine, seed_low, seed_high, seed_sums)
-    if cuda.threadIdx.x == 0:
-        states[state + SQUARES] = squares
-        states[state + N_COARSE] = n_coarse
-        states[state + N_FINE] = n_fine
+    shift = images[image * IMAGE_COLUMNS + WEIGHT_SHIFT]
+    thread = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    threads = cuda.gridDim.x * cuda.blockDim.x
+    for chosen in range(2):
+        first = image * SEEDS + chosen * MAX_COARSE
+        n = states[image * STATE_COLUMNS + N_COARSE + chosen]
+        for r in range(thread, (n + RUN - 1) // RUN, threads):
+            begin = first + r * RUN
+            end = first + min(n, (r + 1) * RUN)
+            for p in range(begin, end):
+                weight = cube_sums[4 * p + 3]
+                x = rounded_mean(cube_sums[4 * p], weight)
+                y = rounded_mean(cube_sums[4 * p + 1], weight)
+                z = rounded_mean(cube_sums[4 * p + 2], weight)
+                seed_xyz[p] = (x << 32) | (y << 16) | z
+                seed_weights[p] = max(weight >> shift, 1)
+            bound_run(seed_xyz, seed_weights, begin, end, first // RUN + r, seed_low, seed_high, seed_sums)
 
 
 @function

@@ -107,17 +107,17 @@ extern "C" __global__ void drain_table(
         if (left == 0) continue;
         in_cell[cell] = 0;
         i64 position = image.colors + starts[cell];
-        for (u32 code = (u32)cell << CELL_SHIFT; left > 0; code += 4) {
-            uint4* four = (uint4*)(table + code);
-            uint4 counts = *four;
-            if ((counts.x | counts.y | counts.z | counts.w) == 0) continue;
-            *four = make_uint4(0, 0, 0, 0);
-            u32 each[4] = {counts.x, counts.y, counts.z, counts.w};
+        for (u32 code = (u32)cell << CELL_SHIFT; left > 0; code += 8) {
+            uint4* fours = (uint4*)(table + code);
+            uint4 a = fours[0], b = fours[1];
+            if ((a.x | a.y | a.z | a.w | b.x | b.y | b.z | b.w) == 0) continue;
+            fours[0] = fours[1] = make_uint4(0, 0, 0, 0);
+            u32 counts[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
 #pragma unroll
-            for (u32 i = 0; i < 4; i++) {
-                if (each[i]) {
+            for (u32 i = 0; i < 8; i++) {
+                if (counts[i]) {
                     xyz[position] = position_of(code + i);
-                    weights[position] = each[i];
+                    weights[position] = counts[i];
                     position++;
                     left--;
                 }

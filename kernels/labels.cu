@@ -36,8 +36,9 @@ extern "C" __global__ void label_pixels(
     u32 width = (u32)image.width, groups_per_row = (width + GROUP - 1) / GROUP;
     u32 groups = (u32)image.height * groups_per_row;
     i64 pitch = row_bytes(width, bits), mask_pitch = row_bytes(width, 1);
-    for (u32 g = blockIdx.x * blockDim.x + threadIdx.x; g < groups; g += gridDim.x * blockDim.x) {
-        u32 y = g / groups_per_row, group = g - y * groups_per_row, x = group * GROUP;
+    i64 step = (i64)gridDim.x * blockDim.x;
+    for (i64 g = (i64)blockIdx.x * blockDim.x + threadIdx.x; g < groups; g += step) {
+        u32 y = (u32)g / groups_per_row, group = (u32)g - y * groups_per_row, x = group * GROUP;
         int size = (int)min(width - x, (u32)GROUP);
         const u8* from = pixels + 3 * (image.pixels + (i64)y * width + x);
         int red[GROUP], green[GROUP], blue[GROUP], best[GROUP], label[GROUP];

@@ -2,61 +2,165 @@
 //
 //     xyz, weights, low, high, sums    the sets of points of clusters.cuh: here the distinct colours of all images
 //     seed_xyz ... seed_sums           likewise the seeding points: MAX_COARSE + MAX_FINE of each image
-//     cube_sums    (images, MAX_COARSE + MAX_FINE, 4) u64   sums of x, y, z and weight of cubes; scratch
+//     squares      (runs,) u64     of each run of colours, the sum of pixels * |x|^2 in grey levels
+//     begun        (runs,) u32     of each run, the cubes of side 2^level that begin in it: 5 bits a level
+//     firsts       (runs, 2) u32   of each run, the number of coarse, and of fine, cubes that begin before it
+//     cube_sums    (images, MAX_COARSE + MAX_FINE, 4) u64   sums of x, y, z and weight of cubes
 //     distances    (images, starts, MAX_FINE) i32           squared distances of points; scratch
 //     costs        (images, starts) u64        what the best centres of each block cost
 //     attempts     (images, starts) u64        the attempt that found them; ~0 for none
 //     found        (images, starts, ROW) int4  those centres
 //     centers      (images, ROW) int4          the centres to go on with
 //
-// gather_points     grid (1, images)        bounds of the colours' runs; the seeding points, the means of cubes
+// bound_colors      grid (any, images)      bounds and sums of the colours' runs, `squares`, `begun`; clears `cube_sums`
+// number_cubes      grid (1, images)        the levels, and how many cubes begin before each run
+// sum_cubes         grid (any, images)      fills `cube_sums`
+// average_cubes     grid (any, images)      the seeding points, and the bounds and sums of their runs
 // start_centers     grid (starts, images)   block b takes the attempts b, b + starts, ...
 // improve_centers   grid (1, images)        the best of all attempts, improved by random swaps
 //
 // Blocks of up to MAX_THREADS threads, a power of two. The algorithm is that of kseg_batch/kmeans.py.
 //
-// Why this way. A block goes through all iterations of an attempt by itself: convergence is tested on the device,
-// images need not wait for each other, and the whole batch takes three launches. Ten attempts of 64 images fill
-// a large GPU; the swaps, each of which depends on the last, take one block an image.
+// Why this way. A cube of colours is a range in z-order, so cubes are found by comparing neighbours, and a thread
+// adds up what it has of one before an atomic is needed. Then a block goes through all iterations of an attempt
+// by itself: convergence is tested on the device, images need not wait for each other, and the whole batch takes
+// one launch. Ten attempts of 64 images fill a large GPU; the swaps, each of which depends on the last, take one
+// block an image.
 
 #include "clusters.cuh"
 
 #define SEEDS (MAX_COARSE + MAX_FINE)
 
+// With few clusters, two blocks fit on a multiprocessor if the compiler is told to save registers.
+#if MAX_CLUSTERS <= 32
+#define BLOCKS_AT_ONCE 2
+#else
+#define BLOCKS_AT_ONCE 1
+#endif
+
 // ---- seeding points --------------------------------------------------------------------------------------
 
-__device__ inline void bound_runs(
-    const u64* xyz, const weight_t* weights, int n, u64* lows, u64* highs, u64* sums
-) {
-    for (int run = threadIdx.x; run * RUN < n; run += blockDim.x) {
-        Position low = {65535, 65535, 65535}, high = {0, 0, 0};
-        Sums a = {0, 0, 0, 0};
-        for (int i = run * RUN; i < min(n, (run + 1) * RUN); i++) {
-            Position p = unpack(xyz[i]);
-            u64 w = weights[i];
-            low.x = min(low.x, p.x);
-            low.y = min(low.y, p.y);
-            low.z = min(low.z, p.z);
-            high.x = max(high.x, p.x);
-            high.y = max(high.y, p.y);
-            high.z = max(high.z, p.z);
-            a.x += w * p.x;
-            a.y += w * p.y;
-            a.z += w * p.z;
-            a.weight += w;
-        }
-        lows[run] = pack(low.x, low.y, low.z);
-        highs[run] = pack(high.x, high.y, high.z);
-        sums[4 * run] = a.x;
-        sums[4 * run + 1] = a.y;
-        sums[4 * run + 2] = a.z;
-        sums[4 * run + 3] = a.weight;
-    }
+struct Bounds {
+    Position low, high;
+    Sums sums;
+};
+
+__device__ inline Bounds no_bounds() {
+    Bounds b = {{65535, 65535, 65535}, {0, 0, 0}, {0, 0, 0, 0}};
+    return b;
 }
 
-// Whether the colour begins a cube of side 2^level.
-__device__ inline bool begins_cube(const u64* xyz, int i, int level) {
-    return i == 0 || (zorder_of(xyz[i]) ^ zorder_of(xyz[i - 1])) >> (3 * level) != 0;
+__device__ inline void extend(Bounds& b, Position p, u64 w) {
+    b.low.x = min(b.low.x, p.x);
+    b.low.y = min(b.low.y, p.y);
+    b.low.z = min(b.low.z, p.z);
+    b.high.x = max(b.high.x, p.x);
+    b.high.y = max(b.high.y, p.y);
+    b.high.z = max(b.high.z, p.z);
+    b.sums.x += w * p.x;
+    b.sums.y += w * p.y;
+    b.sums.z += w * p.z;
+    b.sums.weight += w;
+}
+
+__device__ inline void store_bounds(const Bounds& b, i64 run, u64* low, u64* high, u64* sums) {
+    low[run] = pack(b.low.x, b.low.y, b.low.z);
+    high[run] = pack(b.high.x, b.high.y, b.high.z);
+    sums[4 * run] = b.sums.x;
+    sums[4 * run + 1] = b.sums.y;
+    sums[4 * run + 2] = b.sums.z;
+    sums[4 * run + 3] = b.sums.weight;
+}
+
+// The code of the colour before a run; for the first one something that differs from every code in all its bits.
+__device__ inline u32 code_before(const u64* xyz, int first) {
+    return first == 0 ? ~zorder_of(xyz[0]) : zorder_of(xyz[first - 1]);
+}
+
+__device__ inline int begun_at(u32 begun, int level) {
+    return begun >> (5 * level) & 31;
+}
+
+extern "C" __global__ void bound_colors(
+    const Image* images, const State* states, const u64* xyz, const weight_t* weights, u64* low, u64* high,
+    u64* sums, u64* squares, u32* begun, u64* cube_sums
+) {
+    Image image = images[blockIdx.y];
+    int n = (int)states[blockIdx.y].colors, step = gridDim.x * blockDim.x;
+    i64 first_run = image.colors / RUN;
+    xyz += image.colors;
+    weights += image.colors;
+    cube_sums += (i64)blockIdx.y * SEEDS * 4;
+    for (int run = blockIdx.x * blockDim.x + threadIdx.x; run * RUN < n; run += step) {
+        Bounds b = no_bounds();
+        u64 square = 0;
+        u32 before = code_before(xyz, run * RUN), counts = 0;
+        for (int i = run * RUN; i < min(n, (run + 1) * RUN); i++) {
+            u64 position = xyz[i], w = weights[i];
+            Position p = unpack(position);
+            extend(b, p, w);
+            square += w * ((u64)squared_distance(p.x, p.y, p.z, 0, 0, 0) >> (2 * SCALE_BITS));
+            u32 code = zorder_of(position), changed = code ^ before;
+            before = code;
+#pragma unroll
+            for (int level = 0; level <= MAX_LEVEL; level++) counts += (u32)(changed >> (3 * level) != 0) << (5 * level);
+        }
+        store_bounds(b, first_run + run, low, high, sums);
+        squares[first_run + run] = square;
+        begun[first_run + run] = counts;
+    }
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < 4 * SEEDS; i += step) cube_sums[i] = 0;
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1)
+number_cubes(const Image* images, State* states, const u64* squares, const u32* begun, u32* firsts) {
+    __shared__ u64 lanes[2 * MAX_THREADS];
+    State& state = states[blockIdx.y];
+    i64 first_run = images[blockIdx.y].colors / RUN;
+    int runs = ((int)state.colors + RUN - 1) / RUN, threads = blockDim.x;
+    squares += first_run;
+    begun += first_run;
+    firsts += 2 * first_run;
+    u64 square = 0, n_cubes[MAX_LEVEL + 1] = {};
+    for (int run = threadIdx.x; run < runs; run += threads) {
+        u32 counts = begun[run];
+#pragma unroll
+        for (int level = 0; level <= MAX_LEVEL; level++) n_cubes[level] += begun_at(counts, level);
+        square += squares[run];
+    }
+    square = block_sum(square, lanes);
+    int levels[2] = {-1, -1}, cubes[2] = {}, most[2] = {coarse_points((int)state.clusters), MAX_FINE};
+#pragma unroll
+    for (int level = 0; level <= MAX_LEVEL; level++) {
+        int total = (int)block_sum(n_cubes[level], lanes);
+#pragma unroll
+        for (int set = 0; set < 2; set++) {
+            if (levels[set] < 0 && total <= most[set]) {
+                levels[set] = level;
+                cubes[set] = total;
+            }
+        }
+    }
+    int share = (runs + threads - 1) / threads;
+    int begin = min(runs, (int)threadIdx.x * share), end = min(runs, begin + share);
+#pragma unroll
+    for (int set = 0; set < 2; set++) {
+        u64 mine = 0, total;
+        for (int run = begin; run < end; run++) mine += begun_at(begun[run], levels[set]);
+        u32 first = (u32)block_scan(mine, lanes, &total);
+        for (int run = begin; run < end; run++) {
+            firsts[2 * run + set] = first;
+            first += begun_at(begun[run], levels[set]);
+        }
+    }
+    if (threadIdx.x == 0) {
+        state.squares = (i64)square;
+        state.coarse = cubes[0];
+        state.fine = cubes[1];
+        state.coarse_level = levels[0];
+        state.fine_level = levels[1];
+        state.energy = 0;
+    }
 }
 
 __device__ inline void add_to_cube(u64* cube, const Sums& a) {
@@ -66,100 +170,68 @@ __device__ inline void add_to_cube(u64* cube, const Sums& a) {
     atomicAdd(&cube[3], a.weight);
 }
 
-// Write the mean and the scaled weight of each occupied cube. A thread takes a range of consecutive colours.
-__device__ inline void average_cubes(
-    const u64* xyz, const weight_t* weights, int begin, int end, int level, int n_cubes, int weight_shift,
-    u64* cube_sums, u64* seed_xyz, weight_t* seed_weights, u64* lanes
+extern "C" __global__ void sum_cubes(
+    const Image* images, const State* states, const u64* xyz, const weight_t* weights, const u32* firsts,
+    u64* cube_sums
 ) {
-    for (int i = threadIdx.x; i < 4 * n_cubes; i += blockDim.x) cube_sums[i] = 0;
-    u64 begun = 0, all;
-    for (int i = begin; i < end; i++) begun += begins_cube(xyz, i, level);
-    i64 cube = (i64)block_scan(begun, lanes, &all) - 1;
-    Sums a = {0, 0, 0, 0};
-    for (int i = begin; i < end; i++) {
-        if (begins_cube(xyz, i, level)) {
-            if (a.weight) add_to_cube(cube_sums + 4 * cube, a);
-            a.x = a.y = a.z = a.weight = 0;
-            cube++;
-        }
-        Position p = unpack(xyz[i]);
-        u64 w = weights[i];
-        a.x += w * p.x;
-        a.y += w * p.y;
-        a.z += w * p.z;
-        a.weight += w;
-    }
-    if (a.weight) add_to_cube(cube_sums + 4 * cube, a);
-    __syncthreads();
-    for (int i = threadIdx.x; i < n_cubes; i += blockDim.x) {
-        const u64* sums = cube_sums + 4 * i;
-        u64 weight = sums[3];
-        seed_xyz[i] = pack(
-            rounded_mean(sums[0], weight), rounded_mean(sums[1], weight), rounded_mean(sums[2], weight));
-        u64 scaled = weight >> weight_shift;
-        seed_weights[i] = (weight_t)(scaled ? scaled : 1);
-    }
-    __syncthreads();
-}
-
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1)
-gather_points(
-    const Image* images, State* states, const u64* xyz, const weight_t* weights, u64* low, u64* high, u64* sums,
-    u64* seed_xyz, weight_t* seed_weights, u64* seed_low, u64* seed_high, u64* seed_sums, u64* cube_sums
-) {
-    __shared__ u64 lanes[2 * MAX_THREADS];
     Image image = images[blockIdx.y];
-    State& state = states[blockIdx.y];
-    int n = (int)state.colors;
+    State state = states[blockIdx.y];
+    int n = (int)state.colors, step = gridDim.x * blockDim.x;
     xyz += image.colors;
     weights += image.colors;
-    i64 run = image.colors / RUN, seed = (i64)blockIdx.y * SEEDS;
-    bound_runs(xyz, weights, n, low + run, high + run, sums + 4 * run);
+    firsts += 2 * (image.colors / RUN);
+    for (int run = blockIdx.x * blockDim.x + threadIdx.x; run * RUN < n; run += step) {
+#pragma unroll
+        for (int set = 0; set < 2; set++) {
+            int shift = 3 * (int)(set == 0 ? state.coarse_level : state.fine_level);
+            u64* cube = cube_sums + 4 * ((i64)blockIdx.y * SEEDS + set * MAX_COARSE + (i64)firsts[2 * run + set] - 1);
+            u32 before = code_before(xyz, run * RUN);
+            Sums a = {0, 0, 0, 0};
+            for (int i = run * RUN; i < min(n, (run + 1) * RUN); i++) {
+                u64 position = xyz[i], w = weights[i];
+                u32 code = zorder_of(position);
+                if ((code ^ before) >> shift != 0) {
+                    if (a.weight) add_to_cube(cube, a);
+                    a.x = a.y = a.z = a.weight = 0;
+                    cube += 4;
+                }
+                before = code;
+                Position p = unpack(position);
+                a.x += w * p.x;
+                a.y += w * p.y;
+                a.z += w * p.z;
+                a.weight += w;
+            }
+            add_to_cube(cube, a);
+        }
+    }
+}
 
-    int share = (n + blockDim.x - 1) / blockDim.x;
-    int begin = min(n, (int)threadIdx.x * share), end = min(n, begin + share);
-    u64 n_cubes[MAX_LEVEL + 1] = {}, squares = 0;
-    for (int i = begin; i < end; i++) {
-        u32 changed = i == 0 ? ~0u : zorder_of(xyz[i]) ^ zorder_of(xyz[i - 1]);
-        for (int level = 0; level <= MAX_LEVEL; level++) n_cubes[level] += changed >> (3 * level) != 0;
-        Position p = unpack(xyz[i]);
-        squares += weights[i] * ((u64)squared_distance(p.x, p.y, p.z, 0, 0, 0) >> (2 * SCALE_BITS));
-    }
-    squares = block_sum(squares, lanes);
-    int coarse_level = -1, fine_level = -1, n_coarse = 0, n_fine = 0;
-    int most = coarse_points((int)state.clusters);
-    for (int level = 0; level <= MAX_LEVEL; level++) {
-        int cubes = (int)block_sum(n_cubes[level], lanes);
-        if (coarse_level < 0 && cubes <= most) {
-            coarse_level = level;
-            n_coarse = cubes;
+extern "C" __global__ void average_cubes(
+    const Image* images, State* states, const u64* cube_sums, u64* seed_xyz, weight_t* seed_weights, u64* seed_low,
+    u64* seed_high, u64* seed_sums
+) {
+    int shift = (int)images[blockIdx.y].weight_shift, step = gridDim.x * blockDim.x;
+    State& state = states[blockIdx.y];
+    i64 seed = (i64)blockIdx.y * SEEDS;
+    for (int run = blockIdx.x * blockDim.x + threadIdx.x; run * RUN < SEEDS; run += step) {
+        bool fine = run * RUN >= MAX_COARSE;
+        int end = fine ? MAX_COARSE + (int)state.fine : (int)state.coarse;
+        if (run * RUN >= end) continue;
+        Bounds b = no_bounds();
+        u64 energy = 0;
+        for (i64 i = seed + run * RUN; i < seed + min(end, (run + 1) * RUN); i++) {
+            u64 total = cube_sums[4 * i + 3], scaled = total >> shift;
+            Position p = {rounded_mean(cube_sums[4 * i], total), rounded_mean(cube_sums[4 * i + 1], total),
+                          rounded_mean(cube_sums[4 * i + 2], total)};
+            u64 w = scaled ? scaled : 1;
+            extend(b, p, w);
+            energy += w * (u64)squared_distance(p.x, p.y, p.z, 0, 0, 0);
+            seed_xyz[i] = pack(p.x, p.y, p.z);
+            seed_weights[i] = (weight_t)w;
         }
-        if (fine_level < 0 && cubes <= MAX_FINE) {
-            fine_level = level;
-            n_fine = cubes;
-        }
-    }
-    int shift = (int)image.weight_shift;
-    average_cubes(xyz, weights, begin, end, coarse_level, n_coarse, shift, cube_sums + 4 * seed,
-                  seed_xyz + seed, seed_weights + seed, lanes);
-    bound_runs(seed_xyz + seed, seed_weights + seed, n_coarse, seed_low + seed / RUN, seed_high + seed / RUN,
-               seed_sums + seed / RUN * 4);
-    seed += MAX_COARSE;
-    average_cubes(xyz, weights, begin, end, fine_level, n_fine, shift, cube_sums + 4 * seed,
-                  seed_xyz + seed, seed_weights + seed, lanes);
-    bound_runs(seed_xyz + seed, seed_weights + seed, n_fine, seed_low + seed / RUN, seed_high + seed / RUN,
-               seed_sums + seed / RUN * 4);
-    u64 energy = 0;
-    for (int i = threadIdx.x; i < n_fine; i += blockDim.x) {
-        Position p = unpack(seed_xyz[seed + i]);
-        energy += seed_weights[seed + i] * (u64)squared_distance(p.x, p.y, p.z, 0, 0, 0);
-    }
-    energy = block_sum(energy, lanes);
-    if (threadIdx.x == 0) {
-        state.squares = (i64)squares;
-        state.coarse = n_coarse;
-        state.fine = n_fine;
-        state.energy = (i64)energy;
+        store_bounds(b, seed / RUN + run, seed_low, seed_high, seed_sums);
+        if (fine) atomicAdd((u64*)&state.energy, energy);
     }
 }
 
@@ -245,7 +317,7 @@ __device__ inline Points seeds(
     return points;
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, BLOCKS_AT_ONCE)
 start_centers(
     const Image* images, const State* states, const u64* seed_xyz, const weight_t* seed_weights,
     const u64* seed_low, const u64* seed_high, const u64* seed_sums, int* distances, u64* costs, u64* attempts,

@@ -109,7 +109,7 @@ def segment(
         eps: Stop when no centre moved by more than this distance, in grey levels.
         seed: Of the random numbers, 0 to 2**63 - 1.
         init: "k-means++" or "random"; the latter with the opencv backend only, whose default it is.
-        backend: "auto", "numba" or "opencv".
+        backend: "auto", "cupy", "numba-cuda", "numba" or "opencv".
 
     Returns:
         Labels, centres and what follows from them.
@@ -117,6 +117,7 @@ def segment(
     Raises:
         OptionError: An argument is out of range. It is a ValueError.
         BackendUnavailableError: The named backend cannot run here.
+        BackendError: It failed, as where an image is too large for the GPU.
     """
     options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)
     check_image(rgb)

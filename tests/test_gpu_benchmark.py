@@ -127,7 +127,7 @@ def test_configurations(results: dict[str, Any]) -> None:
         assert entry["images_checked"] == entry["batch"]
         assert entry["parts"] == 1
         assert sum(entry["shares"].values()) == pytest.approx(1)
-        assert list(entry["shares"]) == ["histogram", "seeding", "converging", "labels"]
+        assert list(entry["shares"]) == ["histogram", "points", "seeding", "converging", "labels"]
         assert len(entry["kernels"]) == 8
         for spread in (*entry["batch_ms"].values(), *entry["kernels"].values()):
             assert 0 < spread["least"] <= spread["q1"] <= spread["median"] <= spread["q3"]

@@ -122,11 +122,10 @@ def test_empty_clusters_move_to_the_farthest_colors(
     }
     for name, host in hosts.items():
         device.upload(host, arrays[name][: len(host)], slot.stream)
+    both = (arrays["images"], arrays["states"])
     colors = [arrays[name] for name in ("xyz", "weights", "low", "high", "sums")]
-    seeds = [arrays[f"seed_{name}"] for name in ("xyz", "weights", "low", "high", "sums")]
-    both = [arrays["images"], arrays["states"]]
-    gather = (*both, *colors, *seeds, arrays["cube_sums"])
-    device.launch("gather_points", Variant(), (1, 1), gather, slot.stream)
+    bound = (*both, *colors, *(arrays[name] for name in ("squares", "begun", "cube_sums")))
+    device.launch("bound_colors", Variant(), (1, 1), bound, slot.stream)
     converge = (*both, *colors, arrays["centers"], arrays["clusters"])
     device.launch("converge_centers", Variant(), (1, 1), converge, slot.stream)
     device.download(arrays["states"], state, slot.stream)

@@ -34,7 +34,17 @@ IMAGE = (
 )
 """The columns of an Image of kernels/batch.cuh, which explains them."""
 
-STATE = ("colors", "clusters", "squares", "coarse", "fine", "energy", "iterations")
+STATE = (
+    "colors",
+    "clusters",
+    "squares",
+    "coarse",
+    "fine",
+    "coarse_level",
+    "fine_level",
+    "energy",
+    "iterations",
+)
 """The columns of a State of kernels/batch.cuh."""
 
 N_CODES = 1 << 24
@@ -168,6 +178,9 @@ class Layout:
             "low": (runs, "i8"),
             "high": (runs, "i8"),
             "sums": (4 * runs, "i8"),
+            "squares": (runs, "i8"),
+            "begun": (runs, "u4"),
+            "firsts": (2 * runs, "u4"),
             "seed_xyz": (seeds, "i8"),
             "seed_weights": (seeds, weight),
             "seed_low": (seeds // RUN, "i8"),

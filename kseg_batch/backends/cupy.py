@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.cuda_driver import device_problem
-from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
 
@@ -29,7 +29,10 @@ FILES = {
     "count_pixels": "histogram.cu",
     "number_cells": "histogram.cu",
     "drain_table": "histogram.cu",
-    "gather_points": "seeding.cu",
+    "bound_colors": "seeding.cu",
+    "number_cubes": "seeding.cu",
+    "sum_cubes": "seeding.cu",
+    "average_cubes": "seeding.cu",
     "start_centers": "seeding.cu",
     "improve_centers": "seeding.cu",
     "converge_centers": "lloyd.cu",
@@ -38,6 +41,8 @@ FILES = {
 """Where each kernel stands."""
 
 THREADS = 512
+OUT_OF_MEMORY = 2
+"""cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY of the driver's interface."""
 
 
 def kernel_folder() -> Path:
@@ -67,23 +72,26 @@ class CupyDevice:
         self._device = cupy.cuda.Device(index)
         self._pool = cupy.cuda.MemoryPool()
         self._kernel = cache(self._compile)
-        with self._errors():
-            self.multiprocessors: int = self._device.attributes["MultiProcessorCount"]
+        self.max_blocks = MAX_BLOCKS
         self.threads = THREADS
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         """On this device, with CuPy's errors in our own words."""
-        runtime = self._cupy.cuda.runtime
         try:
             with self._device:
                 yield
+        except BackendError:
+            raise
         except self._cupy.cuda.memory.OutOfMemoryError as error:
             raise DeviceMemoryError("the GPU has no memory left for it") from error
         except Exception as error:
-            if isinstance(error, runtime.CUDARuntimeError) and error.status == runtime.errorMemoryAllocation:
+            if getattr(error, "status", None) == OUT_OF_MEMORY:
                 raise DeviceMemoryError("the GPU has no memory left for it") from error
             raise BackendError(f"the GPU failed: {error}") from error
+
+    def activate(self) -> None:
+        """See `Device.activate`: CuPy's arrays know their device."""
 
     def free_memory(self) -> int:
         """See `Device.free_memory`."""
@@ -169,15 +177,12 @@ def load(options: GpuOptions) -> GpuBackend:
 
         cupy.cuda.nvrtc.getVersion()
         n_devices = cupy.cuda.runtime.getDeviceCount()
-    except (ImportError, RuntimeError, OSError) as error:
+        if options.device >= n_devices:
+            raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
+        return GpuBackend("cupy", CupyDevice(cupy, options.device), options.memory)
+    except (BackendError, ImportError, RuntimeError, OSError) as error:
         raise BackendUnavailableError(
             f"CuPy does not work here ({' '.join(str(error).split())}); to give it CUDA's compiler and "
             "libraries: pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
             installed=True,
         ) from error
-    if options.device >= n_devices:
-        raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
-    try:
-        return GpuBackend("cupy", CupyDevice(cupy, options.device), options.memory)
-    except BackendError as error:
-        raise BackendUnavailableError(str(error), installed=True) from error

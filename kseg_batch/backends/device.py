@@ -19,6 +19,9 @@ Array = Any
 Stream = Any
 """A queue of copies and launches that run one after the other, beside those of other streams."""
 
+MAX_BLOCKS = (1 << 31) - 1
+"""Most blocks in a row of a grid, on every CUDA device."""
+
 
 class DeviceMemoryError(BackendError):
     """There is not enough memory on the device."""
@@ -41,10 +44,13 @@ class Device(Protocol):
     lack of memory as a `DeviceMemoryError`.
     """
 
-    multiprocessors: int
-    """How many blocks can surely run at the same time."""
+    max_blocks: int
+    """Most blocks in a row of a grid; where there is more work, the kernels go round."""
     threads: int
     """Threads of a block: a power of two, 512 at most."""
+
+    def activate(self) -> None:
+        """Make this the device of the calling thread, where arrays are to be sliced or deleted."""
 
     def free_memory(self) -> int:
         """Bytes that can be had on the device now."""

@@ -8,6 +8,7 @@ it travels back and the one after it arrives.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import weakref
 from collections import deque
@@ -17,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch import kmeans
-from kseg_batch.backends.batch import IMAGE, N_CELLS, PIXEL_ALIGNMENT, ROW, STATE, Layout, Request
+from kseg_batch.backends.batch import (
+    IMAGE,
+    MAX_SEEDS,
+    N_CELLS,
+    PIXEL_ALIGNMENT,
+    ROW,
+    RUN,
+    STATE,
+    Layout,
+    Request,
+)
 from kseg_batch.backends.device import DeviceMemoryError, Variant
 from kseg_batch.colors import SCALE, ColorHistogram, Palette, zorder
 from kseg_batch.errors import BackendError, OptionError
@@ -87,6 +98,7 @@ class Slot:
         Raises:
             DeviceMemoryError: The device has not got them.
         """
+        self.device.activate()
         dtypes = {name: np.dtype(dtype) for name, (_, dtype) in needs.items()}
         grown = {
             name: 1 << (length - 1).bit_length()
@@ -99,7 +111,7 @@ class Slot:
         grown_bytes = sum(length * dtypes[name].itemsize for name, length in grown.items())
         try:
             if kept + grown_bytes > limit:
-                raise DeviceMemoryError("the arrays would grow too large")
+                raise DeviceMemoryError("grown arrays would take more than the limit")
             self._allocate(grown, dtypes)
         except DeviceMemoryError:
             self.drop()
@@ -125,7 +137,8 @@ class Slot:
         with contextlib.suppress(BackendError):
             self.device.wait(self.stream)
         self._arrays.clear()
-        self.device.release()
+        with contextlib.suppress(BackendError):  # of a device that is lost, nothing can be given back
+            self.device.release()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +177,7 @@ class _Batch:
         self.states = pool.take(8 * n * len(STATE)).view(np.int64)
         self.centers = pool.take(16 * n * ROW).view(np.int32)
         self.clusters = pool.take(32 * n * ROW).view(np.int64)
-        self.outputs = [pool.take(request.output_bytes) for request in layout.requests]
+        self.output = pool.take(layout.n_output)
         self.images = [np.ascontiguousarray(task.image).reshape(-1) for task in tasks]
 
 
@@ -203,20 +216,15 @@ class GpuBackend:
         """See `Backend.histogram`."""
         layout = Layout.of([_request(Task(image, FitOptions(k=1), masks=False))])
         flat = np.ascontiguousarray(image).reshape(-1)
-        with self._single_lock:
-            slot = self._single_slot
+        with self._alone() as slot:
             names = ("images", "states", "pixels", "table", "in_cell", "starts", "xyz", "weights")
-            try:
-                arrays = self._reserve(slot, layout, names)
-                self._upload(slot, arrays, layout, [flat])
-                self._queue_histogram(slot, arrays, layout)
-                states = self._fetch(slot, arrays["states"], np.int64)
-                n = int(states[STATE.index("colors")])
-                xyz = self._fetch(slot, arrays["xyz"][:n], np.int64)
-                counts = self._fetch(slot, arrays["weights"][:n], np.uint32)
-            except BaseException:
-                slot.drop()  # what is in its table must not be counted with the next image
-                raise
+            arrays = self._reserve(slot, layout, names)
+            self._upload(slot, arrays, layout, [flat])
+            self._queue_histogram(slot, arrays, layout)
+            states = self._fetch(slot, arrays["states"], np.int64)
+            n = int(states[STATE.index("colors")])
+            xyz = self._fetch(slot, arrays["xyz"][:n], np.int64)
+            counts = self._fetch(slot, arrays["weights"][:n], np.uint32)
         return ColorHistogram.from_codes(zorder(_colors(xyz)), counts)
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
@@ -229,8 +237,8 @@ class GpuBackend:
         states[STATE.index("clusters")] = min(options.k, histogram.n_colors)
         xyz = (histogram.colors.astype(np.int64) * SCALE << np.array([32, 16, 0])).sum(axis=1)
         weights = np.ascontiguousarray(histogram.counts, dtype=np.int64 if wide else np.uint32)
-        with self._single_lock:
-            slot, n = self._single_slot, histogram.n_colors
+        n = histogram.n_colors
+        with self._alone() as slot:
             skipped = ("pixels", "table", "in_cell", "starts", "output")
             names = tuple(name for name in layout.arrays() if name not in skipped)
             arrays = self._reserve(slot, layout, names, wide=wide)
@@ -254,8 +262,7 @@ class GpuBackend:
         states[STATE.index("clusters")] = k
         centers = np.zeros((ROW, 4), np.int32)
         centers[:k, :3] = palette.fixed_centers
-        with self._single_lock:
-            slot = self._single_slot
+        with self._alone() as slot:
             arrays = self._reserve(slot, layout, ("images", "states", "pixels", "centers", "output"))
             self._upload(slot, arrays, layout, [flat])
             self._device.upload(states, arrays["states"], slot.stream)
@@ -264,13 +271,23 @@ class GpuBackend:
             output = self._fetch(slot, arrays["output"], np.uint8)
         return np.ascontiguousarray(output.reshape(len(image), -1)[:, 1:])
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Slot]:
+        """The slot for single images; after an error, what is in its tables must not be counted again."""
+        with self._single_lock:
+            try:
+                yield self._single_slot
+            except BaseException:
+                self._single_slot.drop()
+                raise
+
     # ---- many images -----------------------------------------------------------------------------------
 
     def stage(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A copy of an image in memory from which it travels at full speed, beside whatever else goes on."""
         try:
             staged = self._pool.take(image.size).reshape(image.shape)
-        except DeviceMemoryError:  # no more can be locked: an ordinary copy travels too
+        except BackendError:  # no more can be locked, or the GPU is lost: an ordinary copy does too
             staged = np.empty(image.shape, np.uint8)
         staged[:] = image
         return staged
@@ -285,6 +302,7 @@ class GpuBackend:
         """
         under_way: deque[_Batch] = deque()
         with self._batches_lock:
+            self._most_images = MAX_IMAGES
             try:
                 for tasks in batches:
                     yield from self._queue_batch(tasks, under_way)
@@ -312,7 +330,7 @@ class GpuBackend:
                 elif self._drop_idle(under_way):  # which may be enough
                     waiting.appendleft(part)
                 elif len(part) == 1:
-                    yield Result(part[0], None, None, error)
+                    yield Result(part[0], None, None, error.with_traceback(None))
                 else:
                     self._most_images = half = len(part) // 2
                     waiting.extendleft([part[half:], part[:half]])
@@ -321,7 +339,7 @@ class GpuBackend:
         """Split into parts of which each fits into a slot's share of the memory, or is one image."""
         first, n_bytes = 0, 0
         for i, task in enumerate(tasks):
-            size = Layout.of([_request(task)]).n_bytes
+            size = _bytes_alone(_request(task))
             if i > first and (n_bytes + size > self.memory // SLOTS or i - first == self._most_images):
                 yield tasks[first:i]
                 first, n_bytes = i, 0
@@ -343,8 +361,9 @@ class GpuBackend:
 
     def _submit(self, tasks: Sequence[Task], slot: Slot) -> _Batch:
         layout = Layout.of([_request(task) for task in tasks])
+        arrays: dict[str, Array] = {}
         try:
-            arrays = self._reserve(slot, layout, tuple(layout.arrays()))
+            arrays |= self._reserve(slot, layout, tuple(layout.arrays()))
             batch = _Batch(tasks, layout, slot, self._pool)
             self._upload(slot, arrays, layout, batch.images)
             self._queue_histogram(slot, arrays, layout)
@@ -352,11 +371,9 @@ class GpuBackend:
             self._queue_labels(slot, arrays, layout)
             for name in ("states", "centers", "clusters"):
                 self._device.download(arrays[name], getattr(batch, name), slot.stream)
-            first = 0
-            for output in batch.outputs:
-                self._device.download(arrays["output"][first : first + len(output)], output, slot.stream)
-                first += len(output)
+            self._device.download(arrays["output"], batch.output, slot.stream)
         except BaseException:
+            arrays.clear()
             slot.drop()
             raise
         return batch
@@ -372,7 +389,9 @@ class GpuBackend:
         centers, clusters = batch.centers.reshape(n, -1), batch.clusters.reshape(n, -1)
         for i, (task, request) in enumerate(zip(batch.tasks, batch.layout.requests, strict=True)):
             palette = self._palette(states[i], centers[i], clusters[i])
-            yield Result(task, _label_map(batch.outputs[i], request, len(palette.counts)), palette)
+            first = int(batch.layout.images[i, IMAGE.index("rows")])
+            output = batch.output[first : first + request.output_bytes]
+            yield Result(task, _label_map(output, request, len(palette.counts)), palette)
 
     # ---- steps -----------------------------------------------------------------------------------------
 
@@ -410,11 +429,11 @@ class GpuBackend:
         self._device.launch(kernel, variant, grid, args, slot.stream)
 
     def _blocks(self, work: int) -> int:
-        """Blocks in which every thread has one piece of work.
+        """Blocks in which every thread has one piece of work, if there may be so many.
 
         Blocks start in their order, so few images are under way at a time and their tables stay in the cache.
         """
-        return max(1, -(-work // self._device.threads))
+        return max(1, min(self._device.max_blocks, -(-work // self._device.threads)))
 
     def _queue_histogram(self, slot: Slot, arrays: dict[str, Array], layout: Layout) -> None:
         a, n = arrays, len(layout.requests)
@@ -435,7 +454,14 @@ class GpuBackend:
         colors = (a["xyz"], a["weights"], a["low"], a["high"], a["sums"])
         seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
         starts = (a["costs"], a["attempts"], a["found"])
-        self._launch(slot, "gather_points", variant, (1, n), *both, *colors, *seeds, a["cube_sums"])
+        grid = (self._blocks(-(-max(request.n_colors for request in layout.requests) // RUN)), n)
+        runs = (a["squares"], a["begun"])
+        self._launch(slot, "bound_colors", variant, grid, *both, *colors, *runs, a["cube_sums"])
+        self._launch(slot, "number_cubes", variant, (1, n), *both, *runs, a["firsts"])
+        summed = (a["xyz"], a["weights"], a["firsts"], a["cube_sums"])
+        self._launch(slot, "sum_cubes", variant, grid, *both, *summed)
+        grid = (self._blocks(MAX_SEEDS // RUN), n)
+        self._launch(slot, "average_cubes", variant, grid, *both, a["cube_sums"], *seeds)
         grid = (layout.starts, n)
         self._launch(slot, "start_centers", variant, grid, *both, *seeds, a["distances"], *starts)
         search = (layout.starts, kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE)
@@ -473,6 +499,12 @@ class GpuBackend:
             n_iter=int(state[STATE.index("iterations")]),
             backend=self.name,
         )
+
+
+@functools.lru_cache(maxsize=4096)
+def _bytes_alone(request: Request) -> int:
+    """Device memory of a batch of one; several together take no more than the sum."""
+    return Layout.of([request]).n_bytes
 
 
 def _request(task: Task) -> Request:

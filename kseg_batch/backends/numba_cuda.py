@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.cuda_driver import device_problem
-from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kseg_batch.options import GpuOptions
 
 THREADS = 256
+CLEAR_BLOCKS = 4096
+"""Blocks that fill an array with zeros: enough for any device."""
 OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY of the driver's interface."""
 
@@ -31,8 +33,8 @@ OUT_OF_MEMORY = 2
 class NumbaDevice:
     """See `kseg_batch.backends.device.Device`."""
 
-    def __init__(self, index: int, *, multiprocessors: int | None = None, threads: int = THREADS) -> None:
-        """Open a device; the simulator, which has no multiprocessors, is told their number."""
+    def __init__(self, index: int, *, max_blocks: int = MAX_BLOCKS, threads: int = THREADS) -> None:
+        """Open a device. The simulator, for which a thread is a thread of Python, is fastest with few."""
         # A batch of one small image is a small grid: nothing that a user could mend.
         os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
         from numba import cuda
@@ -41,24 +43,35 @@ class NumbaDevice:
 
         self._cuda: Any = cuda
         self._gpu = cuda.gpus[index]
+        self._entered = threading.local()
         self._kernels = cuda_numba
         self._compiling = threading.Lock()
-        with self._errors():
-            self.multiprocessors: int = (
-                multiprocessors or self._cuda.get_current_device().MULTIPROCESSOR_COUNT
-            )
+        self.max_blocks = max_blocks
         self.threads = threads
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         """On this device, with Numba's errors in our own words."""
         try:
-            with self._gpu:
-                yield
-        except Exception as error:
-            if getattr(error, "code", None) == OUT_OF_MEMORY:
+            self._enter()
+            yield
+        except BackendError:
+            raise
+        except Exception as error:  # Numba's own, the driver wrapper's, the compiler's: no root in common
+            if getattr(error, "code", None) == OUT_OF_MEMORY or "OUT_OF_MEMORY" in str(error):
                 raise DeviceMemoryError("the GPU has no memory left for it") from error
             raise BackendError(f"the GPU failed: {error}") from error
+
+    def _enter(self) -> None:
+        """Give this thread the device's context, and leave it: arrays that die later need it to be freed."""
+        if not getattr(self._entered, "here", False):
+            self._gpu.__enter__()
+            self._entered.here = True
+
+    def activate(self) -> None:
+        """See `Device.activate`."""
+        with self._errors():
+            pass
 
     def free_memory(self) -> int:
         """See `Device.free_memory`."""
@@ -73,7 +86,7 @@ class NumbaDevice:
     def release(self) -> None:
         """See `Device.release`."""
         with self._errors():
-            self._cuda.current_context().deallocations.clear()
+            self._cuda.current_context().memory_manager.deallocations.clear()
 
     def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
         """See `Device.pinned`."""
@@ -98,7 +111,7 @@ class NumbaDevice:
 
     def clear(self, target: Array, stream: Stream) -> None:
         """See `Device.clear`."""
-        blocks = max(1, min(8 * self.multiprocessors, len(target) // self.threads))
+        blocks = max(1, min(self.max_blocks, CLEAR_BLOCKS, len(target) // self.threads))
         self.launch("clear", Variant(), (blocks, 1), (target,), stream)
 
     def launch(
@@ -131,15 +144,12 @@ def load(options: GpuOptions) -> GpuBackend:
         from numba import cuda
 
         n_devices = len(cuda.gpus)
-    except (ImportError, RuntimeError, OSError) as error:
+        if options.device >= n_devices:
+            raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
+        return GpuBackend("numba-cuda", NumbaDevice(options.device), options.memory)
+    except (BackendError, ImportError, RuntimeError, OSError) as error:
         raise BackendUnavailableError(
             f"numba-cuda does not work here ({' '.join(str(error).split())}); to give it what it needs: "
             "pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
             installed=True,
         ) from error
-    if options.device >= n_devices:
-        raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
-    try:
-        return GpuBackend("numba-cuda", NumbaDevice(options.device), options.memory)
-    except BackendError as error:
-        raise BackendUnavailableError(str(error), installed=True) from error

@@ -88,7 +88,7 @@ class EmulatedDevice:
     Args:
         cache: Folder for compiled kernels.
         kernels: Folder of the .cu files, those of the package by default.
-        multiprocessors: As the protocol has it.
+        max_blocks: As the protocol has it.
         threads: Of a block.
         memory: Bytes of the device.
         order: In which blocks and threads run; can be changed at any time.
@@ -99,14 +99,14 @@ class EmulatedDevice:
         cache: Path,
         *,
         kernels: Path | None = None,
-        multiprocessors: int = 3,
+        max_blocks: int = 3,
         threads: int = 32,
         memory: int = 1 << 30,
         order: Order = "ascending",
     ) -> None:
         if threads not in [1 << i for i in range(MAX_THREADS.bit_length())]:
             raise ValueError(f"threads must be a power of two, {MAX_THREADS} at most, not {threads}")
-        self.multiprocessors = multiprocessors
+        self.max_blocks = max_blocks
         self.threads = threads
         self.order: Order = order
         self._cache = cache
@@ -119,6 +119,9 @@ class EmulatedDevice:
     def fail_at(self, n: int) -> None:
         """Let the n-th allocation from now fail, 1 for the next one, as if there were no memory."""
         self._allocations_left = n
+
+    def activate(self) -> None:
+        """Nothing to do."""
 
     def free_memory(self) -> int:
         """Bytes of the limit that no array has."""
