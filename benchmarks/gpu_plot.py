@@ -27,6 +27,7 @@ COLORS = {1: "#d55e00", 8: "#0072b2", 64: "#009e73"}
 OTHER_COLORS = ("#cc79a7", "#e69f00", "#56b4e9")
 STEP_COLORS = {
     "histogram": "#0072b2",
+    "points": "#f0e442",
     "seeding": "#e69f00",
     "converging": "#009e73",
     "labels": "#cc79a7",
