@@ -46,7 +46,7 @@ $(VENV)/demo.done: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/test.done: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable '.[test]'
+	$(BIN)/python -m pip install -qq --editable '.[test,cuda-check]'
 	@touch $@
 
 $(VENV)/cuda$(CUDA).done: pyproject.toml | $(BIN)/python
@@ -54,7 +54,7 @@ $(VENV)/cuda$(CUDA).done: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/lowest.done: pyproject.toml tests/lowest.txt | $(BIN)/python
-	$(BIN)/python -m pip install -qq --constraint tests/lowest.txt --editable '.[test]'
+	$(BIN)/python -m pip install -qq --constraint tests/lowest.txt --editable '.[test,cuda-check]'
 	@touch $@
 
 $(BIN)/python:

@@ -902,8 +902,8 @@ def improve_centers(
             centers[k, 2] = pick & 0xFFFF
         cuda.syncthreads()
         least = find_least_missed(seed_xyz, seed_weights, fine, n, centers, k + 1, slots, totals)
-        if cuda.threadIdx.x < 3:
-            centers[least, cuda.threadIdx.x] = centers[k, cuda.threadIdx.x]
+        for channel in range(cuda.threadIdx.x, 3, cuda.blockDim.x):
+            centers[least, channel] = centers[k, channel]
         cuda.syncthreads()
         lloyd(
             seed_xyz,

@@ -31,13 +31,6 @@
 
 #define SEEDS (MAX_COARSE + MAX_FINE)
 
-// With few clusters, two blocks fit on a multiprocessor if the compiler is told to save registers.
-#if MAX_CLUSTERS <= 32
-#define BLOCKS_AT_ONCE 2
-#else
-#define BLOCKS_AT_ONCE 1
-#endif
-
 // ---- seeding points --------------------------------------------------------------------------------------
 
 struct Bounds {
@@ -317,7 +310,7 @@ __device__ inline Points seeds(
     return points;
 }
 
-extern "C" __global__ void __launch_bounds__(MAX_THREADS, BLOCKS_AT_ONCE)
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1)
 start_centers(
     const Image* images, const State* states, const u64* seed_xyz, const weight_t* seed_weights,
     const u64* seed_low, const u64* seed_high, const u64* seed_sums, int* distances, u64* costs, u64* attempts,

@@ -42,7 +42,7 @@ def test_gpu_backends_give_the_true_reason(name: str, package: str) -> None:
         assert "is not installed" in str(caught.value)
         assert not caught.value.installed
     else:
-        assert str(caught.value) == cuda_driver.device_problem()
+        assert str(caught.value) == f"{name}: {cuda_driver.device_problem()}"
         assert caught.value.installed
 
 

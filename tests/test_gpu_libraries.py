@@ -1,0 +1,123 @@
+"""CuPy and Numba without a GPU: what the wrappers use of them is there, and their errors are known."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kseg_batch.backends.cupy import CupyDevice
+from kseg_batch.backends.device import DeviceMemoryError
+from kseg_batch.backends.numba_cuda import NumbaDevice
+from kseg_batch.errors import BackendError
+
+cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+cuda = pytest.importorskip("numba.cuda", reason="Numba has no CUDA target here")
+
+
+@pytest.fixture
+def cupy_device() -> CupyDevice:
+    """One that is not opened, because there is none."""
+    device = object.__new__(CupyDevice)
+    vars(device).update(_cupy=cupy, _device=contextlib.nullcontext())
+    return device
+
+
+@pytest.fixture
+def numba_device() -> NumbaDevice:
+    device = object.__new__(NumbaDevice)
+    vars(device).update(_cuda=cuda, _gpu=contextlib.nullcontext(), _entered=threading.local())
+    return device
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (lambda: cupy.cuda.memory.OutOfMemoryError(1, 2), DeviceMemoryError),
+        (lambda: cupy.cuda.runtime.CUDARuntimeError(2), DeviceMemoryError),
+        (lambda: cupy.cuda.runtime.CUDARuntimeError(700), BackendError),
+        (lambda: cupy.cuda.compiler.CompileException("no", "", "", ()), BackendError),
+        (lambda: OSError("the kernel cache cannot be written"), BackendError),
+        (lambda: DeviceMemoryError("already told"), DeviceMemoryError),
+    ],
+)
+def test_errors_of_cupy(
+    cupy_device: CupyDevice, error: Callable[[], Exception], kind: type[BackendError]
+) -> None:
+    with pytest.raises(BackendError) as caught, cupy_device._errors():
+        raise error()
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (
+            lambda: cuda.cudadrv.driver.CudaAPIError(2, "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY"),
+            DeviceMemoryError,
+        ),
+        (lambda: cuda.cudadrv.driver.CudaAPIError(700, "CUDA_ERROR_ILLEGAL_ADDRESS"), BackendError),
+        (lambda: RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: at a launch"), DeviceMemoryError),
+        (lambda: RuntimeError("the linker failed"), BackendError),
+        (lambda: DeviceMemoryError("already told"), DeviceMemoryError),
+    ],
+)
+def test_errors_of_numba(
+    numba_device: NumbaDevice, error: Callable[[], Exception], kind: type[BackendError]
+) -> None:
+    with pytest.raises(BackendError) as caught, numba_device._errors():
+        raise error()
+    assert type(caught.value) is kind
+
+
+def test_an_interrupt_stays_an_interrupt(cupy_device: CupyDevice, numba_device: NumbaDevice) -> None:
+    for device in (cupy_device, numba_device):
+        with pytest.raises(KeyboardInterrupt), device._errors():
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ndarray",
+        "RawModule",
+        "cuda.Device",
+        "cuda.MemoryPool.malloc",
+        "cuda.MemoryPool.free_all_blocks",
+        "cuda.Stream.synchronize",
+        "cuda.alloc_pinned_memory",
+        "cuda.nvrtc.getVersion",
+        "cuda.runtime.getDeviceCount",
+        "cuda.runtime.memcpyAsync",
+        "cuda.runtime.memcpyDeviceToHost",
+        "cuda.runtime.memcpyHostToDevice",
+        "cuda.runtime.memGetInfo",
+        "cuda.runtime.memsetAsync",
+    ],
+)
+def test_what_is_used_of_cupy_is_there(name: str) -> None:
+    found: Any = cupy
+    for part in name.split("."):
+        found = getattr(found, part)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpus",
+        "device_array",
+        "pinned_array",
+        "stream",
+        "current_context",
+        "jit",
+        "shared.array",
+        "atomic.add",
+    ],
+)
+def test_what_is_used_of_numba_is_there(name: str) -> None:
+    found: Any = cuda
+    for part in name.split("."):
+        found = getattr(found, part)
