@@ -13,6 +13,8 @@ One file, because Numba's cache knows of changes in the file of a compiled funct
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import cuda, int32, int64
 
@@ -39,6 +41,31 @@ FIRST_COLOR, BITS, ROWS, MASKS = range(9, 13)
 IMAGE_COLUMNS = 13
 N_COLORS, N_CLUSTERS, SQUARES, N_COARSE, N_FINE, COARSE_LEVEL, FINE_LEVEL, ENERGY, ITERATIONS = range(9)
 STATE_COLUMNS = 9
+
+
+class Points(NamedTuple):
+    """A set of points, as clusters.cuh explains it: n of those in the arrays, from number `first` on."""
+
+    xyz: np.ndarray
+    weights: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    sums: np.ndarray
+    first: int  # a multiple of RUN
+    n: int
+
+
+class Scratch(NamedTuple):
+    """What the threads of a block share."""
+
+    centers: np.ndarray  # (MOST_CENTERS, 3) int32, Q8.6
+    moved: np.ndarray  # (MOST_CENTERS, 3) int32
+    slots: np.ndarray  # (SLOTS,) int64, sums, replica by replica
+    totals: np.ndarray  # (TOTALS,) int64, the sums
+    lanes: np.ndarray  # (2, MAX_THREADS) int64
+    taken: np.ndarray  # (MAX_CLUSTERS,) int64, points that empty clusters moved to
+    picks: np.ndarray  # (8,) int32, points drawn
+
 
 kernel = cuda.jit(cache=True)
 function = cuda.jit(device=True, cache=True)
@@ -293,32 +320,45 @@ def replicas_of(sums):
 
 
 @function
-def clear_sums(slots):
+def shared_scratch():
+    return Scratch(
+        cuda.shared.array((MOST_CENTERS, 3), int32),
+        cuda.shared.array((MOST_CENTERS, 3), int32),
+        cuda.shared.array(SLOTS, int64),
+        cuda.shared.array(TOTALS, int64),
+        cuda.shared.array((2, MAX_THREADS), int64),
+        cuda.shared.array(MAX_CLUSTERS, int64),
+        cuda.shared.array(8, int32),
+    )
+
+
+@function
+def clear_sums(s):
     for i in range(cuda.threadIdx.x, SLOTS, cuda.blockDim.x):
-        slots[i] = 0
+        s.slots[i] = 0
     cuda.syncthreads()
 
 
 @function
-def collect_sums(slots, totals, sums, replicas):
+def collect_sums(s, sums, replicas):
     """Add up the replicas."""
     cuda.syncthreads()
     for i in range(cuda.threadIdx.x, sums, cuda.blockDim.x):
         total = int64(0)
         for r in range(replicas):
-            total += slots[i * replicas + r]
-        totals[i] = total
+            total += s.slots[i * replicas + r]
+        s.totals[i] = total
     cuda.syncthreads()
 
 
 @function
-def flush(slots, replicas, label, x, y, z, weight):
+def flush(s, replicas, label, x, y, z, weight):
     """Add to the sums of a cluster, in the replica of this thread's lane."""
     lane = cuda.threadIdx.x % replicas
-    cuda.atomic.add(slots, (4 * label) * replicas + lane, x)
-    cuda.atomic.add(slots, (4 * label + 1) * replicas + lane, y)
-    cuda.atomic.add(slots, (4 * label + 2) * replicas + lane, z)
-    cuda.atomic.add(slots, (4 * label + 3) * replicas + lane, weight)
+    cuda.atomic.add(s.slots, (4 * label) * replicas + lane, x)
+    cuda.atomic.add(s.slots, (4 * label + 1) * replicas + lane, y)
+    cuda.atomic.add(s.slots, (4 * label + 2) * replicas + lane, z)
+    cuda.atomic.add(s.slots, (4 * label + 3) * replicas + lane, weight)
 
 
 @function
@@ -371,58 +411,63 @@ def nearest_among(position, centers, candidates, n):
 
 
 @function
-def sum_clusters(xyz, weights, low, high, sums, first, n, centers, k, slots, totals):
-    """Fill the first 4 * k `totals` with the sums of x, y, z and weight of the clusters of `centers`.
+def set_center(centers, j, position):
+    """Put a centre at a packed position."""
+    centers[j, 0] = position >> 32
+    centers[j, 1] = (position >> 16) & 0xFFFF
+    centers[j, 2] = position & 0xFFFF
 
-    The set of points is the n from number `first`, a multiple of RUN, on.
-    """
+
+@function
+def sum_clusters(points, s, k):
+    """Fill the first 4 * k totals with the sums of x, y, z and weight of the clusters of the centres."""
     candidates = cuda.local.array(MAX_CLUSTERS, int32)
     replicas = replicas_of(4 * k)
-    clear_sums(slots)
-    runs = (n + RUN - 1) // RUN
+    clear_sums(s)
+    runs = (points.n + RUN - 1) // RUN
     for r in range(cuda.threadIdx.x, runs, cuda.blockDim.x):
-        run = first // RUN + r
-        n_candidates = find_candidates(low[run], high[run], centers, k, candidates)
-        if n_candidates == 1:
-            s = 4 * run
-            flush(slots, replicas, int64(candidates[0]), sums[s], sums[s + 1], sums[s + 2], sums[s + 3])
+        run = points.first // RUN + r
+        n = find_candidates(points.low[run], points.high[run], s.centers, k, candidates)
+        if n == 1:
+            sums = points.sums[4 * run : 4 * run + 4]
+            flush(s, replicas, int64(candidates[0]), sums[0], sums[1], sums[2], sums[3])
             continue
         label = int64(-1)
         x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
-        for i in range(first + r * RUN, first + min(n, (r + 1) * RUN)):
-            position = xyz[i]
-            j = nearest_among(position, centers, candidates, n_candidates)
+        for i in range(points.first + r * RUN, points.first + min(points.n, (r + 1) * RUN)):
+            position = points.xyz[i]
+            j = nearest_among(position, s.centers, candidates, n)
             if j != label:
                 if label >= 0:
-                    flush(slots, replicas, label, x, y, z, weight)
+                    flush(s, replicas, label, x, y, z, weight)
                 label = j
                 x, y, z, weight = int64(0), int64(0), int64(0), int64(0)
-            w = int64(weights[i])
+            w = int64(points.weights[i])
             x += w * (position >> 32)
             y += w * ((position >> 16) & 0xFFFF)
             z += w * (position & 0xFFFF)
             weight += w
-        flush(slots, replicas, label, x, y, z, weight)
-    collect_sums(slots, totals, 4 * k, replicas)
+        flush(s, replicas, label, x, y, z, weight)
+    collect_sums(s, 4 * k, replicas)
 
 
 @function
-def farthest(xyz, first, n, centers, k, taken, n_taken, lanes):
-    """The point farthest from its nearest centre, `taken` ones at distance 0; on a tie the lowest one."""
+def farthest(points, s, k, n_taken):
+    """The point farthest from its nearest centre, taken ones at distance 0; on a tie the lowest one."""
     greatest = int64(0)
     lowest = int64(0)
     for search in range(2):  # first the greatest distance, then the lowest point that has it
         mine = int64(-1) << 62
-        for i in range(first + cuda.threadIdx.x, first + n, cuda.blockDim.x):
-            _, d = nearest(xyz[i], centers, k)
+        for i in range(points.first + cuda.threadIdx.x, points.first + points.n, cuda.blockDim.x):
+            _, d = nearest(points.xyz[i], s.centers, k)
             for t in range(n_taken):
-                if taken[t] == xyz[i]:
+                if s.taken[t] == points.xyz[i]:
                     d = int64(0)
             if search == 0:
                 mine = max(mine, d)
             elif d == greatest:
-                mine = max(mine, -xyz[i])
-        found = block_max(mine, lanes)
+                mine = max(mine, -points.xyz[i])
+        found = block_max(mine, s.lanes)
         if search == 0:
             greatest = found
         else:
@@ -431,59 +476,45 @@ def farthest(xyz, first, n, centers, k, taken, n_taken, lanes):
 
 
 @function
-def lloyd(
-    xyz,
-    weights,
-    low,
-    high,
-    sums,
-    first,
-    n,
-    centers,
-    moved,
-    k,
-    max_iter,
-    max_shift,
-    slots,
-    totals,
-    lanes,
-    taken,
-):
-    """Lloyd's algorithm from `centers`; return the number of iterations."""
+def move_centers(s, k):
+    for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+        for channel in range(3):
+            s.centers[j, channel] = s.moved[j, channel]
+    cuda.syncthreads()
+
+
+@function
+def lloyd(points, s, k, max_iter, max_shift):
+    """Lloyd's algorithm from the centres that are there; return the number of iterations."""
     iteration = int64(0)
     while True:
         iteration += 1
-        sum_clusters(xyz, weights, low, high, sums, first, n, centers, k, slots, totals)
+        sum_clusters(points, s, k)
         shift = int64(0)
         empty = int64(0)
         for j in range(k):  # every thread computes what it needs to decide alike; it writes its own centres
-            weight = totals[4 * j + 3]
+            weight = s.totals[4 * j + 3]
             if weight == 0:
                 empty += 1
                 continue
             step = int64(0)
             for channel in range(3):
-                mean = rounded_mean(totals[4 * j + channel], weight)
-                step += (mean - centers[j, channel]) * (mean - centers[j, channel])
+                mean = rounded_mean(s.totals[4 * j + channel], weight)
+                step += (mean - s.centers[j, channel]) * (mean - s.centers[j, channel])
                 if j % cuda.blockDim.x == cuda.threadIdx.x:
-                    moved[j, channel] = mean
+                    s.moved[j, channel] = mean
             shift = max(shift, step)
         n_taken = 0
         for j in range(k if empty > 0 else 0):
-            if totals[4 * j + 3] == 0:
-                position = farthest(xyz, first, n, centers, k, taken, n_taken, lanes)
+            if s.totals[4 * j + 3] == 0:
+                position = farthest(points, s, k, n_taken)
                 if cuda.threadIdx.x == 0:
-                    taken[n_taken] = position
-                    moved[j, 0] = position >> 32
-                    moved[j, 1] = (position >> 16) & 0xFFFF
-                    moved[j, 2] = position & 0xFFFF
+                    s.taken[n_taken] = position
+                    set_center(s.moved, j, position)
                 n_taken += 1
                 cuda.syncthreads()
         cuda.syncthreads()
-        for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
-            for channel in range(3):
-                centers[j, channel] = moved[j, channel]
-        cuda.syncthreads()
+        move_centers(s, k)
         if (shift <= max_shift and empty == 0) or iteration == max_iter:
             return iteration
 
@@ -664,69 +695,69 @@ def average_cubes(images, states, cube_sums, seed_xyz, seed_weights, seed_low, s
 
 
 @function
-def find_point(weights, distances, first, scratch, begin, before, mine, target, picks, trial):
+def find_point(points, distances, begin, before, mine, target, s, trial):
     """The thread in whose range the running sum of weight * distance passes the target writes the point."""
     if before <= target < before + mine:
         i = begin
-        total = before + int64(weights[first + i]) * distances[scratch + i]
+        total = before + int64(points.weights[points.first + i]) * distances[i]
         while total <= target:
             i += 1
-            total += int64(weights[first + i]) * distances[scratch + i]
-        picks[trial] = i
+            total += int64(points.weights[points.first + i]) * distances[i]
+        s.picks[trial] = i
 
 
 @function
-def plus_plus(xyz, weights, first, n, distances, scratch, centers, k, seed, stream, picks, lanes):
+def plus_plus(points, s, distances, k, seed, stream):
     """Greedy k-means++: of several points drawn by weight * squared distance, the one that helps most."""
-    begin, end = share_of(n)
+    begin, end = share_of(points.n)
     for i in range(begin, end):
-        distances[scratch + i] = 1
+        distances[i] = 1
     for c in range(k):
         trials = 1 if c == 0 else seeding_trials(k)
         mine = int64(0)
         for i in range(begin, end):
-            mine += int64(weights[first + i]) * distances[scratch + i]
-        through, total = block_scan(mine, lanes)
+            mine += int64(points.weights[points.first + i]) * distances[i]
+        through, total = block_scan(mine, s.lanes)
         for trial in range(trials):
             target = draw_below(total, seed, stream | (c << 8) | trial)
-            find_point(weights, distances, first, scratch, begin, through - mine, mine, target, picks, trial)
+            find_point(points, distances, begin, through - mine, mine, target, s, trial)
         cuda.syncthreads()
         least = int64(-1)
         best = 0
         for trial in range(trials):
-            pick = xyz[first + picks[trial]]
+            pick = points.xyz[points.first + s.picks[trial]]
             cost = int64(0)
             for i in range(begin, end):
-                d = distance_between(xyz[first + i], pick)
+                d = distance_between(points.xyz[points.first + i], pick)
                 if c > 0:
-                    d = min(d, int64(distances[scratch + i]))
-                cost += int64(weights[first + i]) * d
-            _, cost = block_scan(cost, lanes)
+                    d = min(d, int64(distances[i]))
+                cost += int64(points.weights[points.first + i]) * d
+            _, cost = block_scan(cost, s.lanes)
             if least < 0 or cost < least:
                 least = cost
                 best = trial
-        pick = xyz[first + picks[best]]
+        pick = points.xyz[points.first + s.picks[best]]
         for i in range(begin, end):
-            d = distance_between(xyz[first + i], pick)
+            d = distance_between(points.xyz[points.first + i], pick)
             if c > 0:
-                d = min(d, int64(distances[scratch + i]))
-            distances[scratch + i] = d
+                d = min(d, int64(distances[i]))
+            distances[i] = d
         if cuda.threadIdx.x == 0:
-            centers[c, 0] = pick >> 32
-            centers[c, 1] = (pick >> 16) & 0xFFFF
-            centers[c, 2] = pick & 0xFFFF
+            set_center(s.centers, c, pick)
         cuda.syncthreads()
 
 
 @function
-def measure_range(xyz, weights, first, begin, end, centers, k, distances, scratch):
-    """The sum of weight * distance over this thread's range of points; fills in their distances."""
-    total = int64(0)
+def cost_of(points, s, k, distances):
+    """Fill in distances; return the sum of weight * distance of this thread's points, and of all."""
+    begin, end = share_of(points.n)
+    mine = int64(0)
     for i in range(begin, end):
-        _, d = nearest(xyz[first + i], centers, k)
-        distances[scratch + i] = d
-        total += int64(weights[first + i]) * d
-    return total
+        _, d = nearest(points.xyz[points.first + i], s.centers, k)
+        distances[i] = d
+        mine += int64(points.weights[points.first + i]) * d
+    _, total = block_scan(mine, s.lanes)
+    return mine, total
 
 
 @kernel
@@ -743,68 +774,28 @@ def start_centers(
     attempts,
     found,
 ):
-    centers = cuda.shared.array((MOST_CENTERS, 3), int32)
-    moved = cuda.shared.array((MAX_CLUSTERS, 3), int32)
-    slots = cuda.shared.array(SLOTS, int64)
-    totals = cuda.shared.array(TOTALS, int64)
-    lanes = cuda.shared.array((2, MAX_THREADS), int64)
-    taken = cuda.shared.array(MAX_CLUSTERS, int64)
-    picks = cuda.shared.array(8, int32)
+    s = shared_scratch()
     image = cuda.blockIdx.y
     row = image * IMAGE_COLUMNS
     state = image * STATE_COLUMNS
     block = image * cuda.gridDim.x + cuda.blockIdx.x
-    scratch = block * MAX_FINE
-    coarse = image * SEEDS
-    fine = coarse + MAX_COARSE
+    mine = distances[block * MAX_FINE : (block + 1) * MAX_FINE]
+    seeds = (seed_xyz, seed_weights, seed_low, seed_high, seed_sums)
+    coarse = Points(*seeds, image * SEEDS, states[state + N_COARSE])
+    fine = Points(*seeds, image * SEEDS + MAX_COARSE, states[state + N_FINE])
     k = states[state + N_CLUSTERS]
-    n_coarse = states[state + N_COARSE]
-    n_fine = states[state + N_FINE]
-    seed = images[row + SEED]
     max_iter = images[row + MAX_ITER]
-    begin, end = share_of(n_fine)
     least = int64(-1)
     chosen = int64(-1)
     for attempt in range(cuda.blockIdx.x, images[row + ATTEMPTS], cuda.gridDim.x):
-        plus_plus(
-            seed_xyz,
-            seed_weights,
-            coarse,
-            n_coarse,
-            distances,
-            scratch,
-            centers,
-            k,
-            seed,
-            int64(attempt) << 16,
-            picks,
-            lanes,
-        )
-        for first, n in ((coarse, n_coarse), (fine, n_fine)):
-            lloyd(
-                seed_xyz,
-                seed_weights,
-                seed_low,
-                seed_high,
-                seed_sums,
-                first,
-                n,
-                centers,
-                moved,
-                k,
-                max_iter,
-                0,
-                slots,
-                totals,
-                lanes,
-                taken,
-            )
-        mine = measure_range(seed_xyz, seed_weights, fine, begin, end, centers, k, distances, scratch)
-        _, cost = block_scan(mine, lanes)
+        plus_plus(coarse, s, mine, k, images[row + SEED], int64(attempt) << 16)
+        lloyd(coarse, s, k, max_iter, 0)
+        lloyd(fine, s, k, max_iter, 0)
+        _, cost = cost_of(fine, s, k, mine)
         if least < 0 or cost < least:
             least = cost
             chosen = int64(attempt)
-            store_centers(centers, found, block * ROW, k)
+            store_centers(s.centers, found, block * ROW, k)
         cuda.syncthreads()
     if cuda.threadIdx.x == 0:
         costs[block] = least
@@ -812,27 +803,27 @@ def start_centers(
 
 
 @function
-def find_least_missed(xyz, weights, first, n, centers, n_centers, slots, totals):
+def find_least_missed(points, s, n_centers):
     """The centre, the last one excepted, whose removal costs least."""
     replicas = replicas_of(n_centers)
     lane = cuda.threadIdx.x % replicas
-    clear_sums(slots)
-    begin, end = share_of(n)
-    for i in range(first + begin, first + end):
+    clear_sums(s)
+    begin, end = share_of(points.n)
+    for i in range(points.first + begin, points.first + end):
         nearer = int64(MAX_DISTANCE)
         second = int64(MAX_DISTANCE)
         label = 0
         for j in range(n_centers):
-            d = distance(xyz[i], centers, j)
+            d = distance(points.xyz[i], s.centers, j)
             second = min(second, max(d, nearer))
             if d < nearer:
                 nearer = d
                 label = j
-        cuda.atomic.add(slots, label * replicas + lane, int64(weights[i]) * (second - nearer))
-    collect_sums(slots, totals, n_centers, replicas)
+        cuda.atomic.add(s.slots, label * replicas + lane, int64(points.weights[i]) * (second - nearer))
+    collect_sums(s, n_centers, replicas)
     least = 0
     for j in range(1, n_centers - 1):
-        if totals[j] < totals[least]:
+        if s.totals[j] < s.totals[least]:
             least = j
     cuda.syncthreads()
     return least
@@ -857,19 +848,11 @@ def improve_centers(
     found,
     result,
 ):
-    centers = cuda.shared.array((MOST_CENTERS, 3), int32)
-    moved = cuda.shared.array((MAX_CLUSTERS, 3), int32)
-    slots = cuda.shared.array(SLOTS, int64)
-    totals = cuda.shared.array(TOTALS, int64)
-    lanes = cuda.shared.array((2, MAX_THREADS), int64)
-    taken = cuda.shared.array(MAX_CLUSTERS, int64)
-    picks = cuda.shared.array(8, int32)
+    s = shared_scratch()
     image = cuda.blockIdx.y
     row = image * IMAGE_COLUMNS
     state = image * STATE_COLUMNS
     k = states[state + N_CLUSTERS]
-    n = states[state + N_FINE]
-    seed = images[row + SEED]
     max_iter = images[row + MAX_ITER]
     block = image * starts
     best = block
@@ -879,65 +862,46 @@ def improve_centers(
         ):
             best = b
     cost = costs[best]
-    load_centers(found, best * ROW, centers, k)
-    store_centers(centers, result, image * ROW, k)
+    load_centers(found, best * ROW, s.centers, k)
+    store_centers(s.centers, result, image * ROW, k)
     if k == 1:
         return
 
-    fine = image * SEEDS + MAX_COARSE
-    scratch = block * MAX_FINE
-    begin, end = share_of(n)
-    mine = measure_range(seed_xyz, seed_weights, fine, begin, end, centers, k, distances, scratch)
-    through, total = block_scan(mine, lanes)
+    seeds = (seed_xyz, seed_weights, seed_low, seed_high, seed_sums)
+    fine = Points(*seeds, image * SEEDS + MAX_COARSE, states[state + N_FINE])
+    kept = distances[block * MAX_FINE : (block + 1) * MAX_FINE]  # to the centres that swaps start from
+    begin, _ = share_of(fine.n)
+    mine, total = cost_of(fine, s, k, kept)
+    through, _ = block_scan(mine, s.lanes)
     swap = int64(0)
     failures = int64(0)
     while swap < rounds and failures < patience and cost > 0:
-        target = draw_below(total, seed, stream | swap)
-        find_point(seed_weights, distances, fine, scratch, begin, through - mine, mine, target, picks, 0)
+        target = draw_below(total, images[row + SEED], stream | swap)
+        find_point(fine, kept, begin, through - mine, mine, target, s, 0)
         cuda.syncthreads()
-        pick = seed_xyz[fine + picks[0]]
         if cuda.threadIdx.x == 0:
-            centers[k, 0] = pick >> 32
-            centers[k, 1] = (pick >> 16) & 0xFFFF
-            centers[k, 2] = pick & 0xFFFF
+            set_center(s.centers, k, fine.xyz[fine.first + s.picks[0]])
         cuda.syncthreads()
-        least = find_least_missed(seed_xyz, seed_weights, fine, n, centers, k + 1, slots, totals)
+        least = find_least_missed(fine, s, k + 1)
         for channel in range(cuda.threadIdx.x, 3, cuda.blockDim.x):
-            centers[least, channel] = centers[k, channel]
+            s.centers[least, channel] = s.centers[k, channel]
         cuda.syncthreads()
-        lloyd(
-            seed_xyz,
-            seed_weights,
-            seed_low,
-            seed_high,
-            seed_sums,
-            fine,
-            n,
-            centers,
-            moved,
-            k,
-            max_iter,
-            0,
-            slots,
-            totals,
-            lanes,
-            taken,
-        )
+        lloyd(fine, s, k, max_iter, 0)
         trial = int64(0)
-        for i in range(begin, end):
-            _, d = nearest(seed_xyz[fine + i], centers, k)
-            trial += int64(seed_weights[fine + i]) * d
-        _, trial = block_scan(trial, lanes)
+        for i in range(begin, share_of(fine.n)[1]):
+            _, d = nearest(fine.xyz[fine.first + i], s.centers, k)
+            trial += int64(fine.weights[fine.first + i]) * d
+        _, trial = block_scan(trial, s.lanes)
         swap += 1
         failures += 1
         if trial < cost:
             cost = trial
             failures = int64(0)
-            store_centers(centers, result, image * ROW, k)
-            mine = measure_range(seed_xyz, seed_weights, fine, begin, end, centers, k, distances, scratch)
-            through, total = block_scan(mine, lanes)
+            store_centers(s.centers, result, image * ROW, k)
+            mine, total = cost_of(fine, s, k, kept)
+            through, _ = block_scan(mine, s.lanes)
         else:
-            load_centers(result, image * ROW, centers, k)
+            load_centers(result, image * ROW, s.centers, k)
 
 
 # ---- all colours: see lloyd.cu ---------------------------------------------------------------------------
@@ -958,53 +922,27 @@ def is_darker(centers, i, j):
 
 @kernel
 def converge_centers(images, states, xyz, weights, low, high, sums, result, clusters):
-    centers = cuda.shared.array((MOST_CENTERS, 3), int32)
-    moved = cuda.shared.array((MAX_CLUSTERS, 3), int32)
-    slots = cuda.shared.array(SLOTS, int64)
-    totals = cuda.shared.array(TOTALS, int64)
-    lanes = cuda.shared.array((2, MAX_THREADS), int64)
-    taken = cuda.shared.array(MAX_CLUSTERS, int64)
+    s = shared_scratch()
     image = cuda.blockIdx.y
     row = image * IMAGE_COLUMNS
     state = image * STATE_COLUMNS
     k = states[state + N_CLUSTERS]
-    n = states[state + N_COLORS]
-    first = images[row + FIRST_COLOR]
-    load_centers(result, image * ROW, centers, k)
-    iterations = lloyd(
-        xyz,
-        weights,
-        low,
-        high,
-        sums,
-        first,
-        n,
-        centers,
-        moved,
-        k,
-        images[row + MAX_ITER],
-        images[row + MAX_SHIFT],
-        slots,
-        totals,
-        lanes,
-        taken,
-    )
+    colors = Points(xyz, weights, low, high, sums, images[row + FIRST_COLOR], states[state + N_COLORS])
+    load_centers(result, image * ROW, s.centers, k)
+    iterations = lloyd(colors, s, k, images[row + MAX_ITER], images[row + MAX_SHIFT])
     for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
         place = 0
         for i in range(k):
-            if is_darker(centers, i, j):
+            if is_darker(s.centers, i, j):
                 place += 1
         for channel in range(3):
-            moved[place, channel] = centers[j, channel]
+            s.moved[place, channel] = s.centers[j, channel]
     cuda.syncthreads()
-    for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
-        for channel in range(3):
-            centers[j, channel] = moved[j, channel]
-    cuda.syncthreads()
-    sum_clusters(xyz, weights, low, high, sums, first, n, centers, k, slots, totals)
-    store_centers(centers, result, image * ROW, k)
+    move_centers(s, k)
+    sum_clusters(colors, s, k)
+    store_centers(s.centers, result, image * ROW, k)
     for i in range(cuda.threadIdx.x, 4 * k, cuda.blockDim.x):
-        clusters[4 * image * ROW + i] = totals[i]
+        clusters[4 * image * ROW + i] = s.totals[i]
     if cuda.threadIdx.x == 0:
         states[state + ITERATIONS] = iterations
 

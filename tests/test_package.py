@@ -62,8 +62,11 @@ import importlib.util, numpy as np
 import kseg_batch, kseg_batch.kernels.cpu
 assert importlib.util.find_spec("kernels") is None
 rgb = np.zeros((2, 2, 3), np.uint8); rgb[0] = 255
+from kseg_batch.backends.cupy import FILES, kernel_folder
+assert {path.name for path in kernel_folder().glob("*.cu")} == set(FILES.values())
+assert len(list(kernel_folder().glob("*.cuh"))) >= 4
 print(kseg_batch.__file__)
-print(kseg_batch.segment(rgb, 2).centers.tolist())
+print(kseg_batch.segment(rgb, 2, backend="numba").centers.tolist())
 """
     where, centers = run(python, "-c", code, cwd=tmp_path).splitlines()
     assert Path(where).is_relative_to(source_tree if kind == "editable" else site)
