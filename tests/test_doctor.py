@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kseg_batch import doctor
 from kseg_batch.backends import MODULES, cuda_driver
-from kseg_batch.backends.cuda_driver import Device, Driver
+from kseg_batch.backends.cuda_driver import Driver, Gpu
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.backends.numba_cpu import NumbaBackend
 from kseg_batch.colors import ColorHistogram, Palette
@@ -31,7 +31,7 @@ from kseg_batch.machine import (
 from kseg_batch.options import FitOptions
 from kseg_batch.self_test import self_test
 
-GPU = Device("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
+GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
 NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())
 
 
@@ -383,8 +383,8 @@ def test_gpus_are_read_from_the_driver_and_let_go(
         version="580.65.06",
         cuda="12.8",
         devices=(
-            Device("NVIDIA Test 1", "8.6", 24 << 30, 5 << 30),
-            Device("NVIDIA Test 2", "8.6", 24 << 30, None),
+            Gpu("NVIDIA Test 1", "8.6", 24 << 30, 5 << 30),
+            Gpu("NVIDIA Test 2", "8.6", 24 << 30, None),
         ),
     )
     assert ctypes.c_int.in_dll(ctypes.CDLL(str(fake_driver)), "balance").value == 0
@@ -396,7 +396,7 @@ def test_a_driver_without_most_functions(tmp_path: Path, monkeypatch: pytest.Mon
     )
     monkeypatch.setattr(cuda_driver, "LIBRARY", str(library))
     found = cuda_driver.read_driver()
-    assert (found.problem, found.cuda, found.devices) == (None, None, (Device(None, None, None, None),))
+    assert (found.problem, found.cuda, found.devices) == (None, None, (Gpu(None, None, None, None),))
 
 
 def test_a_driver_that_does_not_start(tmp_path: Path) -> None:

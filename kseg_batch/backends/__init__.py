@@ -20,7 +20,7 @@ MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "op
 GPU_BACKENDS = ("cupy", "numba-cuda")
 """Those that need a GPU."""
 
-Device = Literal["gpu", "cpu"]
+Kind = Literal["gpu", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _load(name: str, gpu: GpuOptions | None) -> Backend:
 def choose(
     name: str = "auto",
     *,
-    only: Device | None = None,
+    only: Kind | None = None,
     options: FitOptions | None = None,
     gpu: GpuOptions | None = None,
 ) -> Choice:

@@ -18,7 +18,7 @@ NAME_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class Gpu:
     """A GPU. What the driver does not tell is None."""
 
     name: str | None
@@ -41,7 +41,7 @@ class Driver:
     """Its own version, such as 580.65.06; known on Linux alone."""
     cuda: str | None
     """The highest CUDA version that it supports, such as 13.0."""
-    devices: tuple[Device, ...]
+    devices: tuple[Gpu, ...]
     """Its GPUs, in the order of their CUDA numbers."""
 
     @property
@@ -80,16 +80,16 @@ def read_driver() -> Driver:
     )
 
 
-def _read_device(driver: ctypes.CDLL, index: int) -> Device:
+def _read_device(driver: ctypes.CDLL, index: int) -> Gpu:
     device = _ask(driver, "cuDeviceGet", ctypes.c_int, index)
     if device is None:
-        return Device(None, None, None, None)
+        return Gpu(None, None, None, None)
     name = _ask(driver, "cuDeviceGetName", ctypes.c_char * NAME_LENGTH, NAME_LENGTH, device)
     major, minor = (
         _ask(driver, "cuDeviceGetAttribute", ctypes.c_int, attribute, device)
         for attribute in (CAPABILITY_MAJOR, CAPABILITY_MINOR)
     )
-    return Device(
+    return Gpu(
         name=name.decode(errors="replace") if name else None,
         capability=None if major is None or minor is None else f"{major}.{minor}",
         memory=_ask(driver, "cuDeviceTotalMem_v2", ctypes.c_size_t, device),
