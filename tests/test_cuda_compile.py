@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kseg_batch import colors, kmeans
-from kseg_batch.backends import batch, cupy, gpu, numba_cuda
+from kseg_batch.backends import batch, cupy, launches, numba_cuda
 from kseg_batch.backends.device import Variant
 from kseg_batch.kernels import cuda_numba
 
@@ -29,7 +29,7 @@ ARCHITECTURES = (75, 80, 89, 90, 100)
 STATIC_SHARED_MEMORY = 48 << 10
 """Bytes of it that a block may have on every GPU."""
 
-FIT = [Variant(most, wide) for most in (gpu.NARROW_CLUSTERS, batch.ROW) for wide in (False, True)]
+FIT = [Variant(most, wide) for most in (launches.NARROW_CLUSTERS, batch.ROW) for wide in (False, True)]
 VARIANTS = {"histogram.cu": [Variant()], "labels.cu": [Variant()], "seeding.cu": FIT, "lloyd.cu": FIT}
 """What `gpu.py` asks for."""
 

@@ -20,7 +20,8 @@ from kseg_batch import kmeans
 from kseg_batch.backends import load
 from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request
 from kseg_batch.backends.device import DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import GpuBackend, PinnedPool, Slot, Task
+from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu_memory import PinnedPool, Slot
 from kseg_batch.colors import ColorHistogram
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.options import FitOptions, GpuOptions, parse_bytes

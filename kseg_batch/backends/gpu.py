@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import weakref
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,18 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch import kmeans
-from kseg_batch.backends.batch import (
-    IMAGE,
-    MAX_SEEDS,
-    N_CELLS,
-    PIXEL_ALIGNMENT,
-    ROW,
-    RUN,
-    STATE,
-    Layout,
-    Request,
-)
-from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request
+from kseg_batch.backends.device import DeviceMemoryError
+from kseg_batch.backends.gpu_memory import PinnedPool, Slot
+from kseg_batch.backends.launches import Launches
 from kseg_batch.colors import SCALE, ColorHistogram, Palette, zorder
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
@@ -47,98 +38,6 @@ MAX_IMAGES = 64
 """Most images of a batch."""
 MEMORY_SHARE = 0.8
 """Of the free memory of the device, what is used where nothing else is said."""
-NARROW_CLUSTERS = 32
-"""Up to this k, kernels compiled for fewer clusters take less shared memory."""
-ZEROED = ("table", "in_cell")
-"""Arrays that the kernels expect zeroed and leave zeroed."""
-
-
-class _Loan:
-    """What an array in a lent block has for its base; views of the array keep it alive."""
-
-    def __init__(self, interface: dict[str, Any]) -> None:
-        self.__array_interface__ = interface
-
-
-class PinnedPool:
-    """Page-locked host memory, which is slow to get, kept for reuse when the arrays in it are gone."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._free: dict[int, list[NDArray[np.uint8]]] = {}
-        self._lock = threading.Lock()
-
-    def take(self, n_bytes: int) -> NDArray[np.uint8]:
-        """(n_bytes,) uint8 of any content."""
-        size = 1 << max(12, (n_bytes - 1).bit_length())
-        with self._lock:
-            free = self._free.setdefault(size, [])
-            block = free.pop() if free else None
-        if block is None:
-            block = self._device.pinned(size)
-        loan = _Loan(block.__array_interface__)
-        weakref.finalize(loan, free.append, block)
-        return np.asarray(loan)[:n_bytes]
-
-
-class Slot:
-    """A stream, and the device memory of the batch that is on it."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.stream = device.stream()
-        self._arrays: dict[str, Array] = {}
-
-    def reserve(self, needs: dict[str, tuple[int, str]], limit: int) -> dict[str, Array]:
-        """Arrays of at least the lengths asked for, in at most `limit` bytes of device memory.
-
-        They grow by powers of two, because batches come in all sizes and the device stands still while memory
-        is given back. Where that would be too much, all are made anew, just as long as they have to be.
-
-        Raises:
-            DeviceMemoryError: The device has not got them.
-        """
-        self.device.activate()
-        dtypes = {name: np.dtype(dtype) for name, (_, dtype) in needs.items()}
-        grown = {
-            name: 1 << (length - 1).bit_length()
-            for name, (length, _) in needs.items()
-            if name not in self._arrays
-            or len(self._arrays[name]) < length
-            or self._arrays[name].dtype != dtypes[name]
-        }
-        kept = sum(array.nbytes for name, array in self._arrays.items() if name not in grown)
-        grown_bytes = sum(length * dtypes[name].itemsize for name, length in grown.items())
-        try:
-            if kept + grown_bytes > limit:
-                raise DeviceMemoryError("grown arrays would take more than the limit")
-            self._allocate(grown, dtypes)
-        except DeviceMemoryError:
-            self.drop()
-            self._allocate({name: length for name, (length, _) in needs.items()}, dtypes)
-        return {name: self._arrays[name][:length] for name, (length, _) in needs.items()}
-
-    def _allocate(self, lengths: dict[str, int], dtypes: dict[str, np.dtype[Any]]) -> None:
-        outgrown = [name for name in lengths if self._arrays.pop(name, None) is not None]
-        if outgrown:
-            self.device.release()
-        for name, length in lengths.items():
-            self._arrays[name] = self.device.empty(length, dtypes[name])
-            if name in ZEROED:
-                self.device.clear(self._arrays[name], self.stream)
-
-    @property
-    def full(self) -> bool:
-        """Whether it has any memory."""
-        return bool(self._arrays)
-
-    def drop(self) -> None:
-        """Give all memory back, when what is queued no longer needs it."""
-        with contextlib.suppress(BackendError):
-            self.device.wait(self.stream)
-        self._arrays.clear()
-        with contextlib.suppress(BackendError):  # of a device that is lost, nothing can be given back
-            self.device.release()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,8 +118,9 @@ class GpuBackend:
         with self._alone() as slot:
             names = ("images", "states", "pixels", "table", "in_cell", "starts", "xyz", "weights")
             arrays = self._reserve(slot, layout, names)
-            self._upload(slot, arrays, layout, [flat])
-            self._queue_histogram(slot, arrays, layout)
+            launches = Launches(self._device, slot.stream, arrays, layout)
+            launches.upload([flat])
+            launches.histogram()
             states = self._fetch(slot, arrays["states"], np.int64)
             n = int(states[STATE.index("colors")])
             xyz = self._fetch(slot, arrays["xyz"][:n], np.int64)
@@ -246,7 +146,7 @@ class GpuBackend:
                 self._device.upload(host.reshape(-1), arrays[target], slot.stream)
             self._device.upload(xyz, arrays["xyz"][:n], slot.stream)
             self._device.upload(weights, arrays["weights"][:n], slot.stream)
-            self._queue_fit(slot, arrays, layout, wide=wide)
+            Launches(self._device, slot.stream, arrays, layout).fit(wide=wide)
             states = self._fetch(slot, arrays["states"], np.int64)
             centers = self._fetch(slot, arrays["centers"], np.int32)
             clusters = self._fetch(slot, arrays["clusters"], np.int64)
@@ -264,10 +164,11 @@ class GpuBackend:
         centers[:k, :3] = palette.fixed_centers
         with self._alone() as slot:
             arrays = self._reserve(slot, layout, ("images", "states", "pixels", "centers", "output"))
-            self._upload(slot, arrays, layout, [flat])
+            launches = Launches(self._device, slot.stream, arrays, layout)
+            launches.upload([flat])
             self._device.upload(states, arrays["states"], slot.stream)
             self._device.upload(centers.reshape(-1), arrays["centers"], slot.stream)
-            self._queue_labels(slot, arrays, layout)
+            launches.labels()
             output = self._fetch(slot, arrays["output"], np.uint8)
         return np.ascontiguousarray(output.reshape(len(image), -1)[:, 1:])
 
@@ -365,15 +266,16 @@ class GpuBackend:
         try:
             arrays |= self._reserve(slot, layout, tuple(layout.arrays()))
             batch = _Batch(tasks, layout, slot, self._pool)
-            self._upload(slot, arrays, layout, batch.images)
-            self._queue_histogram(slot, arrays, layout)
-            self._queue_fit(slot, arrays, layout)
-            self._queue_labels(slot, arrays, layout)
+            launches = Launches(self._device, slot.stream, arrays, layout)
+            launches.upload(batch.images)
+            launches.histogram()
+            launches.fit()
+            launches.labels()
             for name in ("states", "centers", "clusters"):
                 self._device.download(arrays[name], getattr(batch, name), slot.stream)
             self._device.download(arrays["output"], batch.output, slot.stream)
         except BaseException:
-            arrays.clear()
+            arrays.clear()  # views keep memory, too
             slot.drop()
             raise
         return batch
@@ -403,18 +305,9 @@ class GpuBackend:
         if n_bytes > self.memory // SLOTS:
             most = self.memory / SLOTS / 1e6
             raise DeviceMemoryError(
-                f"it needs {n_bytes / 1e6:.0f} MB of GPU memory, and may use {most:.0f} MB"
+                f"the image needs {n_bytes / 1e6:.0f} MB of GPU memory, and may use {most:.0f} MB"
             )
         return slot.reserve(needs, self.memory // SLOTS)
-
-    def _upload(
-        self, slot: Slot, arrays: dict[str, Array], layout: Layout, images: Sequence[NDArray[np.uint8]]
-    ) -> None:
-        """Queue the copies of the records and of the flat images, which have to stay until they are done."""
-        self._device.upload(layout.images.reshape(-1), arrays["images"], slot.stream)
-        starts = 3 * layout.images[:, IMAGE.index("pixels")]
-        for image, start in zip(images, starts.tolist(), strict=True):
-            self._device.upload(image, arrays["pixels"][start : start + len(image)], slot.stream)
 
     def _fetch(self, slot: Slot, source: Array, dtype: type[np.generic]) -> NDArray[Any]:
         """Wait for a device array."""
@@ -422,68 +315,6 @@ class GpuBackend:
         self._device.download(source, host, slot.stream)
         self._device.wait(slot.stream)
         return host
-
-    def _launch(
-        self, slot: Slot, kernel: str, variant: Variant, grid: tuple[int, int], *args: Array | int
-    ) -> None:
-        self._device.launch(kernel, variant, grid, args, slot.stream)
-
-    def _blocks(self, work: int) -> int:
-        """Blocks in which every thread has one piece of work, if there may be so many.
-
-        Blocks start in their order, so few images are under way at a time and their tables stay in the cache.
-        """
-        return max(1, min(self._device.max_blocks, -(-work // self._device.threads)))
-
-    def _queue_histogram(self, slot: Slot, arrays: dict[str, Array], layout: Layout) -> None:
-        a, n = arrays, len(layout.requests)
-        most = max(request.n_pixels for request in layout.requests)
-        plain = Variant()
-        grid = (self._blocks(-(-most // PIXEL_ALIGNMENT)), n)
-        self._launch(slot, "count_pixels", plain, grid, a["images"], a["pixels"], a["table"], a["in_cell"])
-        self._launch(slot, "number_cells", plain, (1, n), a["images"], a["states"], a["in_cell"], a["starts"])
-        grid = (self._blocks(N_CELLS), n)
-        drained = (a["images"], a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
-        self._launch(slot, "drain_table", plain, grid, *drained)
-
-    def _queue_fit(self, slot: Slot, arrays: dict[str, Array], layout: Layout, *, wide: bool = False) -> None:
-        a, n = arrays, len(layout.requests)
-        most = max(request.options.k for request in layout.requests)
-        variant = Variant(NARROW_CLUSTERS if most <= NARROW_CLUSTERS else ROW, wide)
-        both = (a["images"], a["states"])
-        colors = (a["xyz"], a["weights"], a["low"], a["high"], a["sums"])
-        seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
-        starts = (a["costs"], a["attempts"], a["found"])
-        grid = (self._blocks(-(-max(request.n_colors for request in layout.requests) // RUN)), n)
-        runs = (a["squares"], a["begun"])
-        self._launch(slot, "bound_colors", variant, grid, *both, *colors, *runs, a["cube_sums"])
-        self._launch(slot, "number_cubes", variant, (1, n), *both, *runs, a["firsts"])
-        summed = (a["xyz"], a["weights"], a["firsts"], a["cube_sums"])
-        self._launch(slot, "sum_cubes", variant, grid, *both, *summed)
-        grid = (self._blocks(MAX_SEEDS // RUN), n)
-        self._launch(slot, "average_cubes", variant, grid, *both, a["cube_sums"], *seeds)
-        grid = (layout.starts, n)
-        self._launch(slot, "start_centers", variant, grid, *both, *seeds, a["distances"], *starts)
-        search = (layout.starts, kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE)
-        self._launch(
-            slot,
-            "improve_centers",
-            variant,
-            (1, n),
-            *both,
-            *seeds,
-            *search,
-            a["distances"],
-            *starts,
-            a["centers"],
-        )
-        self._launch(slot, "converge_centers", variant, (1, n), *both, *colors, a["centers"], a["clusters"])
-
-    def _queue_labels(self, slot: Slot, arrays: dict[str, Array], layout: Layout) -> None:
-        a, n = arrays, len(layout.requests)
-        most = max(request.height * -(-request.width // 8) for request in layout.requests)
-        args = (a["images"], a["states"], a["pixels"], a["centers"], a["output"])
-        self._launch(slot, "label_pixels", Variant(), (self._blocks(most), n), *args)
 
     def _palette(
         self, state: NDArray[np.int64], centers: NDArray[np.int32], clusters: NDArray[np.int64]
@@ -503,7 +334,7 @@ class GpuBackend:
 
 @functools.lru_cache(maxsize=4096)
 def _bytes_alone(request: Request) -> int:
-    """Device memory of a batch of one; several together take no more than the sum."""
+    """Device memory of a batch of one; several together take about the sum."""
     return Layout.of([request]).n_bytes
 
 

@@ -1,0 +1,92 @@
+"""The kernel launches of a batch: which, in what order, and how large their grids are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kseg_batch import kmeans
+from kseg_batch.backends.batch import IMAGE, MAX_SEEDS, N_CELLS, PIXEL_ALIGNMENT, ROW, RUN
+from kseg_batch.backends.device import Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kseg_batch.backends.batch import Layout
+    from kseg_batch.backends.device import Array, Device, Stream
+
+NARROW_CLUSTERS = 32
+"""Up to this k, kernels compiled for fewer clusters take less shared memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Launches:
+    """A batch on a stream. Each method queues a step, and none waits."""
+
+    device: Device
+    stream: Stream
+    arrays: dict[str, Array]
+    """The device arrays of `Layout.arrays` that the steps need."""
+    layout: Layout
+
+    def upload(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Copy the records and the flat images, which have to stay until they have arrived."""
+        self.device.upload(self.layout.images.reshape(-1), self.arrays["images"], self.stream)
+        starts = 3 * self.layout.images[:, IMAGE.index("pixels")]
+        for image, start in zip(images, starts.tolist(), strict=True):
+            self.device.upload(image, self.arrays["pixels"][start : start + len(image)], self.stream)
+
+    def histogram(self) -> None:
+        """From the pixels to the distinct colours and their counts."""
+        a, n = self.arrays, len(self.layout.requests)
+        most = max(request.n_pixels for request in self.layout.requests)
+        plain = Variant()
+        grid = (self._blocks(-(-most // PIXEL_ALIGNMENT)), n)
+        self._launch("count_pixels", plain, grid, a["images"], a["pixels"], a["table"], a["in_cell"])
+        self._launch("number_cells", plain, (1, n), a["images"], a["states"], a["in_cell"], a["starts"])
+        drained = (a["images"], a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
+        self._launch("drain_table", plain, (self._blocks(N_CELLS), n), *drained)
+
+    def fit(self, *, wide: bool = False) -> None:
+        """From the colours to the sorted centres and the sums of their clusters."""
+        a, n = self.arrays, len(self.layout.requests)
+        most = max(request.options.k for request in self.layout.requests)
+        variant = Variant(NARROW_CLUSTERS if most <= NARROW_CLUSTERS else ROW, wide)
+        both = (a["images"], a["states"])
+        colors = (a["xyz"], a["weights"], a["low"], a["high"], a["sums"])
+        seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
+
+        runs = (a["squares"], a["begun"])
+        by_run = (self._blocks(-(-max(request.n_colors for request in self.layout.requests) // RUN)), n)
+        self._launch("bound_colors", variant, by_run, *both, *colors, *runs, a["cube_sums"])
+        self._launch("number_cubes", variant, (1, n), *both, *runs, a["firsts"])
+        self._launch("sum_cubes", variant, by_run, *both, a["xyz"], a["weights"], a["firsts"], a["cube_sums"])
+        by_seed_run = (self._blocks(MAX_SEEDS // RUN), n)
+        self._launch("average_cubes", variant, by_seed_run, *both, a["cube_sums"], *seeds)
+
+        starts = self.layout.starts
+        found = (a["costs"], a["attempts"], a["found"])
+        self._launch("start_centers", variant, (starts, n), *both, *seeds, a["distances"], *found)
+        search = (starts, kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE, a["distances"])
+        self._launch("improve_centers", variant, (1, n), *both, *seeds, *search, *found, a["centers"])
+        self._launch("converge_centers", variant, (1, n), *both, *colors, a["centers"], a["clusters"])
+
+    def labels(self) -> None:
+        """From the pixels and the centres to packed rows."""
+        a, n = self.arrays, len(self.layout.requests)
+        most = max(request.height * -(-request.width // 8) for request in self.layout.requests)
+        args = (a["images"], a["states"], a["pixels"], a["centers"], a["output"])
+        self._launch("label_pixels", Variant(), (self._blocks(most), n), *args)
+
+    def _launch(self, kernel: str, variant: Variant, grid: tuple[int, int], *args: Array | int) -> None:
+        self.device.launch(kernel, variant, grid, args, self.stream)
+
+    def _blocks(self, work: int) -> int:
+        """Blocks in which every thread has one piece of work, if there may be so many.
+
+        Blocks start in their order, so few images are under way at a time and their tables stay in the cache.
+        """
+        return max(1, min(self.device.max_blocks, -(-work // self.device.threads)))
