@@ -17,10 +17,10 @@
 //     columns of equal R and G               0.07    0.38    1.52    6.07
 //     runs of 16 colours in z-order          0.05    0.28    1.03    3.88
 //
-// Pixels lose by far, and the histogram costs no more than an iteration over them. Columns, in which the centres
-// own intervals of B and prefix sums add them up, win over colours, but need an envelope of k lines for each of a
-// photo's many short columns, and prefix sums of their own. Runs stayed: fewest distances, no tables, and the
-// same code for seeding points.
+// Pixels lose by far; the histogram that spares them is a single pass. Columns, in which the centres own intervals
+// of B and prefix sums add them up, win over colours, but need an envelope of k lines for each of a photo's many
+// short columns, and prefix sums of their own. Runs stayed: fewest distances, no tables, and the same code for
+// seeding points.
 
 #include "clusters.cuh"
 

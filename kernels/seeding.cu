@@ -12,7 +12,8 @@
 //     found        (images, starts, ROW) int4  those centres
 //     centers      (images, ROW) int4          the centres to go on with
 //
-// bound_colors      grid (any, images)      bounds and sums of the colours' runs, `squares`, `begun`; clears `cube_sums`
+// bound_colors      grid (any, images)      bounds and sums of the colours' runs, `squares` and `begun`; clears
+//                                           `cube_sums`
 // number_cubes      grid (1, images)        the levels, and how many cubes begin before each run
 // sum_cubes         grid (any, images)      fills `cube_sums`
 // average_cubes     grid (any, images)      the seeding points, and the bounds and sums of their runs
@@ -96,7 +97,9 @@ extern "C" __global__ void bound_colors(
             u32 code = zorder_of(position), changed = code ^ before;
             before = code;
 #pragma unroll
-            for (int level = 0; level <= MAX_LEVEL; level++) counts += (u32)(changed >> (3 * level) != 0) << (5 * level);
+            for (int level = 0; level <= MAX_LEVEL; level++) {
+                counts += (u32)(changed >> (3 * level) != 0) << (5 * level);
+            }
         }
         store_bounds(b, first_run + run, low, high, sums);
         squares[first_run + run] = square;
@@ -177,7 +180,8 @@ extern "C" __global__ void sum_cubes(
 #pragma unroll
         for (int set = 0; set < 2; set++) {
             int shift = 3 * (int)(set == 0 ? state.coarse_level : state.fine_level);
-            u64* cube = cube_sums + 4 * ((i64)blockIdx.y * SEEDS + set * MAX_COARSE + (i64)firsts[2 * run + set] - 1);
+            i64 first = (i64)blockIdx.y * SEEDS + set * MAX_COARSE + firsts[2 * run + set];
+            u64* cube = cube_sums + 4 * (first - 1);  // that of the first colours, which may have begun before
             u32 before = code_before(xyz, run * RUN);
             Sums a = {0, 0, 0, 0};
             for (int i = run * RUN; i < min(n, (run + 1) * RUN); i++) {
