@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import environment
 from benchmarks.gpu_device import gpu_facts, open_device
-from benchmarks.gpu_measure import cores
 from benchmarks.gpu_peers import PEERS
 from benchmarks.gpu_photos import Album, read_photos
 from benchmarks.gpu_report import Report, slug, targets
@@ -27,6 +26,7 @@ from benchmarks.gpu_sections import Benchmark, Settings
 from benchmarks.photos import PhotosMissingError
 from kseg_batch.backends import GPU_BACKENDS
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.machine import usable_cores
 
 if TYPE_CHECKING:
     from benchmarks.gpu_device import Opened
@@ -116,7 +116,7 @@ def main() -> None:
         print(f"benchmarks.gpu: there is no GPU to measure here: {error}.", file=sys.stderr)
         sys.exit(NO_GPU)
     facts: dict[str, Any] = {}
-    where = {**environment(), "cores_usable": cores(), "gpu": facts}
+    where = {**environment(), "cores_usable": usable_cores(), "gpu": facts}
     if given.commit:
         where["git_commit"] = given.commit
     report = Report(Path(os.devnull), {"environment": where})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -255,8 +254,3 @@ def measure_cpu(images: Sequence[NDArray[np.uint8]], options: Sequence[FitOption
         list(pool.map(segment, turns))
         two = 1e3 * (time.perf_counter() - start) / timed
     return CpuTimes(one, two, timed)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -98,11 +98,14 @@ class KernelCache:
     """Bytes in them."""
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def read_machine() -> Machine:
     """What the standard library tells."""
-    all_cores = os.cpu_count() or 1
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else all_cores
-    return Machine(platform.python_version(), platform.platform(), cores, all_cores)
+    return Machine(platform.python_version(), platform.platform(), usable_cores(), os.cpu_count() or 1)
 
 
 def installed_packages() -> dict[str, str]:

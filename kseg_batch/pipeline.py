@@ -9,7 +9,6 @@ for nobody to fill one up.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from kseg_batch.backends.gpu import MAX_IMAGES, Task
 from kseg_batch.errors import BackendError
 from kseg_batch.images import Photo
 from kseg_batch.labelmap import LabelMap
+from kseg_batch.machine import usable_cores
 from kseg_batch.segmentation import segment_with
 from kseg_batch.worker import FAILURES, failure, read, write
 
@@ -59,9 +59,9 @@ def process_on_gpu(
         jobs: The images.
         settings: What to do with each.
         gpu: What segments them.
-        threads: How many decode, and as many encode; one for each core unless given.
+        threads: How many decode, and as many encode; one for each usable core unless given.
     """
-    run = _Run(settings, gpu, threads or os.cpu_count() or 1)
+    run = _Run(settings, gpu, threads or usable_cores())
     with ExitStack() as cleanup:
         cleanup.callback(run.stop)
         run.begin(jobs)

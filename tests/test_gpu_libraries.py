@@ -34,41 +34,30 @@ def numba_device() -> NumbaDevice:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("device", "error", "kind"),
     [
-        (lambda: cupy.cuda.memory.OutOfMemoryError(1, 2), DeviceMemoryError),
-        (lambda: cupy.cuda.runtime.CUDARuntimeError(2), DeviceMemoryError),
-        (lambda: cupy.cuda.runtime.CUDARuntimeError(700), BackendError),
-        (lambda: cupy.cuda.compiler.CompileException("no", "", "", ()), BackendError),
-        (lambda: OSError("the kernel cache cannot be written"), BackendError),
-        (lambda: DeviceMemoryError("already told"), DeviceMemoryError),
-    ],
-)
-def test_errors_of_cupy(
-    cupy_device: CupyDevice, error: Callable[[], Exception], kind: type[BackendError]
-) -> None:
-    with pytest.raises(BackendError) as caught, cupy_device._errors():
-        raise error()
-    assert type(caught.value) is kind
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
+        ("cupy_device", lambda: cupy.cuda.memory.OutOfMemoryError(1, 2), DeviceMemoryError),
+        ("cupy_device", lambda: cupy.cuda.runtime.CUDARuntimeError(2), DeviceMemoryError),
+        ("cupy_device", lambda: cupy.cuda.runtime.CUDARuntimeError(700), BackendError),
+        ("cupy_device", lambda: cupy.cuda.compiler.CompileException("no", "", "", ()), BackendError),
+        ("cupy_device", lambda: OSError("the kernel cache cannot be written"), BackendError),
+        ("cupy_device", lambda: DeviceMemoryError("already told"), DeviceMemoryError),
+        ("numba_device", lambda: cuda.cudadrv.driver.CudaAPIError(2, "no memory"), DeviceMemoryError),
         (
-            lambda: cuda.cudadrv.driver.CudaAPIError(2, "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY"),
-            DeviceMemoryError,
+            "numba_device",
+            lambda: cuda.cudadrv.driver.CudaAPIError(700, "CUDA_ERROR_ILLEGAL_ADDRESS"),
+            BackendError,
         ),
-        (lambda: cuda.cudadrv.driver.CudaAPIError(700, "CUDA_ERROR_ILLEGAL_ADDRESS"), BackendError),
-        (lambda: RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: at a launch"), DeviceMemoryError),
-        (lambda: RuntimeError("the linker failed"), BackendError),
-        (lambda: DeviceMemoryError("already told"), DeviceMemoryError),
+        ("numba_device", lambda: RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: at a launch"), DeviceMemoryError),
+        ("numba_device", lambda: RuntimeError("the linker failed"), BackendError),
+        ("numba_device", lambda: DeviceMemoryError("already told"), DeviceMemoryError),
     ],
 )
-def test_errors_of_numba(
-    numba_device: NumbaDevice, error: Callable[[], Exception], kind: type[BackendError]
+def test_errors_of_the_libraries(
+    request: pytest.FixtureRequest, device: str, error: Callable[[], Exception], kind: type[BackendError]
 ) -> None:
-    with pytest.raises(BackendError) as caught, numba_device._errors():
+    opened: CupyDevice | NumbaDevice = request.getfixturevalue(device)
+    with pytest.raises(BackendError) as caught, opened._errors():
         raise error()
     assert type(caught.value) is kind
 

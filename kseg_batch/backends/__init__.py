@@ -42,11 +42,6 @@ class Choice:
     backend: Backend
     passed_over: tuple[PassedOver, ...]
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the chosen backend runs on a GPU."""
-        return self.backend.name in GPU_BACKENDS
-
 
 def load(name: str, gpu: GpuOptions | None = None) -> Backend:
     """The backend of that name; the same object each time, so that its scratch memory is reused.

@@ -11,7 +11,7 @@ from kseg_batch import kmeans
 from kseg_batch.labelmap import index_bits, row_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,6 +66,19 @@ def aligned(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
+def record(columns: tuple[str, ...], **values: int) -> NDArray[np.int64]:
+    """(len(columns),) int64 with the given values in their columns, and 0 in the others."""
+    row = np.zeros(len(columns), np.int64)
+    for name, value in values.items():
+        row[columns.index(name)] = value
+    return row
+
+
+def total_bytes(arrays: Mapping[str, tuple[int, str]]) -> int:
+    """Bytes of arrays of the given lengths and dtypes."""
+    return sum(length * np.dtype(dtype).itemsize for length, dtype in arrays.values())
+
+
 def with_masks(k: int) -> bool:
     """Whether an index and k mask bits fit one byte a pixel, so that the device sends both.
 
@@ -103,13 +116,15 @@ class Request:
         return self.masks and with_masks(self.options.k)
 
     @property
+    def index_bytes(self) -> int:
+        """Bytes of its index rows at most; its masks come after so many."""
+        return self.height * row_bytes(self.width, self.bits or index_bits(self.options.k))
+
+    @property
     def output_bytes(self) -> int:
-        """Bytes of its rows and masks at most."""
-        k = self.options.k
-        size = row_bytes(self.width, self.bits or index_bits(k))
-        if self.sends_masks:
-            size += k * row_bytes(self.width, 1)
-        return self.height * size
+        """Bytes of its index rows and masks at most."""
+        masks = self.options.k if self.sends_masks else 0
+        return self.index_bytes + masks * self.height * row_bytes(self.width, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,25 +148,22 @@ class Layout:
         n_pixels = n_colors = n_output = 0
         for row, request in zip(images, requests, strict=True):
             options = request.options
-            record = {
-                "pixels": n_pixels,
-                "height": request.height,
-                "width": request.width,
-                "clusters": options.k,
-                "attempts": options.attempts,
-                "seed": options.seed,
-                "max_iter": options.max_iter,
-                "max_shift": options.max_shift,
-                "weight_shift": kmeans.weight_shift(request.n_pixels),
-                "colors": n_colors,
-                "bits": request.bits,
-                "rows": n_output,
-                "masks": -1,
-            }
-            if request.sends_masks:
-                index = row_bytes(request.width, request.bits or index_bits(options.k))
-                record["masks"] = n_output + request.height * index
-            row[:] = [record[name] for name in IMAGE]
+            row[:] = record(
+                IMAGE,
+                pixels=n_pixels,
+                height=request.height,
+                width=request.width,
+                clusters=options.k,
+                attempts=options.attempts,
+                seed=options.seed,
+                max_iter=options.max_iter,
+                max_shift=options.max_shift,
+                weight_shift=kmeans.weight_shift(request.n_pixels),
+                colors=n_colors,
+                bits=request.bits,
+                rows=n_output,
+                masks=n_output + request.index_bytes if request.sends_masks else -1,
+            )
             n_pixels += aligned(request.n_pixels, PIXEL_ALIGNMENT)
             n_colors += aligned(request.n_colors, RUN)
             n_output += request.output_bytes
@@ -199,4 +211,4 @@ class Layout:
     @property
     def n_bytes(self) -> int:
         """Device memory that the batch takes."""
-        return sum(length * np.dtype(dtype).itemsize for length, dtype in self.arrays().values())
+        return total_bytes(self.arrays())

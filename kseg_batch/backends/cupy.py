@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import GpuBackend
-from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
+from kseg_batch.backends.gpu import GpuBackend, load_backend
+from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
@@ -71,7 +70,8 @@ class CupyDevice:
         self._cupy = cupy
         self._device = cupy.cuda.Device(index)
         self._pool = cupy.cuda.MemoryPool()
-        self._kernel = cache(self._compile)
+        self._modules = cache(self._open_module)
+        self._kernels = cache(self._load)
         self.max_blocks = MAX_BLOCKS
         self.threads = THREADS
 
@@ -150,17 +150,17 @@ class CupyDevice:
         """See `Device.launch`."""
         typed = tuple(np.int64(arg) if isinstance(arg, int) else arg for arg in args)
         with self._errors(), stream:
-            self._kernel(kernel, variant)(grid, (self.threads,), typed)
+            self._kernels(kernel, variant)(grid, (self.threads,), typed)
 
     def wait(self, stream: Stream) -> None:
         """See `Device.wait`."""
         with self._errors():
             stream.synchronize()
 
-    def _compile(self, kernel: str, variant: Variant) -> Any:
-        return self._module(FILES[kernel], variant).get_function(kernel)
+    def _load(self, kernel: str, variant: Variant) -> Any:
+        return self._modules(FILES[kernel], variant).get_function(kernel)
 
-    def _module(self, file: str, variant: Variant) -> Any:
+    def _open_module(self, file: str, variant: Variant) -> Any:
         options = (*compile_options(variant), f"-DHEADERS_{_headers_hash()}")
         return self._cupy.RawModule(code=(kernel_folder() / file).read_text(), options=options)
 
@@ -169,20 +169,11 @@ def load(options: GpuOptions) -> GpuBackend:
     """The backend on the chosen device, or the reason why it cannot run."""
     if find_spec("cupy") is None:
         raise BackendUnavailableError("the package cupy is not installed", installed=False)
-    problem = device_problem()
-    if problem:
-        raise BackendUnavailableError(problem, installed=True)
-    try:
-        import cupy
+    return load_backend("cupy", "CuPy", options, _open)
 
-        cupy.cuda.nvrtc.getVersion()
-        n_devices = cupy.cuda.runtime.getDeviceCount()
-        if options.device >= n_devices:
-            raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
-        return GpuBackend("cupy", CupyDevice(cupy, options.device), options.memory)
-    except (BackendError, ImportError, RuntimeError, OSError) as error:
-        raise BackendUnavailableError(
-            f"CuPy does not work here ({' '.join(str(error).split())}); to give it CUDA's compiler and "
-            "libraries: pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
-            installed=True,
-        ) from error
+
+def _open() -> tuple[int, Callable[[int], CupyDevice]]:
+    import cupy
+
+    cupy.cuda.nvrtc.getVersion()  # it is loaded when first asked for
+    return cupy.cuda.runtime.getDeviceCount(), lambda index: CupyDevice(cupy, index)

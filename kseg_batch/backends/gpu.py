@@ -17,21 +17,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch import kmeans
-from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request
+from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request, record, total_bytes
+from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
 from kseg_batch.backends.launches import Launches
 from kseg_batch.colors import SCALE, ColorHistogram, Palette, zorder
-from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
 from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from kseg_batch.backends.device import Array, Device
+    from kseg_batch.options import GpuOptions
 
 SLOTS = 2
 MAX_IMAGES = 64
@@ -132,12 +134,10 @@ class GpuBackend:
         wide = histogram.counts.dtype != np.uint32
         layout = Layout.of([Request(1, histogram.n_colors, options, masks=False)])
         layout.images[0, IMAGE.index("weight_shift")] = kmeans.weight_shift(histogram.n_pixels)
-        states = np.zeros(len(STATE), np.int64)
-        states[STATE.index("colors")] = histogram.n_colors
-        states[STATE.index("clusters")] = min(options.k, histogram.n_colors)
+        n = histogram.n_colors
+        states = record(STATE, colors=n, clusters=min(options.k, n))
         xyz = (histogram.colors.astype(np.int64) * SCALE << np.array([32, 16, 0])).sum(axis=1)
         weights = np.ascontiguousarray(histogram.counts, dtype=np.int64 if wide else np.uint32)
-        n = histogram.n_colors
         with self._alone() as slot:
             skipped = ("pixels", "table", "in_cell", "starts", "output")
             names = tuple(name for name in layout.arrays() if name not in skipped)
@@ -158,8 +158,7 @@ class GpuBackend:
         height, width = image.shape[:2]
         layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)])
         flat = np.ascontiguousarray(image).reshape(-1)
-        states = np.zeros(len(STATE), np.int64)
-        states[STATE.index("clusters")] = k
+        states = record(STATE, clusters=k)
         centers = np.zeros((ROW, 4), np.int32)
         centers[:k, :3] = palette.fixed_centers
         with self._alone() as slot:
@@ -301,7 +300,7 @@ class GpuBackend:
         self, slot: Slot, layout: Layout, names: Sequence[str], *, wide: bool = False
     ) -> dict[str, Array]:
         needs = {name: need for name, need in layout.arrays(wide=wide).items() if name in names}
-        n_bytes = sum(length * np.dtype(dtype).itemsize for length, dtype in needs.values())
+        n_bytes = total_bytes(needs)
         if n_bytes > self.memory // SLOTS:
             most = self.memory / SLOTS / 1e6
             raise DeviceMemoryError(
@@ -332,6 +331,36 @@ class GpuBackend:
         )
 
 
+def load_backend(
+    name: str,
+    library: str,
+    options: GpuOptions,
+    open_library: Callable[[], tuple[int, Callable[[int], Device]]],
+) -> GpuBackend:
+    """A GPU backend on the chosen device, or the reason why it cannot run.
+
+    Args:
+        name: The backend's.
+        library: What it is built on, as users know it; it is installed.
+        options: Which device.
+        open_library: Imports it; returns how many devices there are, and what opens one.
+    """
+    problem = device_problem()
+    if problem:
+        raise BackendUnavailableError(problem, installed=True)
+    try:
+        n_devices, open_device = open_library()
+        if options.device >= n_devices:
+            raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
+        return GpuBackend(name, open_device(options.device), options.memory)
+    except (BackendError, ImportError, RuntimeError, OSError) as error:
+        raise BackendUnavailableError(
+            f"{library} does not work here ({' '.join(str(error).split())}); to give it CUDA's compiler and "
+            "libraries: pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
+            installed=True,
+        ) from error
+
+
 @functools.lru_cache(maxsize=4096)
 def _bytes_alone(request: Request) -> int:
     """Device memory of a batch of one; several together take about the sum."""
@@ -355,7 +384,6 @@ def _label_map(output: NDArray[np.uint8], request: Request, k: int) -> LabelMap:
     rows = output[: height * row_bytes(width, bits)].reshape(height, -1)
     masks = None
     if request.sends_masks:
-        first = height * row_bytes(width, index_bits(request.options.k))
         n_bytes = k * height * row_bytes(width, 1)
-        masks = output[first : first + n_bytes].reshape(k, height, -1)
+        masks = output[request.index_bytes :][:n_bytes].reshape(k, height, -1)
     return LabelMap(rows, width, bits, masks)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import GpuBackend
-from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
+from kseg_batch.backends.gpu import GpuBackend, load_backend
+from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -137,19 +136,10 @@ def load(options: GpuOptions) -> GpuBackend:
     if find_spec("numba_cuda") is None:
         text = "the package numba-cuda is not installed; Numba's own CUDA target is deprecated, and not used"
         raise BackendUnavailableError(text, installed=False)
-    problem = device_problem()
-    if problem:
-        raise BackendUnavailableError(problem, installed=True)
-    try:
-        from numba import cuda
+    return load_backend("numba-cuda", "numba-cuda", options, _open)
 
-        n_devices = len(cuda.gpus)
-        if options.device >= n_devices:
-            raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
-        return GpuBackend("numba-cuda", NumbaDevice(options.device), options.memory)
-    except (BackendError, ImportError, RuntimeError, OSError) as error:
-        raise BackendUnavailableError(
-            f"numba-cuda does not work here ({' '.join(str(error).split())}); to give it what it needs: "
-            "pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
-            installed=True,
-        ) from error
+
+def _open() -> tuple[int, Callable[[int], NumbaDevice]]:
+    from numba import cuda
+
+    return len(cuda.gpus), NumbaDevice
