@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.photos import SOURCES, PhotosMissingError, cover, packaged_photos, read_photo
+from kseg_batch.decoding import EXTENSIONS
 from kseg_batch.errors import ImageError
-from kseg_batch.images import EXTENSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.cv2_loader import import_cv2
-from kseg_batch.images import decode
+from kseg_batch.decoding import decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -209,7 +209,7 @@ def read_codecs() -> tuple[Codec, ...]:
         ImportError: What writes our PNG files cannot be.
     """
     import_cv2()
-    from kseg_batch.images import EXTENSIONS
+    from kseg_batch.decoding import EXTENSIONS
 
     return tuple(Codec(name, end in EXTENSIONS, *_round_trip(end)) for name, end in CODECS.items())
 

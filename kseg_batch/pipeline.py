@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.backends import choose
 from kseg_batch.backends.gpu import MAX_IMAGES, Task
+from kseg_batch.decoding import Photo
 from kseg_batch.errors import BackendError
-from kseg_batch.images import Photo
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.machine import usable_cores
 from kseg_batch.segmentation import segment_with

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kseg_batch.decoding import EXTENSIONS
 from kseg_batch.errors import SourceError
-from kseg_batch.images import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kseg_batch import images
+from kseg_batch import decoding, encoding
 from kseg_batch.errors import BackendError, ImageError, OutputError
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.scan import count
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.colors import Palette
-    from kseg_batch.images import Photo
+    from kseg_batch.decoding import Photo
     from kseg_batch.options import FitOptions
     from kseg_batch.scan import Job
 
 FAILURES = (BackendError, ImageError, OutputError, MemoryError)
 """What may end the work on an image, and on that one alone."""
+
+Alpha = Literal["keep", "ignore"]
+"""Leave transparent pixels out of the clustering and of the outputs, or take the colours hidden under them."""
+
+MAX_PIXELS = 200_000_000
+"""The default of `Settings.max_pixels`."""
 
 Save = Literal["segmented", "masks", "labels", "masked"]
 """A kind of output, and the name of its folder."""
@@ -43,6 +49,19 @@ class Settings:
     """The kinds of output to write."""
     disable: tuple[int, ...] = ()
     """Clusters that are black in the `masked` output."""
+    alpha: Alpha = "keep"
+    """What becomes of transparent pixels."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of an image; larger ones fail before they are decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An image that is not done and did not fail: its worker died or hung, or the GPU could not do it."""
+
+    job: Job
+    reason: str
+    """What happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +109,7 @@ def read(job: Job) -> Photo:
     Raises:
         ImageError: It cannot be read, or is not an image.
     """
-    return images.decode(_read(job.source))
+    return decoding.decode(_read(job.source))
 
 
 def write(
@@ -144,18 +163,18 @@ def _outputs(
     k = len(palette.counts)
     folder, name = stem.parent, stem.name
     if "segmented" in settings.save:
-        data = images.encode_indexed(labels, palette.colors)
+        data = encoding.encode_indexed(labels, palette.colors)
         yield settings.out / "segmented" / folder / f"{name}.png", data
     if "masks" in settings.save:
         for cluster in range(k):
             path = settings.out / "masks" / folder / f"{name}_mask{cluster}.png"
-            yield path, images.encode_mask(labels, cluster)
+            yield path, encoding.encode_mask(labels, cluster)
     if "labels" in settings.save:
-        yield settings.out / "labels" / folder / f"{name}.png", images.encode_gray(labels.labels)
+        yield settings.out / "labels" / folder / f"{name}.png", encoding.encode_gray(labels.labels)
     if "masked" in settings.save:
         result = Segmentation(labels.labels, palette)
         picture = result.masked(photo.rgb, disable=[cluster for cluster in settings.disable if cluster < k])
-        yield settings.out / "masked" / folder / f"{name}.png", images.encode_rgb(picture)
+        yield settings.out / "masked" / folder / f"{name}.png", encoding.encode_rgb(picture)
 
 
 def _read(path: Path) -> bytes:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from kseg_batch import segment
-from kseg_batch.images import decode
+from kseg_batch.decoding import decode
 from kseg_batch.options import Init
 from tests.samples import blocks, noise, photos
 

@@ -1,27 +1,18 @@
-"""Image files as bytes: decoding photos to RGB, encoding label maps and masks as PNG.
-
-The PNG encoder is ours because it is the larger half of a photo's cost: one 1080p label map at k = 3 takes
-0.4 ms here, 4.4 to 6 ms with Pillow's palette mode, and cv2 cannot write a palette at all.
-"""
+"""Image files to arrays: decoding photos to RGB."""
 
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from isal import isal_zlib
 
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import ImageError
-from kseg_batch.labelmap import with_filter_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from kseg_batch.labelmap import LabelMap
 
 EXTENSIONS = frozenset({".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that a folder is searched for."""
@@ -29,8 +20,6 @@ EXTENSIONS = frozenset({".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 EXTRA_SAMPLES = 338  # the TIFF tag that announces alpha
-GRAY, INDEXED = 0, 3  # PNG colour types
-COMPRESSION_LEVEL = 1  # of ISA-L: level 0 is no faster and a fifth larger, 2 and 3 gain nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,44 +82,3 @@ def _tiff_tags(data: bytes) -> list[int]:
         return [struct.unpack_from(order + "H", data, start + 2 + 12 * i)[0] for i in range(count)]
     except struct.error:
         return []
-
-
-def encode_indexed(labels: LabelMap, colors: NDArray[np.uint8]) -> bytes:
-    """A PNG whose pixel value is the cluster number and whose palette holds the (k, 3) uint8 RGB centres."""
-    palette = _chunk(b"PLTE", colors.tobytes())
-    return _encode(labels.rows, labels.width, labels.bits, INDEXED, palette)
-
-
-def encode_mask(labels: LabelMap, cluster: int) -> bytes:
-    """A 1-bit grey PNG, white where the pixel is in the cluster."""
-    return _encode(labels.mask(cluster), labels.width, 1, GRAY)
-
-
-def encode_gray(labels: NDArray[np.uint8]) -> bytes:
-    """An 8-bit grey PNG of the raw (H, W) uint8 numbers."""
-    return _encode(with_filter_type(labels), labels.shape[1], 8, GRAY)
-
-
-def encode_rgb(rgb: NDArray[np.uint8]) -> bytes:
-    """A lossless PNG of an (H, W, 3) uint8 picture."""
-    cv2 = import_cv2()
-    try:
-        done, buffer = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:
-        raise ImageError(f"OpenCV cannot encode the picture as PNG: {error.err}") from error
-    if not done:
-        raise ImageError("OpenCV cannot encode the picture as PNG")
-    return bytes(buffer)
-
-
-def _encode(rows: NDArray[np.uint8], width: int, bits: int, color_type: int, palette: bytes = b"") -> bytes:
-    """A PNG file of rows that each begin with their filter type."""
-    header = struct.pack(">IIBBBBB", width, len(rows), bits, color_type, 0, 0, 0)
-    body = isal_zlib.compress(rows, COMPRESSION_LEVEL)
-    return b"".join(
-        [PNG_SIGNATURE, _chunk(b"IHDR", header), palette, _chunk(b"IDAT", body), _chunk(b"IEND", b"")]
-    )
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
