@@ -6,7 +6,9 @@ import io
 import os
 import sys
 import time
+from contextlib import closing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -14,15 +16,20 @@ import typer
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
-    from kseg_batch.options import FitOptions, GpuOptions
-    from kseg_batch.run import Summary
+    from kseg_batch.options import FitOptions, GpuOptions, Limits
+    from kseg_batch.outputs import Save
+    from kseg_batch.plan import Redo
+    from kseg_batch.reporting import Log
+    from kseg_batch.run import Summary, Team
     from kseg_batch.scan import Scan
-    from kseg_batch.worker import Outcome, Settings
+    from kseg_batch.worker import Settings
 
 EXIT_NOTHING_DONE = 1
 EXIT_USAGE = 2
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128
+"""Added to a signal's number, as shells do."""
 
 NOTABLE_WARM_UP = 3.0
 """Seconds of preparation from which it is explained: loading compiled kernels takes under one."""
@@ -46,6 +53,13 @@ class SaveKind(StrEnum):
     masked = "masked"
 
 
+class AlphaKind(StrEnum):
+    """What becomes of transparent pixels."""
+
+    keep = "keep"
+    ignore = "ignore"
+
+
 def main() -> None:
     """Run the command line."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
@@ -62,6 +76,21 @@ def show_version(value: bool) -> None:
 
         typer.echo(f"kseg-batch {version('kseg-batch')}")
         raise typer.Exit
+
+
+def read_config(context: typer.Context, named: str | None) -> str | None:
+    """Take flags that are not on the command line from a file."""
+    from kseg_batch import config
+    from kseg_batch.errors import OptionError
+
+    try:
+        path = config.find(named)
+        if path is not None:
+            known = {p.name for p in context.command.params if p.name and p.param_type_name == "option"}
+            context.default_map = config.flags(path, known - {"config", "help"})
+    except OptionError as error:
+        _fail(str(error), EXIT_USAGE)
+    return None if path is None else str(path)
 
 
 @app.callback()
@@ -92,13 +121,44 @@ def run(
             "--disable", help="A cluster to black out in the photo; repeat it for more. Saves masked."
         ),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes on the CPU.  [default: one per core]")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: any]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do again what failed, and nothing else.")
+    ] = False,
+    checksum: Annotated[
+        bool,
+        typer.Option("--checksum", help="Tell a changed source by its content, not its size and time."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done and why; write nothing.")
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", help="Glob of files to take, in place of the extensions; repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", help="Glob of files and folders to pass over; repeatable."),
+    ] = None,
+    alpha: Annotated[
+        AlphaKind, typer.Option("--alpha", help="Keep transparent pixels so, or take the colours under them.")
+    ] = AlphaKind.keep,
+    max_pixels: Annotated[
+        str, typer.Option("--max-pixels", help="Fail larger images before decoding them.")
+    ] = "200M",
     gpu: Annotated[
         bool | None, typer.Option("--gpu/--no-gpu", help="Use a GPU if there is one, or do not.")
     ] = None,
     require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")] = False,
     device: Annotated[
-        int | None,
-        typer.Option("--device", help="Number of the GPU to use; implies --gpu.  [default: 0]"),
+        str | None,
+        typer.Option("--device", help="GPUs to use, such as 0,1 or all; implies --gpu.  [default: 0]"),
     ] = None,
     gpu_memory: Annotated[
         str | None,
@@ -117,44 +177,80 @@ def run(
     full_names: Annotated[
         bool, typer.Option("--full-names", help="Keep the extension in output names: a.jpg.png.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+    log_file: Annotated[
+        str | None, typer.Option("--log-file", help="Append a line per image, with the time, to this file.")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            callback=read_config,
+            is_eager=True,
+            help="TOML file with flags.  [default: [tool.kseg-batch] in ./pyproject.toml]",
+        ),
+    ] = None,
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
     from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
-    from kseg_batch.options import FitOptions, GpuOptions, parse_bytes
-    from kseg_batch.scan import default_output, scan
+    from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_bytes, parse_devices, parse_pixels
+    from kseg_batch.reporting import Log, Reporter
+    from kseg_batch.run import run as run_batch
+    from kseg_batch.scan import Scan, Selection, count, default_output
     from kseg_batch.worker import Settings
 
+    if config is not None and not quiet:
+        print(f"kseg-batch: flags from {config}", file=sys.stderr)
     try:
-        options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)  # type: ignore[arg-type] # checked there
-        kinds = {SaveKind.segmented, SaveKind.masks} if save is None else set(save)
-        if disable:
-            _check_clusters(disable, k)
-            kinds.add(SaveKind.masked)
-        elif SaveKind.masked in kinds:
-            raise OptionError("--save masked needs --disable: which clusters are to be black?")
         if "" in (*sources, out):
             raise OptionError("A path is empty: is a variable unset?")
-        on_gpu = GpuOptions(device or 0, None if gpu_memory is None else parse_bytes(gpu_memory))
+        if overwrite and retry_failed:
+            raise OptionError("--overwrite and --retry-failed contradict each other.")
+        kinds = _kinds(save, disable, k)
+        options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)  # type: ignore[arg-type] # checked there
+        limits = Limits(workers, timeout, parse_pixels(max_pixels))
+        devices = (0,) if device is None else parse_devices(device)
+        memory = None if gpu_memory is None else parse_bytes(gpu_memory)
         if gpu is False and not (device is None and gpu_memory is None):
             raise OptionError("--no-gpu contradicts --device and --gpu-memory.")
-        if device is not None:
-            gpu = True
-        choice = _choose(backend, gpu, require_gpu, options, on_gpu)
+        first = GpuOptions(devices[0] if devices else 0, memory)
+        choice = _choose(backend, gpu if device is None else True, require_gpu, options, first)
+        team = _team(choice, devices, memory, options, limits)
     except (OptionError, BackendUnavailableError) as error:
         _fail(str(error), EXIT_USAGE)
+    paths = [Path(source) for source in sources]
+    redo: Redo = "all" if overwrite else "failed" if retry_failed else "changed"
     try:
-        paths = [Path(source) for source in sources]
-        target = default_output(paths) if out is None else Path(out)
-        found = scan(paths, full_names=full_names)
-        settings = Settings(target, options, frozenset(kind.value for kind in kinds), tuple(disable or ()))
-        summary = _run(found, settings, choice)
+        selection = Selection(tuple(include or ()), tuple(exclude or ()))
+        settings = Settings(
+            out=default_output(paths) if out is None else Path(out),
+            fit=options,
+            save=kinds,
+            disable=tuple(sorted(set(disable or ()))),
+            alpha=alpha.value,
+            max_pixels=limits.max_pixels,
+            checksum=checksum,
+        )
+        found = Scan(paths, full_names=full_names, selection=selection)
+        if dry_run:
+            _show_plan(found, paths, settings, team, redo, as_json)
+            return
+        with closing(Log(None if log_file is None else Path(log_file))) as log:
+            log.add(f"begun: {count(found.total, 'image')} in {', '.join(sources)}, to {settings.out}")
+            with Reporter(found.total, log, as_json=as_json, quiet=quiet) as reporter:
+                for folder, reason in found.passed_over.unreadable:
+                    reporter.message(f"failed: {folder}: it cannot be read: {reason}")
+                _warm_up(choice, quiet)
+                summary = run_batch(found.jobs(), paths, settings, team, reporter, redo=redo)
+            _summarise(summary, found, settings, choice, log, as_json, quiet)
     except KsegError as error:
         _fail(str(error), EXIT_NOTHING_DONE)
     except KeyboardInterrupt:
         _fail("interrupted: what is written so far is complete", EXIT_INTERRUPTED)
-    _summarise(summary, found, settings, choice)
-    if summary.failed or found.unreadable:
-        raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE)
+    raise typer.Exit(_exit_code(summary, found))
 
 
 @app.command()
@@ -179,32 +275,18 @@ def doctor(
         raise typer.Exit(EXIT_NOTHING_DONE)
 
 
-def _run(found: Scan, settings: Settings, choice: Choice) -> Summary:
-    from kseg_batch.progress import Progress
-    from kseg_batch.run import run as run_batch
+def _kinds(save: list[SaveKind] | None, disable: list[int] | None, k: int) -> frozenset[Save]:
+    from kseg_batch.errors import OptionError
 
-    start = time.perf_counter()
-    choice.backend.warm_up()
-    if (seconds := time.perf_counter() - start) > NOTABLE_WARM_UP:
-        note = f"prepared {choice.backend.name} in {seconds:.0f} s; compiled kernels are kept for later runs"
-        print(f"kseg-batch: {note}", file=sys.stderr)
-    with Progress(len(found.jobs)) as progress:
-        for folder, reason in found.unreadable:
-            progress.message(f"failed: {folder}: it cannot be read: {reason}")
-
-        fallbacks = 0
-
-        def report(outcome: Outcome) -> None:
-            nonlocal fallbacks
-            if outcome.fallback is not None:
-                fallbacks += 1
-                if fallbacks == 1:  # when the GPU fails there may be thousands; the manifest names them all
-                    progress.message(f"{outcome.source}: done on the CPU: {outcome.fallback}")
-            if outcome.error is not None:
-                progress.message(f"failed: {outcome.source}: {outcome.error}")
-            progress.advance(failed=outcome.error is not None)
-
-        return run_batch(found.jobs, settings, choice.backend, report)
+    kinds = {SaveKind.segmented, SaveKind.masks} if not save else set(save)
+    if disable:
+        kinds.add(SaveKind.masked)
+        for cluster in disable:
+            if not 0 <= cluster < k:
+                raise OptionError(f"--disable {cluster}: with --k {k} the clusters are 0 to {k - 1}.")
+    elif SaveKind.masked in kinds:
+        raise OptionError("--save masked needs --disable: which clusters are to be black?")
+    return frozenset(kind.value for kind in kinds)
 
 
 def _choose(
@@ -226,34 +308,111 @@ def _choose(
     return choice
 
 
-def _check_clusters(clusters: list[int], k: int) -> None:
+def _team(
+    choice: Choice, devices: tuple[int, ...] | None, memory: int | None, options: FitOptions, limits: Limits
+) -> Team:
+    """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
+    from kseg_batch.backends import GPU_BACKENDS, choose, load_gpu
+    from kseg_batch.machine import usable_cores
+    from kseg_batch.options import GpuOptions
+    from kseg_batch.run import Team
+
+    name = choice.backend.name
+    workers = limits.workers or usable_cores()
+    if name not in GPU_BACKENDS:
+        return Team(name, exact=name != "opencv", workers=workers, timeout=limits.timeout)
+    from kseg_batch.backends.cuda_driver import read_driver
     from kseg_batch.errors import OptionError
 
-    for cluster in clusters:
-        if not 0 <= cluster < k:
-            raise OptionError(f"--disable {cluster}: with --k {k} the clusters are 0 to {k - 1}.")
+    n_devices = len(read_driver().devices)
+    for number in devices or ():
+        if number >= n_devices:
+            raise OptionError(f"There is no GPU {number}: this machine has {n_devices}, from 0 on.")
+    on_cpu = choose(only="cpu", options=options).backend.name
+    gpus = tuple(
+        (f"GPU {number}", partial(load_gpu, name, GpuOptions(number, memory)))
+        for number in (range(n_devices) if devices is None else devices)
+    )
+    return Team(on_cpu, exact=True, workers=workers, timeout=limits.timeout, gpus=gpus)
 
 
-def _summarise(summary: Summary, found: Scan, settings: Settings, choice: Choice) -> None:
-    from kseg_batch.manifest import NAME
+def _warm_up(choice: Choice, quiet: bool) -> None:
+    start = time.perf_counter()
+    choice.backend.warm_up()
+    if (seconds := time.perf_counter() - start) > NOTABLE_WARM_UP and not quiet:
+        note = f"prepared {choice.backend.name} in {seconds:.0f} s; compiled kernels are kept for later runs"
+        print(f"kseg-batch: {note}", file=sys.stderr)
+
+
+def _show_plan(
+    found: Scan, sources: list[Path], settings: Settings, team: Team, redo: Redo, as_json: bool
+) -> None:
+    """Print what a run would do, and why."""
+    import json
+
+    from kseg_batch.manifest import Manifest
+    from kseg_batch.outputs import refuse_sources_inside
+    from kseg_batch.plan import Planner
     from kseg_batch.scan import count
 
-    megapixels = summary.pixels / 1e6
-    typer.echo(
-        f"{count(summary.done, 'image')}, {megapixels:.1f} megapixels in {summary.seconds:.2f} s: "
-        f"{summary.done / summary.seconds:.1f} images/s with {choice.backend.name}"
-    )
-    if summary.failed:
-        typer.echo(f"{count(summary.failed, 'image')} failed: named above, and in the manifest")
-    if summary.fallbacks:
-        typer.echo(f"{count(summary.fallbacks, 'image')} done on the CPU instead: noted in the manifest")
-    if summary.noted:
-        typer.echo(f"{count(summary.noted, 'image')} with a note in the manifest")
-    for text in found.passed_over():
-        typer.echo(text)
-    for kind in sorted(settings.save):
-        typer.echo(f"{kind:<10} {settings.out / kind}")
-    typer.echo(f"{'manifest':<10} {settings.out / NAME}")
+    refuse_sources_inside(settings.out, settings.save, sources)
+    totals = {"do": 0, "skip": 0}
+    with Manifest(settings.out) as manifest:
+        for step in Planner(manifest, settings, exact=team.exact, redo=redo).steps(found.jobs()):
+            action = "skip" if step.skip else "do"
+            totals[action] += 1
+            if as_json:
+                source = os.path.abspath(step.job.source)  # noqa: PTH100 - resolve() would follow links
+                typer.echo(json.dumps({"source": source, "action": action, "reason": step.reason}))
+            else:
+                typer.echo(f"{action:<5}{step.job.source}: {step.reason}")
+    if not as_json:
+        typer.echo(f"{count(totals['do'], 'image')} to do, {totals['skip']:,} to skip; nothing was written")
+        for text in found.passed_over.texts():
+            typer.echo(text)
+
+
+def _summarise(
+    summary: Summary,
+    found: Scan,
+    settings: Settings,
+    choice: Choice,
+    log: Log,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    import json
+    from dataclasses import asdict
+
+    from kseg_batch.reporting import say, summary_lines
+
+    lines = summary_lines(summary, found, settings, choice.backend.name)
+    for line in lines:
+        log.add(line)
+    if as_json:
+        passed_over = {
+            name: len(value) if isinstance(value, list) else value
+            for name, value in asdict(found.passed_over).items()
+        }
+        totals = {**asdict(summary), "images": found.total, "passed_over": passed_over}
+        print(json.dumps({"summary": totals}), flush=True)
+    for line in lines if not quiet else ():
+        if as_json:
+            say(line)
+        else:
+            typer.echo(line)
+    if quiet and (stop := summary.stopped):
+        say(f"kseg-batch: stopped early: {stop}")
+
+
+def _exit_code(summary: Summary, found: Scan) -> int:
+    if summary.signal is not None:
+        return EXIT_SIGNAL + summary.signal
+    if summary.stopped is not None:
+        return EXIT_NOTHING_DONE
+    if summary.failed or found.passed_over.unreadable:
+        return EXIT_SOME_FAILED if summary.done or summary.skipped else EXIT_NOTHING_DONE
+    return 0
 
 
 def _fail(message: str, code: int) -> NoReturn:

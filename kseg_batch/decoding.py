@@ -30,9 +30,15 @@ class Photo:
     """(H, W, 3) uint8, upright."""
     notes: tuple[str, ...]
     """What was left behind on the way to 8-bit RGB; empty for an ordinary photo."""
+    opaque: NDArray[np.bool_] | None = None
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """What is clustered."""
+        return self.rgb if self.opaque is None else self.rgb[self.opaque][None]
 
 
-def decode(data: bytes) -> Photo:
+def decode(data: bytes, *, max_pixels: int = 200_000_000, alpha: str = "keep") -> Photo:
     """Decode the bytes of an image file, turned upright by its EXIF orientation.
 
     Raises:

@@ -43,7 +43,7 @@ def encode_gray(labels: NDArray[np.uint8]) -> bytes:
     return _encode(with_filter_type(labels), labels.shape[1], 8, GRAY)
 
 
-def encode_rgb(rgb: NDArray[np.uint8]) -> bytes:
+def encode_rgb(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_] | None = None) -> bytes:
     """A lossless PNG of an (H, W, 3) uint8 picture."""
     cv2 = import_cv2()
     try:

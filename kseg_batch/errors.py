@@ -23,6 +23,10 @@ class OutputError(KsegError):
     """An output cannot be written."""
 
 
+class OutputGoneError(OutputError):
+    """No output can be written any more: the disk is full, or the output folder is gone."""
+
+
 class BackendError(KsegError):
     """A backend failed on an image."""
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 
+ALGORITHM = 1
+"""Goes up when the same image and options give other labels or centres, so that runs do them again."""
+
 FINE_POINTS = 16384
 """Most fine seeding points."""
 

@@ -45,7 +45,7 @@ class LabelMap:
         self._masks = masks
 
     @classmethod
-    def pack(cls, labels: NDArray[np.uint8], k: int) -> Self:
+    def pack(cls, labels: NDArray[np.uint8], k: int, opaque: NDArray[np.bool_] | None = None) -> Self:
         """Pack (H, W) uint8 labels below k."""
         packed = cls(with_filter_type(_pack(labels, index_bits(k))), labels.shape[1], index_bits(k))
         packed.labels = labels

@@ -13,6 +13,8 @@ from kseg_batch.errors import OptionError
 
 Init = Literal["k-means++", "random"]
 
+MAX_WORKERS = 1024
+
 MIN_GPU_MEMORY = 256 << 20
 """Bytes: below, not even a small image fits beside the 64 MiB in which its colours are counted, twice."""
 
@@ -72,6 +74,54 @@ def parse_bytes(text: str) -> int:
     if match is None:
         raise OptionError(f"--gpu-memory must be a size such as 4G or 800M, not {text!r}.")
     return int(float(match[1]) * 1024 ** " KMG".index(match[2] or " "))
+
+
+def parse_pixels(text: str) -> int:
+    """A number of pixels such as 200M or 50000000; K, M and G are powers of 1000.
+
+    Raises:
+        OptionError: It is not one.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip().upper())
+    pixels = int(float(match[1]) * 1000 ** " KMG".index(match[2] or " ")) if match else 0
+    if pixels < 1:
+        raise OptionError(f"--max-pixels must be a number of pixels such as 200M, not {text!r}.")
+    return pixels
+
+
+def parse_devices(text: str) -> tuple[int, ...] | None:
+    """The numbers in a list such as 0,1; None for `all`.
+
+    Raises:
+        OptionError: It is no such list, or names a device twice.
+    """
+    if text.strip().lower() == "all":
+        return None
+    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
+        raise OptionError(f"--device must be numbers of GPUs such as 0 or 0,1, or all, not {text!r}.")
+    devices = tuple(int(number) for number in text.split(","))
+    if len(set(devices)) < len(devices):
+        raise OptionError(f"--device {text} names a GPU twice.")
+    return devices
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a run may take."""
+
+    workers: int | None
+    """Processes on the CPU; None for one a core."""
+    timeout: float | None
+    """Seconds for an image; None for any."""
+    max_pixels: int
+    """Of an image."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, naming the option as the command line does."""
+        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
+            raise OptionError(f"--workers must be from 1 to {MAX_WORKERS}, not {self.workers}.")
+        if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise OptionError(f"--timeout must be a number of seconds above 0, not {self.timeout}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,61 @@
-"""The batch: do every job, keep the journal, sum up."""
+"""The batch: hand out what is to be done, collect what became of it, keep the journal, sum up.
+
+    plan -> GPU processes, or the pool of CPU workers -> done -> journal
+
+One thread does it all. Images that a GPU could not do are done again by CPU workers. An image whose worker
+died is tried once more when all others are done, alone, so that it has the machine's memory to itself.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import signal
+import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import deque
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends import load
+from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import OutputError
-from kseg_batch.manifest import Manifest
-from kseg_batch.pipeline import process_on_gpu
-from kseg_batch.scan import MARKER
-from kseg_batch.worker import process
+from kseg_batch.manifest import Journal
+from kseg_batch.outputs import prepare, remove_temporaries, sweep
+from kseg_batch.plan import Planner
+from kseg_batch.pool import Crash, Pool
+from kseg_batch.scan import Job
+from kseg_batch.worker import Lost, Outcome, process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import FrameType
 
-    from kseg_batch.backends.base import Backend
-    from kseg_batch.scan import Job
-    from kseg_batch.worker import Outcome, Settings
+    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.gpu_process import GpuProcess
+    from kseg_batch.plan import Redo, Step
+    from kseg_batch.worker import Settings
+
+GRACE = 5.0
+"""Seconds that images under way have to end when a run is interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """What does the work."""
+
+    backend: str
+    """Name of the CPU backend."""
+    exact: bool
+    """Whether it gives the same bytes as the GPU backends do."""
+    workers: int
+    """Processes on the CPU."""
+    timeout: float | None = None
+    """Seconds that an image may take a CPU worker."""
+    gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
+    """The name of each GPU, and what opens it in its process."""
 
 
 @dataclass(slots=True)
@@ -28,6 +64,8 @@ class Summary:
 
     done: int = 0
     """Images with all their outputs written."""
+    skipped: int = 0
+    """Images that had been done before."""
     failed: int = 0
     """Images that could not be read, segmented or written."""
     noted: int = 0
@@ -38,6 +76,12 @@ class Summary:
     """Pixels of the images done."""
     seconds: float = 0.0
     """Wall time of the run so far."""
+    swept: int = 0
+    """Incomplete files of an earlier run that were removed."""
+    signal: int | None = None
+    """The signal that ended the run before its time."""
+    stopped: str | None = None
+    """Why the run ended before its time, if it was not interrupted."""
 
     def add(self, outcome: Outcome) -> None:
         """Count an image in."""
@@ -50,57 +94,269 @@ class Summary:
             self.pixels += outcome.size[0] * outcome.size[1]
 
 
+class Report(Protocol):
+    """Who is told what happens."""
+
+    def skipped(self, step: Step) -> None:
+        """Nothing is to be done for an image."""
+
+    def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
+        """An image is done or failed, and this is its line in the journal."""
+
+    def message(self, text: str) -> None:
+        """Something else that people should know."""
+
+
 def run(
-    jobs: Sequence[Job], settings: Settings, backend: Backend, on_outcome: Callable[[Outcome], None]
+    jobs: Iterable[Job],
+    sources: Sequence[Path],
+    settings: Settings,
+    team: Team,
+    report: Report,
+    *,
+    redo: Redo = "changed",
 ) -> Summary:
-    """Do all jobs, in this process: one after the other on the CPU, many at a time on a GPU.
+    """Do all jobs that are not done yet.
 
     Args:
-        jobs: The images.
+        jobs: The images; they are asked for as there is room for them.
+        sources: The files and folders that they come from.
         settings: What to do with each.
-        backend: What segments them.
-        on_outcome: Called after each image, when its line is in the manifest.
+        team: What does it.
+        report: Told of every image, when its line is in the journal.
+        redo: What is done again.
 
     Raises:
-        OutputError: The output folder or its manifest cannot be written.
+        OutputError: The output folder or its journal cannot be written.
+        SourceError: The outputs of an image would replace those of another.
     """
     start = time.perf_counter()
-    summary = Summary()
-    _prepare(settings, jobs)
-    if isinstance(backend, GpuBackend):
-        outcomes: Generator[Outcome] = process_on_gpu(jobs, settings, backend)
-    else:
-        outcomes = (process(job, settings, backend) for job in jobs)
-    with Manifest(settings.out) as manifest, contextlib.closing(outcomes):
-        for outcome in outcomes:
-            manifest.add(outcome)
-            summary.add(outcome)
-            on_outcome(outcome)
-    summary.seconds = time.perf_counter() - start
+    prepare(settings.out, settings.save, sources)
+    with ExitStack() as cleanup:
+        journal = cleanup.enter_context(Journal(settings.out))
+        done: SimpleQueue[_Event] = SimpleQueue()
+        summary = Summary(swept=sweep(settings.out))
+        steps = Planner(journal, settings, exact=team.exact, redo=redo).steps(jobs)
+        batch = cleanup.enter_context(_Batch(settings, team, journal, done, summary, report))
+        with _signals_to(done):
+            batch.run(steps)
+        summary.seconds = time.perf_counter() - start
     return summary
 
 
-def _prepare(settings: Settings, jobs: Sequence[Job]) -> None:
-    """Make a folder for each kind of output, and mark it as one that scans do not enter.
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    number: int
 
-    Raises:
-        OutputError: One cannot be made, holds files of somebody else, or holds a source.
-    """
-    sources = [(job.source, job.source.resolve()) for job in jobs]
-    for kind in sorted(settings.save):
-        folder = settings.out / kind
+
+_Event: TypeAlias = Outcome | Lost | Crash[Job] | BaseException | _Signal
+
+
+class _Crew:
+    """A pool of CPU workers or a GPU's process, and the images that it has."""
+
+    def __init__(self, worker: Pool[Job, Outcome] | GpuProcess) -> None:
+        self.worker = worker
+        self.names: set[str] = set()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.names) < self.worker.capacity
+
+    def submit(self, job: Job) -> None:
+        self.names.add(job.name)
+        self.worker.submit(job)
+
+
+class _Batch:
+    """One run on its way."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        team: Team,
+        journal: Journal,
+        done: SimpleQueue[_Event],
+        summary: Summary,
+        report: Report,
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._done = done
+        self._summary = summary
+        self._report = report
+        self._todo: Iterator[Step] | None = None
+        self._begun: dict[str, Step] = {}  # and neither done nor failed
+        self._retries: deque[Job] = deque()  # what a GPU could not do
+        self._reasons: dict[str, str] = {}  # and why
+        self._suspects: deque[Job] = deque()  # what a worker died of
+        self._tried_again: set[str] = set()
+        self._deadline: float | None = None
+        self._cpu = _Crew(
+            Pool(
+                team.workers,
+                partial(_process, settings, team.backend),
+                done,
+                initializer=_warm_up,
+                initargs=(team.backend,),
+                timeout=team.timeout,
+            )
+        )
+        if team.gpus:
+            from kseg_batch.gpu_process import GpuProcess
+        self._gpus = [_Crew(GpuProcess(opened, settings, done, name=name)) for name, opened in team.gpus]
+
+    def __enter__(self) -> _Batch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for crew in (self._cpu, *self._gpus):
+            crew.worker.stop()
+        for step in self._begun.values():
+            remove_temporaries(self._settings.out, step.job, self._settings.save)
+
+    def run(self, steps: Iterator[Step]) -> None:
+        """Do all steps, or as many as there is time for."""
+        self._todo = steps
+        while True:
+            moved = self._deadline is None and self._hand_out()
+            if not moved and not self._busy:
+                break
+            try:
+                event = self._done.get(timeout=self._patience(moved))
+            except Empty:
+                if moved:
+                    continue
+                break
+            self._take(event)
+
+    @property
+    def _busy(self) -> bool:
+        return any(crew.names for crew in (self._cpu, *self._gpus))
+
+    def _patience(self, moved: bool) -> float | None:
+        """Seconds to wait for something to happen; None for ever."""
+        if moved:
+            return 0.0
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    # ---- what goes out ---------------------------------------------------------------------------------
+
+    def _hand_out(self) -> bool:
+        """Give one image to somebody who has room, or skip it; return whether there was one."""
+        if self._retries and self._cpu.has_room:
+            self._cpu.submit(self._retries.popleft())
+            return True
+        crews = [gpu for gpu in self._gpus if gpu.worker.capacity] or [self._cpu]
+        crew = next((crew for crew in crews if crew.has_room), None)
+        if crew is not None and self._todo is not None:
+            step = next(self._todo, None)
+            if step is not None:
+                self._begin(step, crew)
+                return True
+            self._todo = None
+        if self._todo is None and self._suspects and not self._busy:
+            self._cpu.submit(self._suspects.popleft())
+            return True
+        return False
+
+    def _begin(self, step: Step, crew: _Crew) -> None:
+        if step.skip:
+            self._summary.skipped += 1
+            self._report.skipped(step)
+            return
+        self._journal.add(step.entry)
+        self._begun[step.job.name] = step
+        crew.submit(step.job)
+
+    # ---- what comes back -------------------------------------------------------------------------------
+
+    def _take(self, event: _Event) -> None:
+        if isinstance(event, BaseException):
+            raise event
+        if isinstance(event, _Signal):
+            self._interrupt(event.number)
+        elif isinstance(event, Outcome):
+            self._release(event.job)
+            self._finish(event)
+        elif isinstance(event, Lost):
+            self._release(event.job)
+            self._reasons[event.job.name] = event.reason
+            self._retries.append(event.job)
+        else:
+            self._release(event.task)
+            self._crashed(event.task, event.reason)
+
+    def _release(self, job: Job) -> None:
+        for crew in (self._cpu, *self._gpus):
+            crew.names.discard(job.name)
+
+    def _interrupt(self, number: int) -> None:
+        """Take nothing new. The second time, wait for nothing either."""
+        if self._summary.signal is None:
+            self._summary.signal = number
+            self._end_soon(GRACE)
+            self._report.message("interrupted: ending the images under way; once more stops at once")
+        else:
+            self._deadline = time.monotonic()
+
+    def _end_soon(self, seconds: float) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + seconds
+
+    def _crashed(self, job: Job, reason: str) -> None:
+        remove_temporaries(self._settings.out, job, self._settings.save)
+        if job.name in self._tried_again:
+            self._finish(Outcome(job, 0.0, error=f"{reason}, and again when it was tried alone"))
+        else:
+            self._tried_again.add(job.name)
+            self._suspects.append(job)
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Write an image's line, and tell of it."""
+        if (reason := self._reasons.pop(outcome.job.name, None)) is not None:
+            note = f"it was done on the CPU: {reason}"
+            outcome = replace(outcome, fallback=reason, notes=(*outcome.notes, note))
+        step = self._begun.pop(outcome.job.name)
+        self._summary.add(outcome)
+        if outcome.output_gone:
+            self._stop(str(outcome.error))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            marker = folder / MARKER
-            if not marker.exists():
-                if any(folder.iterdir()):
-                    raise OutputError(
-                        f"{folder} holds files that kseg-batch did not write: choose another -o."
-                    )
-                marker.write_text("Written by kseg-batch; its scans do not enter this folder.\n")
-        except OSError as error:
-            raise OutputError(f"{folder} cannot be written: {error.strerror}.") from error
-        place = folder.resolve()
-        for source, resolved in sources:
-            if resolved.is_relative_to(place):
-                raise OutputError(f"{source} lies in the output folder {folder}: choose another -o.")
+            line = self._journal.add(step.finished(outcome, self._settings), outcome)
+        except OutputError as error:
+            self._stop(str(error))
+        else:
+            self._report.finished(outcome, line)
+
+    def _stop(self, reason: str) -> None:
+        if self._summary.stopped is None:
+            self._summary.stopped = reason
+        self._end_soon(GRACE)
+
+
+def _warm_up(backend: str) -> None:
+    """In a worker, before its first image: OpenCV and the kernels are loaded, for one thread."""
+    import_cv2().setNumThreads(1)
+    load(backend).warm_up()
+
+
+def _process(settings: Settings, backend: str, job: Job) -> Outcome:
+    return process(job, settings, load(backend))
+
+
+@contextmanager
+def _signals_to(done: SimpleQueue[_Event]) -> Generator[None]:
+    """Put an interrupt (Ctrl-C) or a request to end (systemd, kill) among the events."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def take(number: int, _: FrameType | None) -> None:
+        done.put(_Signal(number))
+
+    former = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

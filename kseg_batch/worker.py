@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import threading
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch import decoding, encoding
-from kseg_batch.errors import BackendError, ImageError, OutputError
+from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError
 from kseg_batch.labelmap import LabelMap
+from kseg_batch.manifest import Version
+from kseg_batch.outputs import Output, Save, mask_name, picture_name, write_all
 from kseg_batch.scan import count
 from kseg_batch.segmentation import Segmentation, segment_with
 
@@ -28,13 +31,13 @@ FAILURES = (BackendError, ImageError, OutputError, MemoryError)
 """What may end the work on an image, and on that one alone."""
 
 Alpha = Literal["keep", "ignore"]
-"""Leave transparent pixels out of the clustering and of the outputs, or take the colours hidden under them."""
+"""Whether transparent pixels are left out, or the colours hidden under them are taken."""
 
 MAX_PIXELS = 200_000_000
 """The default of `Settings.max_pixels`."""
 
-Save = Literal["segmented", "masks", "labels", "masked"]
-"""A kind of output, and the name of its folder."""
+BYTES_PER_PIXEL = 8
+"""Of the largest file that is read: 16 bits for each of four channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Settings:
     """What becomes of transparent pixels."""
     max_pixels: int = MAX_PIXELS
     """Most pixels of an image; larger ones fail before they are decoded."""
+    checksum: bool = False
+    """Whether the journal gets a checksum of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +73,20 @@ class Lost:
 class Outcome:
     """What became of one image."""
 
-    source: Path
-    """The file."""
+    job: Job
     seconds: float
     """Time from opening it to the last output, in seconds."""
     error: str | None = None
     """Why it failed; None if it is done."""
+    output_gone: bool = False
+    """Whether it failed because nothing can be written any more."""
     palette: Palette | None = None
     """The clusters; None if it failed."""
     size: tuple[int, int] = (0, 0)
     """Width and height, in pixels."""
-    outputs: tuple[Path, ...] = ()
+    version: Version | None = None
+    """What the source held; None if it failed."""
+    outputs: tuple[Output, ...] = ()
     """The files written, all complete."""
     notes: tuple[str, ...] = ()
     """What a user might not expect of the result."""
@@ -91,36 +99,47 @@ class Outcome:
         return "done" if self.error is None else "failed"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """An image that is read and decoded."""
+
+    photo: Photo
+    version: Version
+    """What its file held."""
+
+
 def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
     """Segment one image file and write its outputs."""
     start = time.perf_counter()
     try:
-        photo = read(job)
-        result = segment_with(backend, photo.rgb, settings.fit)
-        labels = LabelMap.pack(result.labels, len(result.counts))
-        return write(job, settings, photo, labels, result.palette, start)
+        source = read(job, settings)
+        result = segment_with(backend, source.photo.pixels, settings.fit)
+        labels = LabelMap.pack(result.labels, len(result.counts), source.photo.opaque)
+        return write(job, settings, source, labels, result.palette, start)
     except FAILURES as error:
         return failure(job, error, start)
 
 
-def read(job: Job) -> Photo:
+def read(job: Job, settings: Settings) -> Source:
     """Read and decode a job's file.
 
     Raises:
-        ImageError: It cannot be read, or is not an image.
+        ImageError: It cannot be read, or is not an image that `settings` admit.
     """
-    return decoding.decode(_read(job.source))
+    data, version = _read(job.source, settings)
+    photo = decoding.decode(data, max_pixels=settings.max_pixels, alpha=settings.alpha)
+    return Source(photo, version)
 
 
 def write(
-    job: Job, settings: Settings, photo: Photo, labels: LabelMap, palette: Palette, start: float
+    job: Job, settings: Settings, source: Source, labels: LabelMap, palette: Palette, start: float
 ) -> Outcome:
     """Write all outputs of an image, or none.
 
     Args:
         job: The image.
         settings: What to write.
-        photo: The decoded image; its pixels are needed for the `masked` output only.
+        source: What was read; its pixels are needed for the `masked` output only.
         labels: Its packed labels.
         palette: Its clusters.
         start: When it was begun, by time.perf_counter().
@@ -128,24 +147,17 @@ def write(
     Raises:
         OutputError: One of them cannot be written.
     """
-    written: list[Path] = []
-    try:
-        for path, data in _outputs(job.stem, settings, photo, labels, palette):
-            _write(path, data)
-            written.append(path)
-    except FAILURES:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
-    notes, k = photo.notes, len(palette.counts)
+    outputs = write_all(settings.out, job, _files(job, settings, source.photo, labels, palette))
+    notes, k = source.photo.notes, len(palette.counts)
     if k < settings.fit.k:
         notes += (f"it has {count(k, 'colour')}, so as many clusters",)
     return Outcome(
-        source=job.source,
+        job=job,
         seconds=time.perf_counter() - start,
         palette=palette,
         size=(labels.width, labels.height),
-        outputs=tuple(written),
+        version=source.version,
+        outputs=outputs,
         notes=notes,
     )
 
@@ -153,48 +165,45 @@ def write(
 def failure(job: Job, error: Exception, start: float) -> Outcome:
     """The outcome of a job that ended with one of `FAILURES`."""
     reason = str(error) or "there is not enough memory for it"
-    return Outcome(job.source, time.perf_counter() - start, error=reason)
+    gone = isinstance(error, OutputGoneError)
+    return Outcome(job, time.perf_counter() - start, error=reason, output_gone=gone)
 
 
-def _outputs(
-    stem: Path, settings: Settings, photo: Photo, labels: LabelMap, palette: Palette
-) -> Iterator[tuple[Path, bytes]]:
-    """Each output's path and content."""
+def _files(
+    job: Job, settings: Settings, photo: Photo, labels: LabelMap, palette: Palette
+) -> Iterator[tuple[str, bytes]]:
+    """Each output's name and content."""
     k = len(palette.counts)
-    folder, name = stem.parent, stem.name
     if "segmented" in settings.save:
-        data = encoding.encode_indexed(labels, palette.colors)
-        yield settings.out / "segmented" / folder / f"{name}.png", data
+        yield picture_name(job, "segmented"), encoding.encode_indexed(labels, palette.colors)
     if "masks" in settings.save:
         for cluster in range(k):
-            path = settings.out / "masks" / folder / f"{name}_mask{cluster}.png"
-            yield path, encoding.encode_mask(labels, cluster)
+            yield mask_name(job, cluster), encoding.encode_mask(labels, cluster)
     if "labels" in settings.save:
-        yield settings.out / "labels" / folder / f"{name}.png", encoding.encode_gray(labels.labels)
+        yield picture_name(job, "labels"), encoding.encode_gray(labels.labels)
     if "masked" in settings.save:
         result = Segmentation(labels.labels, palette)
         picture = result.masked(photo.rgb, disable=[cluster for cluster in settings.disable if cluster < k])
-        yield settings.out / "masked" / folder / f"{name}.png", encoding.encode_rgb(picture)
+        yield picture_name(job, "masked"), encoding.encode_rgb(picture, photo.opaque)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, settings: Settings) -> tuple[bytes, Version]:
+    """A regular file's content, and which version of it that is."""
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device, which might never end
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device, which might never end
             raise ImageError("it is not a regular file")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > BYTES_PER_PIXEL * settings.max_pixels + (1 << 20):
+                raise ImageError(
+                    f"its {before.st_size / 1e6:.0f} MB are more than an image of "
+                    f"--max-pixels {settings.max_pixels} can have"
+                )
+            data = file.read()
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise ImageError(f"it cannot be read: {error.strerror}") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a whole file or none: to a temporary name in the same folder, then renamed."""
-    temporary = path.with_name(f".{os.getpid()}-{threading.get_native_id()}.kseg-tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageError("it was written to while it was read")
+    checksum = hashlib.sha256(data).hexdigest() if settings.checksum else None
+    return data, Version(before.st_size, before.st_mtime_ns, checksum)

@@ -12,6 +12,7 @@ from kseg_batch.options import GpuOptions
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
+    from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.options import FitOptions
 
 MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "opencv": "opencv"}
@@ -54,6 +55,15 @@ def load(name: str, gpu: GpuOptions | None = None) -> Backend:
         BackendUnavailableError: It cannot run here.
     """
     return _load(name, (gpu or GpuOptions()) if name in GPU_BACKENDS else None)
+
+
+def load_gpu(name: str, gpu: GpuOptions) -> GpuBackend:
+    """The backend of that name, which runs on a GPU.
+
+    Raises:
+        BackendUnavailableError: It cannot run here.
+    """
+    return cast("GpuBackend", load(name, gpu))
 
 
 @cache

@@ -1,0 +1,247 @@
+"""What `kseg-batch run` reaches on whole folders, with one worker and with several. Linux only.
+
+python -m benchmarks.pipeline [--photos 100] [--tiny 100000]
+
+The photos are one packaged photograph at 1920 x 1080, moved and brightened differently in each JPEG file. The tiny
+images are PNG files of 8 x 8 pixels, so that all there is to see is what a file costs. Every run is checked: its
+files are those of the first one, byte for byte, and its journal has a line for each image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.photos import PhotosMissingError, photo_1080p
+from benchmarks.report import heading, line, save
+from kseg_batch.cv2_loader import import_cv2
+
+WIDTHS = (-26, 8, 8, 10, 10, 12, 12)
+COLUMNS = ("run", "images", "workers", "seconds", "images/s", "parent ms/im", "parent MB")
+
+SPEEDUP = 1.8
+"""Target: images/s of two workers, over that of one."""
+PARENT_MS = 1.0
+"""Target: processor time of the parent for an image, in milliseconds."""
+RERUN_SECONDS = 20.0
+"""Target: a run over 100,000 images that are done."""
+PARENT_MB = 300.0
+"""Target: peak memory of the parent."""
+
+
+class WrongResultError(Exception):
+    """A run did not do what it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run of the command line."""
+
+    name: str
+    images: int
+    workers: int
+    seconds: float
+    """Wall time of the whole command."""
+    rate: float
+    """Images per second as the command itself tells: without its own start, with that of its workers."""
+    parent_ms: float
+    """Processor time of the parent, without its workers, for an image."""
+    parent_mb: float
+    """Peak resident memory of the parent."""
+
+    def cells(self) -> tuple[str, ...]:
+        """What the table shows."""
+        return (
+            self.name,
+            f"{self.images:,}",
+            str(self.workers),
+            f"{self.seconds:.2f}",
+            f"{self.rate:.1f}",
+            f"{self.parent_ms:.3f}",
+            f"{self.parent_mb:.0f}",
+        )
+
+
+def main() -> None:
+    """Measure, print the table and the verdict."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
+    parser.add_argument("--photos", type=int, default=100)
+    parser.add_argument("--tiny", type=int, default=100_000)
+    parser.add_argument("--repeat", type=int, default=3, help="runs with each number of workers")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    settings = {name: value for name, value in vars(asked).items() if name != "json"}
+    rows: list[Measured] = []
+    try:
+        print(heading("kseg-batch run on whole folders", settings), end="\n\n")
+        print(line(COLUMNS, WIDTHS), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            if asked.photos:
+                rows += measure_photos(Path(folder), asked.photos, asked.workers, asked.repeat)
+            if asked.tiny:
+                rows += measure_tiny(Path(folder), asked.tiny, asked.workers)
+    except (OSError, PhotosMissingError, WrongResultError) as error:
+        sys.exit(f"benchmarks.pipeline: {error}")
+    print("", *verdict(rows), sep="\n")
+    if asked.json:
+        save(asked.json, settings, [asdict(row) for row in rows])
+
+
+def measure_photos(folder: Path, n_photos: int, workers: int, repeat: int) -> list[Measured]:
+    """Photos with one worker and with all, in turns."""
+    write_photos(folder / "photos", n_photos)
+    rows = []
+    digest = None
+    for i in range(repeat):
+        for n in sorted({1, workers}):
+            out = folder / f"photos-{n}-{i}"
+            rows.append(measure(f"photos, run {i + 1}", folder / "photos", out, n, n_photos))
+            found = tree_digest(out)
+            if digest not in (None, found):
+                raise WrongResultError(f"{n} workers wrote other files than 1 did")
+            digest = found
+    return rows
+
+
+def measure_tiny(folder: Path, n_images: int, workers: int) -> list[Measured]:
+    """Tiny images, and again with nothing to do."""
+    write_tiny(folder / "tiny", n_images)
+    out = folder / "tiny-kseg"
+    flags = ("--save", "labels", "--k", "2")
+    first = measure("tiny images", folder / "tiny", out, workers, n_images, *flags)
+    journal = (out / "manifest.jsonl").read_bytes()
+    second = measure("the same, nothing to do", folder / "tiny", out, workers, n_images, *flags, skipped=True)
+    if (out / "manifest.jsonl").read_bytes() != journal:
+        raise WrongResultError("a run with nothing to do changed the journal")
+    return [first, second]
+
+
+def measure(
+    name: str, source: Path, out: Path, workers: int, n_images: int, *flags: str, skipped: bool = False
+) -> Measured:
+    """Run the command line and look at its process from outside."""
+    command = [sys.executable, "-m", "kseg_batch", "run", str(source), "-o", str(out), "--no-gpu", "--json"]
+    command += ["--workers", str(workers), *flags]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        cpu_seconds, memory = watch(process)
+        seconds = time.perf_counter() - start
+        output.seek(0)
+        lines = output.read().splitlines()
+        errors.seek(0)
+        if process.returncode != 0:
+            raise WrongResultError(f"{' '.join(command)} failed:\n{errors.read().decode()}")
+    summary = json.loads(lines[-1])["summary"]
+    if summary["skipped" if skipped else "done"] != n_images or len(lines) != n_images + 1:
+        raise WrongResultError(f"{name}: not every image was done: {summary}")
+    row = Measured(
+        name=name,
+        images=n_images,
+        workers=workers,
+        seconds=seconds,
+        rate=n_images / summary["seconds"],
+        parent_ms=1000 * cpu_seconds / n_images,
+        parent_mb=memory / 1e6,
+    )
+    print(line(row.cells(), WIDTHS), flush=True)
+    return row
+
+
+def watch(process: subprocess.Popen[bytes]) -> tuple[float, int]:
+    """Wait for a process; its own processor time in seconds and its peak memory in bytes."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    proc = Path("/proc", str(process.pid))
+    cpu_seconds, memory = 0.0, 0
+    waiting = threading.Thread(target=process.wait)
+    waiting.start()
+    while waiting.is_alive():
+        try:
+            fields = (proc / "stat").read_text().rpartition(")")[2].split()
+            status = (proc / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            break
+        if "VmHWM" in status:
+            cpu_seconds = (int(fields[11]) + int(fields[12])) / ticks
+            memory = 1024 * int(status.partition("VmHWM:")[2].split()[0])
+        time.sleep(0.02)
+    waiting.join()
+    return cpu_seconds, memory
+
+
+def write_photos(folder: Path, n_photos: int) -> None:
+    """JPEG files of 1920 x 1080, all different."""
+    cv2 = import_cv2()
+    photo = photo_1080p()
+    folder.mkdir()
+    for i in range(n_photos):
+        moved = np.roll(photo, (11 * i, 17 * i), axis=(0, 1))
+        changed = cv2.convertScaleAbs(moved, alpha=0.75 + 0.5 * i / n_photos, beta=i % 7)
+        done, data = cv2.imencode(".jpg", changed[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))
+        if not done:
+            raise WrongResultError("OpenCV cannot write a JPEG")
+        (folder / f"{i:05}.jpg").write_bytes(data)
+
+
+def write_tiny(folder: Path, n_images: int) -> None:
+    """PNG files of 8 x 8 pixels, a thousand to a folder."""
+    cv2 = import_cv2()
+    rng = np.random.default_rng(0)
+    for i in range(n_images):
+        path = folder / f"{i // 1000:04}/{i % 1000:03}.png"
+        if i % 1000 == 0:
+            path.parent.mkdir(parents=True)
+        path.write_bytes(cv2.imencode(".png", rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))[1])
+
+
+def tree_digest(out: Path) -> str:
+    """Of every output's name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(out.rglob("*.png")):
+        digest.update(str(path.relative_to(out)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def verdict(rows: list[Measured]) -> list[str]:
+    """Each target, and what was reached."""
+    lines = []
+    photos = [row for row in rows if row.name.startswith("photos")]
+    rates = {
+        n: statistics.median(r.rate for r in photos if r.workers == n) for n in {r.workers for r in photos}
+    }
+    if len(rates) == 2:
+        one, many = (rates[n] for n in sorted(rates))
+        lines.append(
+            judged(f"{max(rates)} workers over 1: {many / one:.2f}x", many / one >= SPEEDUP, f"{SPEEDUP}x")
+        )
+    for row in (row for row in rows if not row.name.startswith("photos")):
+        text = f"{row.name}: {row.parent_ms:.3f} ms an image"
+        lines.append(judged(text, row.parent_ms < PARENT_MS, f"under {PARENT_MS:g} ms"))
+        text = f"{row.name}: {row.parent_mb:.0f} MB in the parent"
+        lines.append(judged(text, row.parent_mb < PARENT_MB, f"under {PARENT_MB:g} MB"))
+        if "nothing" in row.name:
+            text = f"{row.name}: {row.seconds:.1f} s"
+            lines.append(judged(text, row.seconds < RERUN_SECONDS, f"under {RERUN_SECONDS:g} s"))
+    return lines
+
+
+def judged(text: str, reached: bool, target: str) -> str:
+    """A figure beside its target."""
+    return f"{'reached' if reached else 'MISSED':<8} {text} (target: {target})"
+
+
+if __name__ == "__main__":
+    main()

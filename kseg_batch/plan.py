@@ -1,0 +1,191 @@
+"""What is to be done, what is done already, and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from kseg_batch.errors import SourceError
+from kseg_batch.kmeans import ALGORITHM
+from kseg_batch.manifest import Entry
+from kseg_batch.outputs import kind_of, names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from kseg_batch.manifest import Manifest
+    from kseg_batch.scan import Job
+    from kseg_batch.worker import Outcome, Settings
+
+Redo = Literal["changed", "failed", "all"]
+"""What is done again: what changed or was not done, what failed and nothing else, or everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the plan has for an image."""
+
+    job: Job
+    skip: bool
+    """Whether nothing is to be done."""
+    reason: str
+    """Why it is done, or skipped."""
+    entry: Entry
+    """Its line in the journal when it is begun; its last one if it is skipped."""
+    kept: Mapping[str, int | None]
+    """Its files of kinds that are not to be written this time, and stay."""
+
+    def finished(self, outcome: Outcome, settings: Settings) -> Entry:
+        """Its line when it is done or failed. One that failed keeps what it had."""
+        if outcome.error is not None:
+            return replace(self.entry, status="failed", error=outcome.error)
+        disabled = settings.disable if "masked" in settings.save else self.entry.disabled
+        return replace(
+            self.entry,
+            status="done",
+            version=outcome.version,
+            disabled=disabled,
+            outputs={**self.kept, **{output.name: output.size for output in outcome.outputs}},
+        )
+
+
+class Planner:
+    """Compares images with the journal."""
+
+    def __init__(
+        self, manifest: Manifest, settings: Settings, *, exact: bool, redo: Redo = "changed"
+    ) -> None:
+        """Take what decides.
+
+        Args:
+            manifest: The journal.
+            settings: What is wanted of every image.
+            exact: Whether the backend is one of those that give the same bytes.
+            redo: What is done again.
+        """
+        self._manifest = manifest
+        self._settings = settings
+        self._redo = redo
+        self._fingerprint = fingerprint(settings, exact=exact)
+
+    def steps(self, jobs: Iterable[Job]) -> Iterator[Step]:
+        """What to do with each image.
+
+        Raises:
+            SourceError: An image's outputs are there already, of another image that is still there.
+        """
+        for job in jobs:
+            source = os.path.abspath(job.source)  # noqa: PTH100 - resolve() would follow links
+            last = self._manifest.last(job.name)
+            if last is not None and last.source != source:
+                self._refuse_other(job, last)
+            reason = self._reason(job, last)
+            if last is not None and reason is None:
+                skipped = "done" if last.status == "done" else f"{last.status}, and only failed ones are done"
+                yield Step(job, True, skipped, last, {})
+            elif last is None and self._redo == "failed":
+                yield Step(
+                    job, True, "new, and only failed ones are done", self._begun(job, source, {}, ()), {}
+                )
+            else:
+                yield self._step(job, source, last, reason or "new")
+
+    def _step(self, job: Job, source: str, last: Entry | None, reason: str) -> Step:
+        former: Mapping[str, int | None] = {} if last is None else last.outputs
+        kept: Mapping[str, int | None] = {}
+        disabled: tuple[int, ...] = ()
+        if last is not None and last.fingerprint == self._fingerprint and not self._changed(job, last):
+            kept = {name: size for name, size in former.items() if kind_of(name) not in self._settings.save}
+            disabled = last.disabled
+        job = replace(job, replaces=tuple(name for name in former if name not in kept))
+        possible = dict.fromkeys(names(job, self._settings.save, self._settings.fit.k))
+        return Step(job, False, reason, self._begun(job, source, {**former, **possible}, disabled), kept)
+
+    def _begun(
+        self, job: Job, source: str, outputs: Mapping[str, int | None], disabled: tuple[int, ...]
+    ) -> Entry:
+        return Entry(job.name, source, "started", None, None, self._fingerprint, disabled, outputs)
+
+    def _reason(self, job: Job, last: Entry | None) -> str | None:
+        """Why an image is to be done; None if it is not, or is new."""
+        if last is None:
+            return None
+        if self._redo == "all":
+            return "--overwrite"
+        if last.status == "failed":
+            return "it failed before"
+        if self._redo == "failed":
+            return None
+        if last.status == "started":
+            return "it was interrupted"
+        if last.fingerprint != self._fingerprint:
+            return "the options changed"
+        return self._changed(job, last) or self._missing(last)
+
+    def _changed(self, job: Job, last: Entry) -> str | None:
+        """What is different about the source, if anything is."""
+        if last.version is None:
+            return "it was not done"
+        try:
+            found = job.source.stat()
+        except OSError:
+            return "its file cannot be looked at"  # which the worker will say in its own words
+        if self._settings.checksum:
+            if last.version.checksum is None:
+                return "its checksum is not known yet"
+            if found.st_size != last.version.size or _checksum(job.source) != last.version.checksum:
+                return "its content changed"
+        elif (found.st_size, found.st_mtime_ns) != (last.version.size, last.version.modified):
+            return "its file changed"
+        return None
+
+    def _missing(self, last: Entry) -> str | None:
+        """Which of its outputs is not what was written, if one is not."""
+        out, settings = self._manifest.path.parent, self._settings
+        if "masked" in settings.save and last.disabled != settings.disable:
+            return "--disable changed"
+        if absent := settings.save - {kind_of(name) for name in last.outputs}:
+            return f"--save {min(absent)} is new"
+        for name, size in last.outputs.items():
+            if kind_of(name) in settings.save and _size(out / name) != size:
+                return f"{name} is gone or is not what was written"
+        return None
+
+    def _refuse_other(self, job: Job, last: Entry) -> None:
+        """Raise if the outputs belong to another image; one that is gone may have been moved here."""
+        if os.path.exists(last.source) and not os.path.samefile(last.source, job.source):  # noqa: PTH110, PTH121
+            raise SourceError(
+                f"{self._manifest.path.parent} holds the outputs of {last.source}, which those of "
+                f"{job.source} would replace: choose another -o."
+            )
+
+
+def fingerprint(settings: Settings, *, exact: bool) -> str:
+    """16 hexadecimal digits that change with whatever changes the pixels of an output, but `disable`."""
+    content = {
+        "algorithm": ALGORITHM,
+        "arithmetic": "exact" if exact else "opencv",
+        "alpha": settings.alpha,
+        **asdict(settings.fit),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - of every output of every image
+    except OSError:
+        return None
+
+
+def _checksum(path: Path) -> str | None:
+    """The SHA-256 of a file's content; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

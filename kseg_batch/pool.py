@@ -1,0 +1,241 @@
+"""Worker processes of which one may crash or hang without harm to the others, on pebble's pools.
+
+Each worker is a pebble pool of its own, a lane. Workers of one pool share a pipe and its lock, and one that
+is killed while it holds the lock stops them all; here it stops its lane, which gets a new pool.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pebble import CONSTS, ProcessExpired, ProcessPool
+
+from kseg_batch.errors import BackendError
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+    from types import TracebackType
+    from typing import Self
+
+    from pebble import ProcessFuture
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+TASKS_PER_WORKER = 2
+"""One at work, and one that waits, so that a worker has never to wait for its next."""
+
+BREAKS = 3
+"""Workers of a lane that may end one after the other with no task begun."""
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Environment variables from which libraries take their number of threads, when they are loaded."""
+
+LOCK_SECONDS = 3.0
+"""How long a worker waits for the lock of its lane: nobody alive holds it for more than a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash(Generic[T]):
+    """A task whose worker died or hung while it was at it."""
+
+    task: T
+    reason: str
+    """What happened."""
+
+
+class Pool(Generic[T, R]):
+    """Worker processes, started when there are tasks for them.
+
+    What becomes of a task arrives on a queue: the function's result; a `Crash`; or an exception that the
+    function raised, which is a mistake in the program. If no worker can be started, a `BackendError` arrives.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        function: Callable[[T], R],
+        done: SimpleQueue[Any],
+        *,
+        initializer: Callable[..., object],
+        initargs: tuple[object, ...] = (),
+        timeout: float | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            workers: Most processes.
+            function: What a worker does with a task. It is pickled, as tasks and results are.
+            done: Where results go. They are put there by other threads.
+            initializer: Called by each worker before its first task.
+            initargs: Its arguments.
+            timeout: Seconds that a task may take from when its worker begins it.
+        """
+        self.capacity = TASKS_PER_WORKER * workers
+        self.function = function
+        self.done = done
+        self.begin = partial(_begin_worker, initializer, initargs)
+        self.timeout = timeout
+        self.any_finished = False
+        self.stopped = False
+        self._workers = workers
+        self._lanes: list[_Lane[T, R]] = []
+        self._environment = {name: os.environ.get(name) for name in ONE_THREAD}
+        CONSTS.term_timeout = 0  # workers ignore SIGTERM, so do not wait for it to do anything
+
+    def submit(self, task: T) -> None:
+        """Give a task to the worker with the fewest. There may be `capacity` under way."""
+        lane = min(self._lanes, key=lambda lane: lane.n_tasks, default=None)
+        if lane is None or (lane.n_tasks and len(self._lanes) < self._workers):
+            if not self._lanes:
+                os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+            lane = _Lane(self)
+            self._lanes.append(lane)
+        lane.submit(task)
+
+    def stop(self) -> None:
+        """End all workers at once, whatever they are doing."""
+        self.stopped = True
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            lane.join()
+        if self._lanes:
+            for name, value in self._environment.items():
+                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+        self._lanes.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Lane(Generic[T, R]):
+    """One worker, and those that come after it."""
+
+    def __init__(self, owner: Pool[T, R]) -> None:
+        self.n_tasks = 0
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._waiting: list[T] | None = None  # for the next pool, while this one is given up
+        self._breaks = 0
+        self._renewal: threading.Thread | None = None
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPool:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPool(max_workers=1, initializer=self._owner.begin, context=context)
+
+    def submit(self, task: T) -> None:
+        with self._lock:
+            self.n_tasks += 1
+            if self._waiting is not None:
+                self._waiting.append(task)
+                return
+        self._schedule(task)
+
+    def _schedule(self, task: T) -> None:
+        try:
+            future = self._pool.schedule(self._owner.function, args=(task,), timeout=self._owner.timeout)
+        except RuntimeError:  # its worker died while it had nothing to do
+            self._renew(task)
+        else:
+            future.add_done_callback(partial(self._ended, task))
+
+    def _ended(self, task: T, future: ProcessFuture[R]) -> None:
+        """Pass on what became of a task; called by a thread of pebble's."""
+        error = None if future.cancelled() else future.exception()
+        if self._owner.stopped or future.cancelled() or isinstance(error, CancelledError):
+            return
+        if isinstance(error, BrokenProcessPool):
+            self._renew(task)
+            return
+        with self._lock:
+            self.n_tasks -= 1
+            self._breaks = 0
+        if isinstance(error, ProcessExpired):
+            self._owner.done.put(Crash(task, f"its worker {_how_it_ended(error.exitcode)}"))
+        elif isinstance(error, TimeoutError) and error.__cause__ is None:
+            self._owner.done.put(Crash(task, f"it took longer than {self._owner.timeout:g} seconds"))
+        else:
+            self._owner.any_finished = True
+            self._owner.done.put(future.result() if error is None else error)
+
+    def _renew(self, task: T) -> None:
+        """Keep a task that was not begun for a new pool."""
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.append(task)
+                return
+            self._waiting = [task]
+            self._breaks += 1
+            self._renewal = threading.Thread(target=self._replace_pool)
+        self._renewal.start()
+
+    def _replace_pool(self) -> None:
+        """Take a new pool; in a thread of its own, because the old pool's threads have to end first."""
+        self._pool.stop()
+        self._pool.join()
+        with self._lock:
+            self._pool = self._new_pool()
+            waiting, self._waiting = self._waiting or [], None
+            given_up = self._breaks >= BREAKS
+            if given_up:
+                self._breaks = 0
+                self.n_tasks -= len(waiting)
+        if given_up and not self._owner.any_finished:
+            self._owner.done.put(BackendError("worker processes end as soon as they are started"))
+        for task in waiting if not self._owner.stopped else ():
+            if given_up:
+                self._owner.done.put(Crash(task, "its worker ended as soon as it was started"))
+            else:
+                self._schedule(task)
+
+    def stop(self) -> None:
+        self._pool.stop()
+
+    def join(self) -> None:
+        if self._renewal is not None:
+            self._renewal.join()
+        self._pool.stop()
+        self._pool.join()
+
+
+def _begin_worker(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
+    """In a new worker: the parent alone decides when it ends, and it ends with the parent."""
+    CONSTS.channel_lock_timeout = LOCK_SECONDS
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a service manager sends it to all at once
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _how_it_ended(code: int) -> str:
+    """An exit code as multiprocessing tells it, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (", as happens for want of memory" if name == "SIGKILL" else "")

@@ -1,0 +1,188 @@
+"""What a run says while it goes on: on a terminal, in a cron log, in a log file, or as JSON.
+
+Standard output has the summary, or with --json an object per image and the summary; all else goes to
+standard error. A bar on a terminal, a line now and then anywhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kseg_batch.errors import OutputError
+from kseg_batch.manifest import NAME
+from kseg_batch.scan import count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from kseg_batch.plan import Step
+    from kseg_batch.run import Summary
+    from kseg_batch.scan import Scan
+    from kseg_batch.worker import Outcome, Settings
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Log:
+    """A file that gets a line with the time for everything that happens; no file, no lines."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open it to append.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        self._path = path
+        try:
+            self._file = None if path is None else path.open("a", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+    def add(self, text: str) -> None:
+        """Write a line. If that fails, say so once and go on without: the manifest has what matters."""
+        if self._file is None:
+            return
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        try:
+            self._file.write(f"{now} {text}\n")
+            self._file.flush()
+        except OSError as error:
+            self._file = None
+            say(f"kseg-batch: {self._path} cannot be written: {error.strerror}; going on without it")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def say(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Reporter:
+    """Tells of a run's images; use it as a context manager."""
+
+    def __init__(self, total: int, log: Log, *, as_json: bool = False, quiet: bool = False) -> None:
+        from tqdm import tqdm
+
+        self._total = total
+        self._done = 0
+        self._failed = 0
+        self._fallbacks = 0
+        self._log = log
+        self._as_json = as_json
+        self._plain = not quiet and not sys.stderr.isatty()
+        self._start = self._last_line = time.monotonic()
+        self._bar = tqdm(
+            total=total,
+            unit="image",
+            dynamic_ncols=True,
+            disable=quiet or self._plain,
+            leave=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def message(self, text: str) -> None:
+        """See `Report.message`: print a line without disturbing the bar."""
+        self._bar.clear()
+        say(text)
+        self._log.add(text)
+
+    def skipped(self, step: Step) -> None:
+        """See `Report.skipped`. What is skipped does not count for the rate or the time left."""
+        self._total -= 1
+        if not self._bar.disable:
+            self._bar.total = self._total
+        if self._as_json:
+            self._print({"source": step.entry.source, "status": "skipped", "reason": step.reason})
+
+    def finished(self, outcome: Outcome, line: dict[str, Any]) -> None:
+        """See `Report.finished`."""
+        if self._as_json:
+            self._print(line)
+        source = outcome.job.source
+        if outcome.fallback is not None:
+            self._fallbacks += 1
+            text = f"{source}: done on the CPU: {outcome.fallback}"
+            if self._fallbacks == 1:  # when the GPU fails there may be thousands; the manifest names them all
+                self.message(text)
+            else:
+                self._log.add(text)
+        if outcome.error is not None:
+            self.message(f"failed: {source}: {outcome.error}")
+        else:
+            self._log.add(
+                f"done: {source} in {outcome.seconds:.3f} s" + "".join(f"; {n}" for n in outcome.notes)
+            )
+        self._advance(failed=outcome.error is not None)
+
+    def _print(self, line: dict[str, Any]) -> None:
+        self._bar.clear()
+        print(json.dumps(line), flush=True)
+
+    def _advance(self, *, failed: bool) -> None:
+        self._done += 1
+        self._failed += failed
+        if self._failed:
+            self._bar.set_postfix_str(f"{self._failed} failed", refresh=failed)
+        self._bar.update()
+        now = time.monotonic()
+        if self._plain and now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._last_line = now
+            rate = self._done / (now - self._start)
+            left = (self._total - self._done) / rate
+            self.message(
+                f"{self._done} of {self._total} images, {rate:.1f} images/s, {self._failed} failed, "
+                f"{_duration(left)} left"
+            )
+
+
+def summary_lines(summary: Summary, found: Scan, settings: Settings, backend: str) -> list[str]:
+    """What a run did, for people."""
+    lines = []
+    if summary.done or not summary.skipped:
+        rate = summary.done / summary.seconds
+        lines.append(
+            f"{count(summary.done, 'image')}, {summary.pixels / 1e6:.1f} megapixels in "
+            f"{summary.seconds:.2f} s: {rate:.1f} images/s with {backend}"
+        )
+    if summary.skipped:
+        lines.append(f"{count(summary.skipped, 'image')} skipped: done before")
+    if summary.failed:
+        lines.append(f"{count(summary.failed, 'image')} failed: named above, and in the manifest")
+    if summary.stopped is not None:
+        lines.append(f"stopped early: {summary.stopped}; the same command goes on where this run ended")
+    if summary.signal is not None:
+        lines.append("interrupted: what is written is complete; the same command goes on with the rest")
+    if summary.fallbacks:
+        lines.append(f"{count(summary.fallbacks, 'image')} done on the CPU instead: noted in the manifest")
+    if summary.noted:
+        lines.append(f"{count(summary.noted, 'image')} with a note in the manifest")
+    if summary.swept:
+        lines.append(f"{count(summary.swept, 'incomplete file')} of a run that was killed removed")
+    lines += found.passed_over.texts()
+    lines += [f"{kind:<10} {settings.out / kind}" for kind in sorted(settings.save)]
+    lines.append(f"{'manifest':<10} {settings.out / NAME}")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
