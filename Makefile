@@ -1,5 +1,6 @@
 # make demo   install, collect real photographs, segment them
 # make test   everything the tests need, then lint, types and tests
+# make soak   the tests that kill, damage and fill up, at their full length
 #
 # With an NVIDIA GPU and its driver, of CUDA 13 unless CUDA=12:
 #
@@ -13,7 +14,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 CUDA ?= 13
 
-.PHONY: demo test check test-lowest gpu-test gpu-bench clean
+.PHONY: demo test check soak test-lowest gpu-test gpu-bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.done
@@ -29,6 +30,9 @@ check: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(VENV)/test.done
+	$(BIN)/python -m pytest -q --soak --durations=5 tests/test_interruption.py tests/test_damage.py tests/test_pool.py
 
 # The oldest versions that pyproject.toml admits, on the oldest Python.
 test-lowest:

@@ -132,10 +132,15 @@ def write_all(out: Path, job: Job, files: Iterable[tuple[str, bytes]]) -> tuple[
             with contextlib.suppress(OSError):
                 path.unlink()
         raise
-    for name in set(job.replaces) - {output.name for output in written}:
+    remove(out, set(job.replaces) - {output.name for output in written})
+    return tuple(written)
+
+
+def remove(out: Path, names: Iterable[str]) -> None:
+    """Remove outputs, where they are."""
+    for name in names:
         with _explained(out / name):
             (out / name).unlink(missing_ok=True)
-    return tuple(written)
 
 
 def remove_temporaries(out: Path, job: Job, save: Collection[Save]) -> None:

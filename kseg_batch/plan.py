@@ -36,13 +36,15 @@ class Step:
     """Why it is done, or skipped."""
     entry: Entry
     """Its line in the journal when it is begun; its last one if it is skipped."""
+    former: Mapping[str, int | None]
+    """Its files of earlier runs."""
     kept: Mapping[str, int | None]
-    """Its files of kinds that are not to be written this time, and stay."""
+    """Those of kinds that are not to be written this time, which stay."""
 
     def finished(self, outcome: Outcome, settings: Settings) -> Entry:
         """Its line when it is done or failed. One that failed keeps what it had."""
         if outcome.error is not None:
-            return replace(self.entry, status="failed", error=outcome.error)
+            return replace(self.entry, status="failed", error=outcome.error, outputs=self.former)
         disabled = settings.disable if "masked" in settings.save else self.entry.disabled
         return replace(
             self.entry,
@@ -86,7 +88,7 @@ class Planner:
             reason = self._reason(job, last)
             if last is not None and reason is None:
                 skipped = "done" if last.status == "done" else f"{last.status}, and only failed ones are done"
-                yield Step(job, True, skipped, last, {})
+                yield Step(job, True, skipped, last, last.outputs, {})
             elif last is None and self._redo == "failed":
                 yield Step(
                     job, True, "new, and only failed ones are done", self._begun(job, source, {}, ()), {}
@@ -103,7 +105,8 @@ class Planner:
             disabled = last.disabled
         job = replace(job, replaces=tuple(name for name in former if name not in kept))
         possible = dict.fromkeys(names(job, self._settings.save, self._settings.fit.k))
-        return Step(job, False, reason, self._begun(job, source, {**former, **possible}, disabled), kept)
+        begun = self._begun(job, source, {**former, **possible}, disabled)
+        return Step(job, False, reason, begun, former, kept)
 
     def _begun(
         self, job: Job, source: str, outputs: Mapping[str, int | None], disabled: tuple[int, ...]

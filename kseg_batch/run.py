@@ -22,7 +22,7 @@ from kseg_batch.backends import load
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import OutputError
 from kseg_batch.manifest import Journal
-from kseg_batch.outputs import prepare, remove_temporaries, sweep
+from kseg_batch.outputs import prepare, remove, remove_temporaries, sweep
 from kseg_batch.plan import Planner
 from kseg_batch.pool import Crash, Pool
 from kseg_batch.scan import Job
@@ -307,6 +307,8 @@ class _Batch:
     def _crashed(self, job: Job, reason: str) -> None:
         remove_temporaries(self._settings.out, job, self._settings.save)
         if job.name in self._tried_again:
+            step = self._begun[job.name]
+            remove(self._settings.out, step.entry.outputs.keys() - step.former.keys())
             self._finish(Outcome(job, 0.0, error=f"{reason}, and again when it was tried alone"))
         else:
             self._tried_again.add(job.name)

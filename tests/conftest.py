@@ -13,6 +13,13 @@ EMULATED_MEMORY = 4 << 30
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail where a test needs a GPU and has none")
+    parser.addoption("--soak", action="store_true", help="run the long tests at their full length")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether long tests run at their full length."""
+    return bool(request.config.getoption("--soak"))
 
 
 @pytest.fixture(scope="session", autouse=True)
