@@ -1,0 +1,221 @@
+"""Worker processes that are killed, hang, end and fail: no task is lost, and none is done twice."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import pytest
+
+from kseg_batch.errors import BackendError
+from kseg_batch.pool import ONE_THREAD, Crash, Pool
+
+PATIENCE = 60
+"""Seconds in which anything here is over; nothing is measured by it."""
+
+
+def nothing() -> None:
+    """Begin a worker."""
+
+
+def end_at_once() -> None:
+    os._exit(7)
+
+
+def echo(task: Any) -> Any:
+    return task
+
+
+def do(task: tuple[str, Any]) -> Any:
+    """What a worker is told to do."""
+    what, value = task
+    if what == "exit":
+        os._exit(value)
+    if what == "kill":
+        os.kill(os.getpid(), value)
+        time.sleep(PATIENCE)
+    if what == "segfault":
+        ctypes.string_at(0)
+    if what == "sleep":
+        time.sleep(value)
+    if what == "nap":
+        time.sleep(value % 5 / 1000)
+    if what == "raise":
+        raise ZeroDivisionError(value)
+    if what == "environment":
+        return (what, [os.environ.get(name) for name in ONE_THREAD])
+    if what == "signal itself":  # as a service manager or a terminal does to a whole group
+        os.kill(os.getpid(), value)
+    return task
+
+
+def drive(pool: Pool[Any, Any], done: SimpleQueue[Any], tasks: list[Any]) -> list[Any]:
+    """Keep a pool as busy as it may be; return all that came of the tasks."""
+    results: list[Any] = []
+    waiting = list(reversed(tasks))
+    while len(results) < len(tasks):
+        while waiting and len(tasks) - len(waiting) - len(results) < pool.capacity:
+            pool.submit(waiting.pop())
+        results.append(done.get(timeout=PATIENCE))
+    return results
+
+
+def children() -> list[int]:
+    """Process numbers of this process's workers."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = int(status.parent.name), status.read_text().rpartition(")")[2].split()
+            command = (status.parent / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(rest[1]) == os.getpid() and rest[0] != "Z" and b"spawn_main" in command:
+            found.append(pid)
+    return found
+
+
+def test_results_come_back_and_nothing_stays() -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    threads, environment = threading.active_count(), dict(os.environ)
+    with Pool(2, echo, done, initializer=nothing) as pool:
+        assert not children()  # nothing is started for nothing
+        assert sorted(drive(pool, done, list(range(200)))) == list(range(200))
+        assert len(children()) == 2
+    assert not children()
+    assert threading.active_count() == threads
+    assert dict(os.environ) == environment
+
+
+def test_one_task_starts_one_worker_of_one_thread() -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    with Pool(4, do, done, initializer=nothing) as pool:
+        assert drive(pool, done, [("environment", None)]) == [("environment", ["1"] * len(ONE_THREAD))]
+        assert len(children()) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (("exit", 3), "its worker ended with exit code 3"),
+        (("segfault", None), "its worker was killed by SIGSEGV"),
+        (("kill", signal.SIGKILL), "its worker was killed by SIGKILL, as happens for want of memory"),
+        (("kill", signal.SIGABRT), "its worker was killed by SIGABRT"),
+        (("sleep", PATIENCE), "it took longer than 1 seconds"),
+    ],
+)
+def test_a_crash_costs_one_task(task: tuple[str, Any], reason: str) -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    tasks: list[Any] = [("echo", i) for i in range(20)]
+    tasks[7:7] = [task]
+    with Pool(2, do, done, initializer=nothing, timeout=1) as pool:
+        results = drive(pool, done, tasks)
+        assert drive(pool, done, [("echo", "again")]) == [("echo", "again")]
+    assert [result for result in results if isinstance(result, Crash)] == [Crash(task, reason)]
+    assert sorted(r[1] for r in results if not isinstance(r, Crash)) == list(range(20))
+
+
+def test_killed_at_any_moment(soak: bool) -> None:
+    """At work, between two tasks, with the lock of the pipe in hand, while starting."""
+    done: SimpleQueue[Any] = SimpleQueue()
+    kills = 100 if soak else 12
+    chance = random.Random(0)
+    with Pool(2, do, done, initializer=nothing) as pool:
+        under_way, submitted = 0, 0
+        finished: list[Any] = []
+        last = time.monotonic()
+        while kills or under_way:
+            while kills and under_way < pool.capacity:
+                pool.submit(("nap", submitted))
+                submitted, under_way = submitted + 1, under_way + 1
+            if kills and time.monotonic() > last and (alive := children()):
+                os.kill(chance.choice(alive), signal.SIGKILL)
+                last = time.monotonic() + chance.random() / 2
+                kills -= 1
+            try:
+                result = done.get(timeout=0.01 if kills else PATIENCE)
+            except Empty:
+                assert kills
+                continue
+            under_way -= 1
+            finished.append(result)
+    names = [result.task if isinstance(result, Crash) else result for result in finished]
+    assert sorted(names) == [("nap", i) for i in range(submitted)]
+
+
+def test_an_exception_is_handed_over_with_where_it_was_raised() -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    with Pool(1, do, done, initializer=nothing) as pool:
+        (error,) = drive(pool, done, [("raise", "no")])
+    assert isinstance(error, ZeroDivisionError)
+    assert "test_pool.py" in str(error.__cause__)
+
+
+def test_workers_that_cannot_begin_end_the_matter() -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    with Pool(2, echo, done, initializer=end_at_once) as pool:
+        pool.submit(1)
+        error = done.get(timeout=PATIENCE)
+    assert isinstance(error, BackendError)
+    assert str(error) == "worker processes end as soon as they are started"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_end_only_when_the_parent_says(number: int) -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    task = ("signal itself", number)
+    with Pool(1, do, done, initializer=nothing) as pool:
+        assert drive(pool, done, [task] * 3) == [task] * 3
+
+
+def test_stopped_at_work() -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    threads = threading.active_count()
+    with Pool(2, do, done, initializer=nothing) as pool:
+        for _ in range(pool.capacity):
+            pool.submit(("sleep", 1000))
+        while len(children()) < 2:
+            time.sleep(0.01)
+    assert not children()
+    assert threading.active_count() == threads
+    assert done.empty()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_no_worker_outlives_its_parent(number: int) -> None:
+    code = """
+import time
+from queue import SimpleQueue
+from tests.test_pool import Pool, children, do, nothing
+if __name__ == "__main__":
+    pool = Pool(2, do, SimpleQueue(), initializer=nothing)
+    for _ in range(4):
+        pool.submit(("sleep", 1000))
+    while len(children()) < 2:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    print(*children(), flush=True)
+    time.sleep(1000)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2
+    process.send_signal(number)
+    assert process.wait(timeout=PATIENCE) == -number
+    deadline = time.monotonic() + PATIENCE
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in errors
