@@ -20,10 +20,11 @@ from benchmarks.photos import read_photo
 from kseg_batch import pipeline
 from kseg_batch.backends import load
 from kseg_batch.cv2_loader import import_cv2
-from kseg_batch.run import run
+from kseg_batch.outputs import prepare
+from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.scan import Job
 from kseg_batch.segmentation import segment_with
-from kseg_batch.worker import Settings
+from kseg_batch.worker import Lost, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu_measure import Bench
     from kseg_batch.options import FitOptions
-    from kseg_batch.worker import Outcome, Save
+    from kseg_batch.outputs import Save
 
 MEMORY_DISK = Path("/dev/shm")
 """Where Linux keeps files in memory, so that no disk is measured."""
@@ -159,17 +160,19 @@ def _watched(bench: Bench, jobs: Sequence[Job], out: Path, options: FitOptions) 
 
 def _run(bench: Bench, jobs: Sequence[Job], out: Path, options: FitOptions, *, check: bool = False) -> float:
     """The seconds of a run, whose outputs are deleted."""
-    outcomes: list[Outcome] = []
-    summary = run(jobs, Settings(out=out, fit=options, save=SAVE), bench.backend, outcomes.append)
+    prepare(out, SAVE, [])
+    start = time.perf_counter()
+    outcomes = list(process_on_gpu(jobs, Settings(out=out, fit=options, save=SAVE), bench.backend))
+    seconds = time.perf_counter() - start
     try:
-        if summary.failed or summary.fallbacks or summary.done != len(jobs):
-            reasons = {str(o.error or o.fallback) for o in outcomes if o.error or o.fallback}
-            raise MeasurementError(f"not all images were done on the GPU: {'; '.join(sorted(reasons))}")
+        reasons = {o.reason if isinstance(o, Lost) else o.error for o in outcomes} - {None}
+        if reasons or len(outcomes) != len(jobs):
+            raise MeasurementError(f"not all images were done on the GPU: {'; '.join(map(str, reasons))}")
         for job in jobs[:CHECKED] if check else ():
             _check(job, out, options)
     finally:
         shutil.rmtree(out, ignore_errors=True)
-    return summary.seconds
+    return seconds
 
 
 def _check(job: Job, out: Path, options: FitOptions) -> None:

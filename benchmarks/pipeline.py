@@ -2,9 +2,9 @@
 
 python -m benchmarks.pipeline [--photos 100] [--tiny 100000]
 
-The photos are one packaged photograph at 1920 x 1080, moved and brightened differently in each JPEG file. The tiny
-images are PNG files of 8 x 8 pixels, so that all there is to see is what a file costs. Every run is checked: its
-files are those of the first one, byte for byte, and its journal has a line for each image.
+The photos are one packaged photograph at 1920 x 1080, moved and brightened differently in each JPEG file.
+The tiny images are PNG files of 8 x 8 pixels, so that all there is to see is what a file costs. Every run is
+checked: its files are those of the first one, byte for byte, and its journal has a line for each image.
 """
 
 from __future__ import annotations

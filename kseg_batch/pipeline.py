@@ -1,10 +1,10 @@
-"""A batch on one GPU: threads decode and encode around the one that owns the device.
+"""Images on one GPU: threads decode and encode around the one that owns the device.
 
     decoders -> ready -> owner: many images per launch -> encoders -> outcomes
 
 So many images are between the two ends as keep every thread busy, and no more, whatever the length of the
 list. The owner takes what is decoded when it has nothing to do, be it one image or a full batch: it waits
-for nobody to fill one up.
+for nobody to fill one up. What does not fit on the GPU comes out as lost, for the CPU.
 """
 
 from __future__ import annotations
@@ -13,29 +13,32 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends import choose
 from kseg_batch.backends.gpu import MAX_IMAGES, Task
-from kseg_batch.decoding import Photo
-from kseg_batch.errors import BackendError
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.machine import usable_cores
-from kseg_batch.segmentation import segment_with
-from kseg_batch.worker import FAILURES, failure, read, write
+from kseg_batch.worker import FAILURES, Lost, failure, read, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from kseg_batch.backends.gpu import GpuBackend, Result
     from kseg_batch.scan import Job
-    from kseg_batch.worker import Outcome, Settings
+    from kseg_batch.worker import Outcome, Settings, Source
 
 IMAGES_PER_THREAD = 3
 """Images between the two ends for each thread that decodes: one decoded, one on the GPU, one encoded."""
+
+
+PATIENCE = 1.0
+"""Seconds to wait for a thread at the end: the one that asks for jobs may wait for one that never comes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,33 +46,33 @@ class _Item:
     """A job under way."""
 
     job: Job
-    photo: Photo
+    source: Source
+    pixels: NDArray[np.uint8]
+    """What is clustered, where the device reads it fastest."""
     start: float
 
 
 def process_on_gpu(
-    jobs: Sequence[Job], settings: Settings, gpu: GpuBackend, *, threads: int | None = None
-) -> Generator[Outcome]:
+    jobs: Iterable[Job], settings: Settings, gpu: GpuBackend, *, threads: int | None = None
+) -> Generator[Outcome | Lost]:
     """Do all jobs, and yield what became of each as it is done.
 
-    An image that does not fit on the GPU is done on the CPU, with the same result. So are all that are left
-    when the GPU fails.
+    An image that does not fit on the GPU comes out as lost.
 
     Args:
-        jobs: The images.
+        jobs: The images. It may wait for the next one.
         settings: What to do with each.
         gpu: What segments them.
         threads: How many decode, and as many encode; one for each usable core unless given.
+
+    Raises:
+        BackendError: The GPU failed. What did not come out is not done.
     """
     run = _Run(settings, gpu, threads or usable_cores())
     with ExitStack() as cleanup:
         cleanup.callback(run.stop)
         run.begin(jobs)
-        for _ in jobs:
-            outcome = run.outcomes.get()
-            if isinstance(outcome, BaseException):
-                raise outcome
-            run.room.release()
+        while (outcome := run.next_outcome()) is not None:
             yield outcome
 
 
@@ -81,18 +84,27 @@ class _Run:
         self.gpu = gpu
         self.room = threading.Semaphore(IMAGES_PER_THREAD * threads)
         self.ready: SimpleQueue[_Item | None] = SimpleQueue()
-        self.outcomes: SimpleQueue[Outcome | BaseException] = SimpleQueue()
+        self.outcomes: SimpleQueue[Outcome | Lost | BaseException | None] = SimpleQueue()
         self.stopped = threading.Event()
         self.decoders = ThreadPoolExecutor(threads, "decode")
         self.encoders = ThreadPoolExecutor(threads, "encode")
         self.threads: list[threading.Thread] = []
 
-    def begin(self, jobs: Sequence[Job]) -> None:
+    def begin(self, jobs: Iterable[Job]) -> None:
         """Start all threads."""
         for work in (lambda: self._feed(jobs), self._own_gpu):
-            thread = threading.Thread(target=self._guard, args=(work,))
+            thread = threading.Thread(target=self._guard, args=(work,), daemon=True)
             thread.start()
             self.threads.append(thread)
+
+    def next_outcome(self) -> Outcome | Lost | None:
+        """Wait for the next image to be done; None when all are."""
+        outcome = self.outcomes.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        if outcome is not None:
+            self.room.release()
+        return outcome
 
     def stop(self) -> None:
         """Take no new images, drop those that are not being worked on, and wait for the threads."""
@@ -101,7 +113,7 @@ class _Run:
         self.decoders.shutdown(cancel_futures=True)
         self.ready.put(None)
         for thread in self.threads:
-            thread.join()
+            thread.join(PATIENCE)
         self.encoders.shutdown(cancel_futures=True)
 
     def _guard(self, work: Callable[[], None]) -> None:
@@ -111,7 +123,7 @@ class _Run:
         except BaseException as error:  # noqa: BLE001 - it is raised again there
             self.outcomes.put(error)
 
-    def _feed(self, jobs: Sequence[Job]) -> None:
+    def _feed(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             self.room.acquire()
             if self.stopped.is_set():
@@ -123,16 +135,15 @@ class _Run:
     def _decode(self, job: Job) -> None:
         start = time.perf_counter()
         try:
-            photo = read(job)
-            staged = Photo(self.gpu.stage(photo.rgb), photo.notes)
+            source = read(job, self.settings)
+            pixels = self.gpu.stage(source.photo.pixels)
         except FAILURES as error:
             self.outcomes.put(failure(job, error, start))
         else:
-            self.ready.put(_Item(job, staged, start))
+            self.ready.put(_Item(job, source, pixels, start))
 
-    def _batches(self, left: dict[_Item, None]) -> Iterator[list[Task]]:
-        """What is decoded, up to a full batch, or an empty one when nothing is; `left` gathers it all."""
-        masks = "masks" in self.settings.save
+    def _batches(self) -> Iterator[list[Task]]:
+        """What is decoded, up to a full batch, or an empty one when nothing is."""
         while True:
             items: list[_Item] = []
             while len(items) < MAX_IMAGES:
@@ -144,29 +155,25 @@ class _Run:
                     self.ready.put(None)  # for the next look
                     break
                 items.append(item)
-                left[item] = None
             if items:
-                yield [Task(item.photo.rgb, self.settings.fit, masks, item) for item in items]
+                yield [self._task(item) for item in items]
                 continue
             yield []
             item = self.ready.get()
             if item is None or self.stopped.is_set():
                 return
-            left[item] = None
-            yield [Task(item.photo.rgb, self.settings.fit, masks, item)]
+            yield [self._task(item)]
+
+    def _task(self, item: _Item) -> Task:
+        """Masks come from the device where its labels are those of the whole image."""
+        masks = "masks" in self.settings.save and item.source.photo.opaque is None
+        return Task(item.pixels, self.settings.fit, masks, item)
 
     def _own_gpu(self) -> None:
-        left: dict[_Item, None] = {}
-        try:
-            for result in self.gpu.segment_batches(self._batches(left)):
-                del left[result.task.tag]
-                self._later(partial(self._encode, result))
-        except BackendError as error:
-            reason = str(error)
-            for item in left:
-                self._later(partial(self._segment_on_cpu, item, reason))
-            while (waiting := self.ready.get()) is not None:
-                self._later(partial(self._segment_on_cpu, waiting, reason))
+        for result in self.gpu.segment_batches(self._batches()):
+            self._later(partial(self._encode, result))
+        self.encoders.shutdown()
+        self.outcomes.put(None)
 
     def _later(self, work: Callable[[], None]) -> None:
         if not self.stopped.is_set():
@@ -175,21 +182,13 @@ class _Run:
     def _encode(self, result: Result) -> None:
         item: _Item = result.task.tag
         if result.labels is None or result.palette is None:
-            self._segment_on_cpu(item, str(result.error))
+            self.outcomes.put(Lost(item.job, str(result.error)))
             return
+        labels, opaque = result.labels, item.source.photo.opaque
+        if opaque is not None:
+            labels = LabelMap.pack(labels.labels, len(result.palette.counts), opaque)
         try:
-            outcome = write(item.job, self.settings, item.photo, result.labels, result.palette, item.start)
+            outcome = write(item.job, self.settings, item.source, labels, result.palette, item.start)
         except FAILURES as error:
             outcome = failure(item.job, error, item.start)
         self.outcomes.put(outcome)
-
-    def _segment_on_cpu(self, item: _Item, reason: str) -> None:
-        try:
-            cpu = choose(only="cpu", options=self.settings.fit).backend
-            result = segment_with(cpu, item.photo.rgb, self.settings.fit)
-            labels = LabelMap.pack(result.labels, len(result.counts))
-            outcome = write(item.job, self.settings, item.photo, labels, result.palette, item.start)
-        except FAILURES as error:
-            outcome = failure(item.job, error, item.start)
-        note = f"it was done on the CPU: {reason}"
-        self.outcomes.put(replace(outcome, fallback=reason, notes=(*outcome.notes, note)))

@@ -90,9 +90,8 @@ class Planner:
                 skipped = "done" if last.status == "done" else f"{last.status}, and only failed ones are done"
                 yield Step(job, True, skipped, last, last.outputs, {})
             elif last is None and self._redo == "failed":
-                yield Step(
-                    job, True, "new, and only failed ones are done", self._begun(job, source, {}, ()), {}
-                )
+                begun = self._begun(job, source, {}, ())
+                yield Step(job, True, "new, and only failed ones are done", begun, {}, {})
             else:
                 yield self._step(job, source, last, reason or "new")
 

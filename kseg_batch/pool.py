@@ -81,7 +81,6 @@ class Pool(Generic[T, R]):
             initargs: Its arguments.
             timeout: Seconds that a task may take from when its worker begins it.
         """
-        self.capacity = TASKS_PER_WORKER * workers
         self.function = function
         self.done = done
         self.begin = partial(_begin_worker, initializer, initargs)
@@ -93,7 +92,12 @@ class Pool(Generic[T, R]):
         self._environment = {name: os.environ.get(name) for name in ONE_THREAD}
         CONSTS.term_timeout = 0  # workers ignore SIGTERM, so do not wait for it to do anything
 
-    def submit(self, task: T) -> None:
+    @property
+    def capacity(self) -> int:
+        """Most tasks that may be under way."""
+        return TASKS_PER_WORKER * self._workers
+
+    def submit(self, task: T, /) -> None:
         """Give a task to the worker with the fewest. There may be `capacity` under way."""
         lane = min(self._lanes, key=lambda lane: lane.n_tasks, default=None)
         if lane is None or (lane.n_tasks and len(self._lanes) < self._workers):
@@ -168,7 +172,7 @@ class _Lane(Generic[T, R]):
             self.n_tasks -= 1
             self._breaks = 0
         if isinstance(error, ProcessExpired):
-            self._owner.done.put(Crash(task, f"its worker {_how_it_ended(error.exitcode)}"))
+            self._owner.done.put(Crash(task, f"its worker {how_it_ended(error.exitcode)}"))
         elif isinstance(error, TimeoutError) and error.__cause__ is None:
             self._owner.done.put(Crash(task, f"it took longer than {self._owner.timeout:g} seconds"))
         else:
@@ -219,19 +223,20 @@ def _begin_worker(initializer: Callable[..., object], initargs: tuple[object, ..
     """In a new worker: the parent alone decides when it ends, and it ends with the parent."""
     CONSTS.channel_lock_timeout = LOCK_SECONDS
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a service manager sends it to all at once
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     initializer(*initargs)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the parent process to end, and end this one."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
 
 
-def _how_it_ended(code: int) -> str:
-    """An exit code as multiprocessing tells it, in words."""
+def how_it_ended(code: int) -> str:
+    """A process's exit code as multiprocessing tells it, in words."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from kseg_batch.backends import load
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import OutputError
+from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.manifest import Journal
 from kseg_batch.outputs import prepare, remove, remove_temporaries, sweep
 from kseg_batch.plan import Planner
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from kseg_batch.backends.gpu import GpuBackend
-    from kseg_batch.gpu_process import GpuProcess
     from kseg_batch.plan import Redo, Step
     from kseg_batch.worker import Settings
 
@@ -152,10 +152,21 @@ class _Signal:
 _Event: TypeAlias = Outcome | Lost | Crash[Job] | BaseException | _Signal
 
 
-class _Crew:
-    """A pool of CPU workers or a GPU's process, and the images that it has."""
+class _Worker(Protocol):
+    """What does images: the pool of CPU workers, or a GPU's process."""
 
-    def __init__(self, worker: Pool[Job, Outcome] | GpuProcess) -> None:
+    @property
+    def capacity(self) -> int: ...
+
+    def submit(self, job: Job, /) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class _Crew:
+    """Somebody who does images, and those under way there."""
+
+    def __init__(self, worker: _Worker) -> None:
         self.worker = worker
         self.names: set[str] = set()
 
@@ -202,9 +213,10 @@ class _Batch:
                 timeout=team.timeout,
             )
         )
-        if team.gpus:
-            from kseg_batch.gpu_process import GpuProcess
-        self._gpus = [_Crew(GpuProcess(opened, settings, done, name=name)) for name, opened in team.gpus]
+        self._gpu_processes = [
+            GpuProcess(opened, settings, done, name=name, timeout=team.timeout) for name, opened in team.gpus
+        ]
+        self._gpus = [_Crew(process) for process in self._gpu_processes]
 
     def __enter__(self) -> _Batch:
         return self
@@ -267,6 +279,8 @@ class _Batch:
             return
         self._journal.add(step.entry)
         self._begun[step.job.name] = step
+        if crew is self._cpu and self._gpus:
+            self._reasons[step.job.name] = str(self._gpu_processes[0].failure)
         crew.submit(step.job)
 
     # ---- what comes back -------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import functools
 import importlib.resources
 import mmap
 import os
+import signal
 import threading
+import time
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.errors import BackendError
 from tests.emulator.library import EmulationError, KernelFault, Order, kernel_library
 
 if TYPE_CHECKING:
@@ -263,3 +267,47 @@ def _forbid(address: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(FENCE), 0):  # 0: PROT_NONE
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+class FailingDevice(EmulatedDevice):
+    """Works for a number of launches and never again, as a device does that is lost."""
+
+    launches = 0
+
+    def launch(self, *args: Any) -> None:
+        """Run a kernel, while the device is there."""
+        self.launches -= 1
+        if self.launches < 0:
+            raise BackendError("the GPU failed: it has fallen off the bus")
+        super().launch(*args)
+
+
+def emulated_gpu(folder: Path, memory: int = 4 << 30) -> GpuBackend:
+    """The cupy backend's host program and kernels on an emulated device."""
+    return GpuBackend("cupy", EmulatedDevice(folder, memory=memory), memory)
+
+
+def failing_gpu(folder: Path, launches: int) -> GpuBackend:
+    """The same on a device that fails after some launches."""
+    device = FailingDevice(folder, memory=4 << 30)
+    device.launches = launches
+    return GpuBackend("cupy", device, 4 << 30)
+
+
+def missing_gpu() -> GpuBackend:
+    """What opens no device."""
+    raise BackendError("there is no such device")
+
+
+def dying_gpu() -> GpuBackend:
+    """What ends its process, as a driver may."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError
+
+
+def hanging_gpu(folder: Path) -> GpuBackend:
+    """A device that is ready and then says no more."""
+    gpu = emulated_gpu(folder)
+    gpu.warm_up = lambda: None  # type: ignore[method-assign]
+    gpu.segment_batches = lambda _: time.sleep(1000)  # type: ignore[assignment, return-value]
+    return gpu

@@ -1,0 +1,171 @@
+"""A process that owns one GPU. Jobs go in over a pipe, and what became of them comes back over it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+import time
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any
+
+from kseg_batch.errors import KsegError
+from kseg_batch.machine import usable_cores
+from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
+from kseg_batch.pool import end_with_parent, how_it_ended
+from kseg_batch.worker import Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from queue import SimpleQueue
+
+    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.scan import Job
+    from kseg_batch.worker import Settings
+
+SPARE = 2
+"""Jobs on their way in the pipe, beyond those that the process works on."""
+
+
+READY = "ready"
+"""What the process says when the GPU is open and its kernels are compiled."""
+
+
+class GpuProcess:
+    """The process and the thread that listens to it.
+
+    What becomes of a job arrives on a queue: an `Outcome`; a `Lost`, if the GPU could not do it or the
+    process came to its end first; or an exception, which is a mistake in the program.
+
+    Attributes:
+        failure: Why it does nothing any more; None while it works.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], GpuBackend],
+        settings: Settings,
+        done: SimpleQueue[Any],
+        *,
+        name: str,
+        timeout: float | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Start the process.
+
+        Args:
+            load: Opens the GPU, in the process. It is pickled.
+            settings: What to do with every image.
+            done: Where results go. They are put there by another thread.
+            name: What the GPU is called where it fails.
+            timeout: Seconds without any result after which the process is taken for hung.
+            threads: How many decode, and as many encode; one for each usable core unless given.
+        """
+        threads = threads or usable_cores()
+        self._name = name
+        self._done = done
+        self._timeout = timeout
+        self._room = IMAGES_PER_THREAD * threads + SPARE
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self.failure: str | None = None
+        self._stopped = False
+        self._ready = False
+        self._last_job = 0.0
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_own_gpu, args=(other, load, settings, threads), daemon=True)
+        self._process.start()
+        other.close()
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+
+    @property
+    def capacity(self) -> int:
+        """Most jobs that may be under way; 0 once it has failed."""
+        return 0 if self.failure is not None else self._room
+
+    def submit(self, job: Job, /) -> None:
+        """Give it a job."""
+        with self._lock:
+            failure = self.failure
+            if failure is None:
+                self._jobs[job.name] = job
+                self._last_job = time.monotonic()
+        if failure is not None:
+            self._done.put(Lost(job, failure))
+            return
+        with contextlib.suppress(OSError):  # it has just died, as the listener is about to find out
+            self._pipe.send(job)
+
+    def stop(self) -> None:
+        """End the process at once."""
+        self._stopped = True
+        self._process.kill()
+        self._process.join()
+        self._listener.join()
+        self._pipe.close()
+
+    def _listen(self) -> None:
+        """Pass results on until there are no more, and then give back what was not done."""
+        try:
+            while (result := self._next_result()) is not None and not isinstance(result, KsegError):
+                self._take(result)
+            failure = str(result) if result else f"nothing came back for {self._timeout:g} seconds"
+            self._process.kill()
+        except (EOFError, OSError):
+            self._process.join()
+            failure = f"its process {how_it_ended(self._process.exitcode or 0)}"
+        with self._lock:
+            self.failure = f"{self._name}: {failure}"
+            lost = list(self._jobs.values())
+            self._jobs.clear()
+        for job in lost if not self._stopped else ():
+            self._done.put(Lost(job, self.failure))
+
+    def _next_result(self) -> Any:
+        """Wait for something from the process; None if it has jobs and says nothing for too long."""
+        while not self._pipe.poll(self._timeout if self._ready else None):
+            with self._lock:
+                if self._jobs and time.monotonic() - self._last_job >= (self._timeout or 0):
+                    return None
+        return self._pipe.recv()
+
+    def _take(self, result: Any) -> None:
+        if result == READY:
+            self._ready = True
+            return
+        if not isinstance(result, BaseException):
+            with self._lock:
+                del self._jobs[result.job.name]
+        self._done.put(result)
+
+
+def _own_gpu(
+    pipe: connection.Connection[Any, Any], load: Callable[[], GpuBackend], settings: Settings, threads: int
+) -> None:
+    """The process: everything in it is for the GPU, and the parent alone decides when it ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    try:
+        gpu = load()
+        gpu.warm_up()
+        pipe.send(READY)
+        for result in process_on_gpu(_received(pipe), settings, gpu, threads=threads):
+            pipe.send(result)
+    except KsegError as error:
+        pipe.send(error)
+    except BaseException as error:
+        pipe.send(error)
+        raise
+
+
+def _received(pipe: connection.Connection[Any, Any]) -> Iterator[Job]:
+    """Jobs as they come, until the parent closes its end."""
+    while True:
+        try:
+            yield pipe.recv()
+        except (EOFError, OSError):
+            return

@@ -1,0 +1,197 @@
+"""A GPU in a process of its own, emulated: whatever happens to it, no image is lost or done twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from kseg_batch.gpu_process import GpuProcess
+from kseg_batch.options import FitOptions
+from kseg_batch.outputs import prepare
+from kseg_batch.run import Summary, Team, run
+from kseg_batch.scan import Job, Scan
+from kseg_batch.worker import Lost, Outcome, Settings
+from tests.emulator.device import dying_gpu, emulated_gpu, failing_gpu, hanging_gpu, missing_gpu
+from tests.samples import photos
+from tests.test_pipeline import ALL, files
+from tests.test_pool import PATIENCE, children
+
+if TYPE_CHECKING:
+    from kseg_batch.backends.gpu import GpuBackend
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory, emulated: GpuBackend) -> Path:
+    """Twelve photos and a broken file; the kernels are compiled."""
+    emulated.warm_up()
+    folder = tmp_path_factory.mktemp("album")
+    for i in range(12):
+        Image.fromarray(photos()["coffee"][i * 7 : i * 7 + 30 + i, : 61 - i]).save(folder / f"{i:02}.png")
+    (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:500])
+    return folder
+
+
+class Listener:
+    """Remembers what a run says."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def skipped(self, _: Any) -> None:
+        """See `Report`."""
+
+    def message(self, _: str) -> None:
+        """See `Report`."""
+
+    def finished(self, outcome: Outcome, _: Any) -> None:
+        """See `Report`."""
+        self.outcomes.append(outcome)
+
+
+def segment(album: Path, out: Path, *gpus: Any) -> tuple[Summary, list[Outcome]]:
+    """A whole run, on GPUs that these functions open, or on the CPU."""
+    listener = Listener()
+    team = Team("numba", True, 2, timeout=20, gpus=tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus)))
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, disable=(1,))
+    summary = run(Scan([album]).jobs(), [album], settings, team, listener)
+    assert not children()
+    return summary, listener.outcomes
+
+
+@pytest.fixture(scope="module")
+def expected(album: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The files of a run on the CPU."""
+    out = tmp_path_factory.mktemp("cpu")
+    segment(album, out)
+    return files(out)
+
+
+def test_a_run_on_two_gpus(album: Path, tmp_path: Path, cache: Path, expected: dict[str, Any]) -> None:
+    threads = threading.active_count()
+    summary, outcomes = segment(album, tmp_path, *[partial(emulated_gpu, cache)] * 2)
+    assert (summary.done, summary.failed, summary.fallbacks) == (12, 1, 0)
+    assert files(tmp_path) == expected
+    assert {o.palette.backend for o in outcomes if o.palette} == {"cupy"}
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("launches", [0, 14, 30])
+def test_a_gpu_that_fails_in_mid_run(
+    album: Path, tmp_path: Path, cache: Path, expected: dict[str, Any], launches: int
+) -> None:
+    summary, outcomes = segment(album, tmp_path, partial(failing_gpu, cache, launches))
+    assert (summary.done, summary.failed) == (12, 1)
+    assert (launches > 0) or summary.fallbacks == 12
+    assert 0 < summary.fallbacks <= 12
+    assert files(tmp_path) == expected
+    for outcome in outcomes:
+        if outcome.palette is not None:
+            assert (outcome.palette.backend == "numba") == (outcome.fallback is not None)
+        if outcome.palette is not None and outcome.fallback is not None:
+            assert outcome.fallback == "GPU 0: the GPU failed: it has fallen off the bus"
+            assert outcome.notes[-1] == f"it was done on the CPU: {outcome.fallback}"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "reason"),
+    [
+        (missing_gpu, "GPU 0: there is no such device"),
+        (dying_gpu, "GPU 0: its process was killed by SIGSEGV"),
+    ],
+)
+def test_a_gpu_that_cannot_be_opened(
+    album: Path, tmp_path: Path, expected: dict[str, Any], gpu: Any, reason: str
+) -> None:
+    summary, outcomes = segment(album, tmp_path, gpu)
+    assert (summary.done, summary.failed) == (12, 1)
+    assert {o.fallback for o in outcomes} <= {None, reason}
+    assert summary.fallbacks > 0
+    assert files(tmp_path) == expected
+
+
+def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:
+    prepare(out, ALL, [])
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, disable=(1,))
+    return GpuProcess(gpu, settings, done, name="GPU 5", timeout=timeout, threads=2)
+
+
+def test_one_that_is_killed_gives_back_what_it_had(album: Path, tmp_path: Path, cache: Path) -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    jobs = list(Scan([album]).jobs())
+    process = begin(tmp_path, partial(emulated_gpu, cache), done)
+    capacity = process.capacity
+    for job in jobs[:capacity]:
+        process.submit(job)
+    first = done.get(timeout=PATIENCE)
+    (pid,) = children()
+    os.kill(pid, signal.SIGKILL)
+    results = [first, *(done.get(timeout=PATIENCE) for _ in jobs[1:capacity])]
+    assert sorted(r.job.name for r in results) == [job.name for job in jobs[:capacity]]
+    reason = "GPU 5: its process was killed by SIGKILL, as happens for want of memory"
+    assert {r.reason for r in results if isinstance(r, Lost)} <= {reason}
+    assert process.capacity == 0
+    process.submit(Job(album / "late.png", Path("late")))
+    assert done.get(timeout=PATIENCE).job.name == "late"
+    process.stop()
+    process.stop()
+    assert done.empty()
+
+
+def test_one_that_says_nothing_is_ended(album: Path, tmp_path: Path, cache: Path) -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    process = begin(tmp_path, partial(hanging_gpu, cache), done, timeout=1)
+    process.submit(Job(album / "00.png", Path("00")))
+    lost = done.get(timeout=PATIENCE)
+    assert lost.reason == "GPU 5: nothing came back for 1 seconds"
+    process.stop()
+    assert not children()
+
+
+def test_stopped_at_work(album: Path, tmp_path: Path, cache: Path) -> None:
+    threads = threading.active_count()
+    done: SimpleQueue[Any] = SimpleQueue()
+    process = begin(tmp_path, partial(emulated_gpu, cache), done)
+    for job in list(Scan([album]).jobs())[: process.capacity]:
+        process.submit(job)
+    process.stop()
+    assert not children()
+    assert threading.active_count() == threads
+
+
+def test_it_does_not_outlive_its_parent(tmp_path: Path, cache: Path) -> None:
+    code = f"""
+import time
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from tests.test_gpu_process import begin, children, hanging_gpu, Job
+if __name__ == "__main__":
+    process = begin(Path({str(tmp_path)!r}), partial(hanging_gpu, Path({str(cache)!r})), SimpleQueue())
+    process.submit(Job(Path("a.png"), Path("a")))
+    time.sleep(0.5)
+    print(*children(), flush=True)
+    time.sleep(1000)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    line = parent.stdout.readline()
+    assert re.fullmatch(r"\d+\n", line)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + PATIENCE
+    while Path("/proc", line.strip()).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
