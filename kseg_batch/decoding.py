@@ -1,25 +1,65 @@
-"""Image files to arrays: decoding photos to RGB."""
+"""Image files to arrays: photos as upright 8-bit RGB, or the reason why not.
+
+Files are decoded from bytes, and by their content, whatever their name. Pillow reads the headers, and the
+pixels of most formats. simplejpeg decodes JPEG: it is as fast as OpenCV, and refuses damage inside the scan,
+which Pillow and OpenCV paint over in grey. OpenCV decodes 16-bit files, which Pillow would cut to 8 bits.
+"""
 
 from __future__ import annotations
 
+import io
+import os
 import struct
+import sys
+import warnings
+import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import ImageError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
-EXTENSIONS = frozenset({".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+EXTENSIONS = frozenset(
+    (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+)
 """File name endings, in lower case, that a folder is searched for."""
 
+Alpha = Literal["keep", "ignore"]
+"""Whether transparent pixels are left out, or the colours hidden under them are taken."""
+
+MAX_PIXELS = 200_000_000
+"""Most pixels of an image where nothing else is said."""
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
-EXTRA_SAMPLES = 338  # the TIFF tag that announces alpha
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+ORIENTATION = 0x0112  # the EXIF tag
+BITS_PER_SAMPLE = 258  # the TIFF tag
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow's names
+
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    UserWarning,
+)
+"""What Pillow's parsers raise on damaged files, which are written for whole ones; simplejpeg's among them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,60 +71,251 @@ class Photo:
     notes: tuple[str, ...]
     """What was left behind on the way to 8-bit RGB; empty for an ordinary photo."""
     opaque: NDArray[np.bool_] | None = None
+    """(H, W) False where a pixel is fully transparent; None where none is."""
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """What is clustered."""
+        """What is to be clustered: (H, W, 3) uint8, or (1, N, 3) where some pixels are transparent."""
         return self.rgb if self.opaque is None else self.rgb[self.opaque][None]
 
 
-def decode(data: bytes, *, max_pixels: int = 200_000_000, alpha: str = "keep") -> Photo:
+def prepare_process() -> None:
+    """In a process that is one of many: one thread for each, and no words of C libraries on stderr.
+
+    libtiff, libpng and OpenCV print what they think of damaged files, without the file's name. What Python
+    prints still arrives.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
+        os.dup2(nowhere.fileno(), 2)
+    warnings.simplefilter("ignore")  # Pillow's, on files that are then refused or read all the same
+    import_cv2().setNumThreads(1)
+    _pillow()
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, alpha: Alpha = "keep") -> Photo:
     """Decode the bytes of an image file, turned upright by its EXIF orientation.
 
+    Args:
+        data: The file's content.
+        max_pixels: Larger images are refused before they are decoded.
+        alpha: What becomes of transparent pixels.
+
     Raises:
-        ImageError: They are not a whole image of a format that OpenCV reads.
+        ImageError: They are not a whole image of a format that is read, or one that is too large.
     """
-    cv2 = import_cv2()
     if not data:
         raise ImageError("the file is empty")
-    alpha = _has_alpha(data)
-    if alpha and data.startswith(TIFF_SIGNATURES):
-        raise ImageError("OpenCV darkens a TIFF by its alpha; save it as PNG, or without alpha")
+    name = _format(data)
+    notes: list[str] = []
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+        if name == "PNG":
+            _check_png(data)
+        with _pillow().open(io.BytesIO(data), formats=[name]) as picture:
+            _check_size(picture.size, max_pixels)
+            _check_whole(data, name)
+            if (n := getattr(picture, "n_frames", 1)) > 1:
+                notes.append(f"the first of {n} frames")
+            pixels = _pixels(data, name, picture, notes)
+            # Pillow turns a TIFF by itself when it loads it, and then forgets how it was
+            turned = _turned(pixels, picture.getexif().get(ORIENTATION, 1))
+    except UnidentifiedImageError as error:
+        raise ImageError(f"it is damaged, or a kind of {name} that is not read here") from error
+    except DAMAGE as error:
+        raise ImageError(f"it is a damaged {name} file ({_first_line(error)})") from error
+    return _photo(turned, notes, alpha)
+
+
+def _format(data: bytes) -> str:
+    """What Pillow calls the format."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(PNG_SIGNATURE):
+        return "PNG"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return "TIFF"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp":
+        brands = data[8 : max(16, int.from_bytes(data[:4], "big"))]
+        if b"avif" in brands or b"avis" in brands:
+            return "AVIF"
+        if data[8:12] in HEIF_BRANDS:
+            _load_heif()
+            return "HEIF"
+    if data.startswith(b"BM"):
+        return "BMP"
+    raise ImageError("it is not an image, or of a format that is not read here")
+
+
+@cache
+def _pillow() -> ModuleType:
+    from PIL import AvifImagePlugin, Image
+
+    Image.MAX_IMAGE_PIXELS = None  # sizes are checked here
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    return Image
+
+
+@cache
+def _load_heif() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError(
+            "it is HEIC, which needs one more package: pip install 'kseg-batch[heic]'"
+        ) from error
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.register_heif_opener()
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageError(f"it has {width * height / 1e6:.1f} megapixels, over --max-pixels {max_pixels}")
+
+
+def _check_png(data: bytes) -> None:
+    """Refuse a PNG whose chunks are not whole: decoders read on past a wrong checksum."""
+    at = len(PNG_SIGNATURE)
+    while True:
+        if at + 12 > len(data):
+            raise ImageError("it is truncated: the PNG's end is missing")
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise ImageError("it is truncated: the PNG's end is missing")
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ImageError(f"it is damaged: the checksum of a PNG chunk is wrong, at byte {at}")
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def _check_whole(data: bytes, name: str) -> None:
+    """Refuse what is shorter than its header says, where decoders would not."""
+    if name == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise ImageError("it is truncated: the WebP is longer than the file")
+    if name == "GIF" and not data.rstrip(b"\0").endswith(b";"):
+        raise ImageError("it is truncated: the GIF's end is missing")
+    if name in ("AVIF", "HEIF"):
+        _check_boxes(data)
+
+
+def _check_boxes(data: bytes) -> None:
+    """Refuse an AVIF or HEIC file whose last box is cut off."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size == 0:  # to the end of the file
+            return
+        if size < 8 or at + size > len(data):
+            raise ImageError("it is truncated, or damaged: a box is longer than the file")
+        at += size
+
+
+def _pixels(data: bytes, name: str, picture: Any, notes: list[str]) -> NDArray[np.uint8]:
+    """(H, W, 3 or 4) uint8 RGB or RGBA, as they stand in the file."""
+    if name == "JPEG":
+        return _decode_jpeg(data, picture, notes)
+    if _is_deep(data, name, picture):
+        return _decode_deep(_not_turned(data) if name == "TIFF" else data, notes)
+    picture.load()
+    if picture.mode in DEEP_MODES:
+        raise ImageError(f"its samples are not of 8 or 16 bits ({picture.mode}); convert it")
+    if picture.has_transparency_data or picture.mode in ("RGBa", "La"):
+        pixels = np.asarray(picture.convert("RGBA"))
+    else:
+        _note_inks(picture.mode, notes)
+        pixels = np.asarray(picture.convert("RGB"))
+    return np.asarray(pixels, np.uint8)
+
+
+def _decode_jpeg(data: bytes, picture: Any, notes: list[str]) -> NDArray[np.uint8]:
+    import simplejpeg
+
+    inks = picture.mode == "CMYK"
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "CMYK" if inks else "RGB", strict=True)
+    if inks:  # now known to be whole
+        _note_inks("CMYK", notes)
+        pixels = np.asarray(picture.convert("RGB"))
+    return pixels
+
+
+def _note_inks(mode: str, notes: list[str]) -> None:
+    if mode == "CMYK":
+        notes.append("CMYK was converted to RGB without a colour profile")
+
+
+def _is_deep(data: bytes, name: str, picture: Any) -> bool:
+    """Whether samples have 16 bits."""
+    if name == "PNG":
+        return data[24] == 16
+    return name == "TIFF" and max(picture.tag_v2.get(BITS_PER_SAMPLE, (1,))) == 16
+
+
+def _decode_deep(data: bytes, notes: list[str]) -> NDArray[np.uint8]:
+    """16-bit samples, rounded to 8."""
+    cv2 = import_cv2()
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageError(f"OpenCV cannot decode it: {error.err}") from error
     if pixels is None:
-        raise ImageError("it is not an image, or is damaged: OpenCV cannot decode it")
-    notes = []
-    if alpha:
-        notes.append("alpha was ignored")
-    if pixels.dtype == np.uint16:
-        notes.append("16-bit samples were rounded to 8 bits")
-        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    if pixels.dtype != np.uint8:
+        raise ImageError("it is damaged: OpenCV cannot decode it")
+    if pixels.dtype != np.uint16:
         raise ImageError(f"its samples are {pixels.dtype}; convert it to 8 or 16 bits")
-    return Photo(rgb=pixels, notes=tuple(notes))
+    notes.append("16-bit samples were rounded to 8 bits")
+    rounded = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    conversions = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+    channels = 2 if rounded.ndim == 2 else rounded.shape[2]
+    if channels not in conversions:
+        raise ImageError(f"it has {channels} channels; convert it to RGB")
+    return np.asarray(cv2.cvtColor(rounded, conversions[channels]), np.uint8)
 
 
-def _has_alpha(data: bytes) -> bool:
-    """Whether the header of a PNG, WebP, TIFF or BMP file announces transparency."""
-    if data.startswith(PNG_SIGNATURE):
-        return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[: data.find(b"IDAT")]
-    if data[8:12] == b"WEBP" and len(data) > 24:
-        chunk = data[12:16]
-        return (chunk == b"VP8X" and bool(data[20] & 0x10)) or (chunk == b"VP8L" and bool(data[24] & 0x10))
-    if data.startswith(TIFF_SIGNATURES):
-        return EXTRA_SAMPLES in _tiff_tags(data)
-    return data.startswith(b"BM") and data[28:30] == b"\x20\x00"
-
-
-def _tiff_tags(data: bytes) -> list[int]:
-    """The tags of a TIFF file's first page; empty where the file is damaged."""
+def _not_turned(data: bytes) -> bytes:
+    """A TIFF file that says that it is upright: OpenCV turns some orientations, and not all the way."""
     order = "<" if data.startswith(b"II") else ">"
-    try:
-        (start,) = struct.unpack_from(order + "I", data, 4)
-        (count,) = struct.unpack_from(order + "H", data, start)
-        return [struct.unpack_from(order + "H", data, start + 2 + 12 * i)[0] for i in range(count)]
-    except struct.error:
-        return []
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, start)
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from(order + "H", data, at)[0] == ORIENTATION:
+            return data[: at + 8] + struct.pack(order + "H", 1) + data[at + 10 :]
+    return data
+
+
+def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The pixels upright, by what EXIF says of how the camera was held."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _photo(pixels: NDArray[np.uint8], notes: list[str], alpha: Alpha) -> Photo:
+    """Part colours from transparency."""
+    rgb, opaque = np.ascontiguousarray(pixels[..., :3]), None
+    if pixels.shape[2] == 4 and not (pixels[..., 3] == 255).all():
+        if alpha == "ignore":
+            notes.append("alpha was ignored")
+        else:
+            visible = pixels[..., 3] > 0
+            if not visible.any():
+                raise ImageError("every pixel is transparent; --alpha ignore takes the colours under them")
+            if not visible.all():
+                opaque = visible
+            if (pixels[..., 3][visible] < 255).any():
+                notes.append("partly transparent pixels were taken as opaque")
+    return Photo(rgb, tuple(notes), opaque)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

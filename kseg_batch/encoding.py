@@ -10,6 +10,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
+import numpy as np
 from isal import isal_zlib
 
 from kseg_batch.cv2_loader import import_cv2
@@ -17,7 +18,6 @@ from kseg_batch.errors import ImageError
 from kseg_batch.labelmap import with_filter_type
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from kseg_batch.labelmap import LabelMap
@@ -28,9 +28,16 @@ COMPRESSION_LEVEL = 1  # of ISA-L: level 0 is no faster and a fifth larger, 2 an
 
 
 def encode_indexed(labels: LabelMap, colors: NDArray[np.uint8]) -> bytes:
-    """A PNG whose pixel value is the cluster number and whose palette holds the (k, 3) uint8 RGB centres."""
-    palette = _chunk(b"PLTE", colors.tobytes())
-    return _encode(labels.rows, labels.width, labels.bits, INDEXED, palette)
+    """A PNG whose pixel value is the cluster number and whose palette holds the (k, 3) uint8 RGB centres.
+
+    Transparent pixels have the next value, which is black in the palette and declared transparent.
+    """
+    palette = colors.tobytes()
+    transparency = b""
+    if labels.transparent is not None:
+        palette += bytes(3)
+        transparency = _chunk(b"tRNS", b"\xff" * labels.transparent + b"\0")
+    return _encode(labels.rows, labels.width, labels.bits, INDEXED, _chunk(b"PLTE", palette) + transparency)
 
 
 def encode_mask(labels: LabelMap, cluster: int) -> bytes:
@@ -44,10 +51,14 @@ def encode_gray(labels: NDArray[np.uint8]) -> bytes:
 
 
 def encode_rgb(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_] | None = None) -> bytes:
-    """A lossless PNG of an (H, W, 3) uint8 picture."""
+    """A lossless PNG of an (H, W, 3) uint8 picture, with alpha 0 where it is not (H, W) `opaque`."""
     cv2 = import_cv2()
+    picture = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    if opaque is not None:
+        picture = np.dstack([picture, np.full(opaque.shape, 255, np.uint8)])
+        picture[~opaque] = 0
     try:
-        done, buffer = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        done, buffer = cv2.imencode(".png", picture)
     except cv2.error as error:
         raise ImageError(f"OpenCV cannot encode the picture as PNG: {error.err}") from error
     if not done:

@@ -10,6 +10,7 @@ import time
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
+from kseg_batch.decoding import prepare_process
 from kseg_batch.errors import KsegError
 from kseg_batch.machine import usable_cores
 from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
@@ -150,6 +151,7 @@ def _own_gpu(
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
+        prepare_process()
         gpu = load()
         gpu.warm_up()
         pipe.send(READY)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from kseg_batch.colors import MAX_CLUSTERS
+from kseg_batch.errors import ImageError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +28,7 @@ class LabelMap:
     """The cluster number of each pixel, packed.
 
     A row begins with the PNG filter type 0. Then come the pixels, `bits` each, the leftmost in the highest
-    bits.
+    bits. Transparent pixels, if there are any, have the number after the last cluster's.
     """
 
     def __init__(
@@ -42,13 +45,33 @@ class LabelMap:
         self.rows = rows
         self.width = width
         self.bits = bits
+        self.transparent: int | None = None
         self._masks = masks
 
     @classmethod
     def pack(cls, labels: NDArray[np.uint8], k: int, opaque: NDArray[np.bool_] | None = None) -> Self:
-        """Pack (H, W) uint8 labels below k."""
-        packed = cls(with_filter_type(_pack(labels, index_bits(k))), labels.shape[1], index_bits(k))
+        """Pack labels below k.
+
+        Args:
+            labels: (H, W) uint8; or with `opaque`, one for each pixel that is, in any shape.
+            k: Clusters.
+            opaque: (H, W) False where a pixel is transparent and in no cluster.
+
+        Raises:
+            ImageError: There are 256 clusters, so that no number is left for transparent pixels.
+        """
+        if opaque is not None:
+            if k == MAX_CLUSTERS:
+                raise ImageError(
+                    "256 clusters leave no number for its transparent pixels; use --k 255 or --alpha ignore"
+                )
+            full = np.full(opaque.shape, k, np.uint8)
+            full[opaque] = labels.reshape(-1)
+            labels = full
+        bits = index_bits(k if opaque is None else k + 1)
+        packed = cls(with_filter_type(_pack(labels, bits)), labels.shape[1], bits)
         packed.labels = labels
+        packed.transparent = None if opaque is None else k
         return packed
 
     @property
@@ -58,7 +81,7 @@ class LabelMap:
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 cluster numbers."""
+        """(H, W) uint8 cluster numbers, `transparent` where a pixel is."""
         packed: NDArray[np.uint8] = self.rows[:, 1:]
         if self.bits == 8:
             return packed
@@ -66,6 +89,13 @@ class LabelMap:
         pixels = (packed[:, :, None] >> shifts) & np.uint8((1 << self.bits) - 1)
         labels: NDArray[np.uint8] = pixels.reshape(self.height, -1)[:, : self.width]
         return labels
+
+    @property
+    def gray(self) -> NDArray[np.uint8]:
+        """(H, W) uint8 cluster numbers, and 255 where a pixel is transparent."""
+        if self.transparent is None:
+            return self.labels
+        return np.where(self.labels == self.transparent, np.uint8(255), self.labels)
 
     def mask(self, cluster: int) -> NDArray[np.uint8]:
         """(H, row_bytes(W, 1)) uint8 rows of a 1-bit PNG, 1 where the pixel is in the cluster."""

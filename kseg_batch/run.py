@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from kseg_batch.backends import load
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.decoding import prepare_process
 from kseg_batch.errors import OutputError
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.manifest import Journal
@@ -352,7 +352,7 @@ class _Batch:
 
 def _warm_up(backend: str) -> None:
     """In a worker, before its first image: OpenCV and the kernels are loaded, for one thread."""
-    import_cv2().setNumThreads(1)
+    prepare_process()
     load(backend).warm_up()
 
 

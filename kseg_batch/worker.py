@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 FAILURES = (BackendError, ImageError, OutputError, MemoryError)
 """What may end the work on an image, and on that one alone."""
 
-Alpha = Literal["keep", "ignore"]
-"""Whether transparent pixels are left out, or the colours hidden under them are taken."""
-
-MAX_PIXELS = 200_000_000
-"""The default of `Settings.max_pixels`."""
-
 BYTES_PER_PIXEL = 8
 """Of the largest file that is read: 16 bits for each of four channels."""
 
@@ -52,9 +46,9 @@ class Settings:
     """The kinds of output to write."""
     disable: tuple[int, ...] = ()
     """Clusters that are black in the `masked` output."""
-    alpha: Alpha = "keep"
+    alpha: decoding.Alpha = "keep"
     """What becomes of transparent pixels."""
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = decoding.MAX_PIXELS
     """Most pixels of an image; larger ones fail before they are decoded."""
     checksum: bool = False
     """Whether the journal gets a checksum of the source."""
@@ -180,7 +174,7 @@ def _files(
         for cluster in range(k):
             yield mask_name(job, cluster), encoding.encode_mask(labels, cluster)
     if "labels" in settings.save:
-        yield picture_name(job, "labels"), encoding.encode_gray(labels.labels)
+        yield picture_name(job, "labels"), encoding.encode_gray(labels.gray)
     if "masked" in settings.save:
         result = Segmentation(labels.labels, palette)
         picture = result.masked(photo.rgb, disable=[cluster for cluster in settings.disable if cluster < k])
