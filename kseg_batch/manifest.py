@@ -198,7 +198,8 @@ class Journal(Manifest):
             super().__init__(out)
             with self._explained():
                 self._writer = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-                os.truncate(self._writer, self._end)
+                if os.fstat(self._writer).st_size > self._end:
+                    os.truncate(self._writer, self._end)
             if self._reader is None:
                 self._reader = self.path.open("rb")
         except BaseException:
