@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ import typer
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
-    from kseg_batch.options import FitOptions, GpuOptions, Limits
+    from kseg_batch.options import FitOptions, GpuOptions
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Redo
     from kseg_batch.reporting import Log
-    from kseg_batch.run import Summary, Team
+    from kseg_batch.run import CpuPool, Summary, Team
     from kseg_batch.scan import Scan
     from kseg_batch.worker import Settings
 
@@ -196,8 +196,11 @@ def run(
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
     from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
+    from kseg_batch.machine import gpu_packages, usable_cores
+    from kseg_batch.manifest import NAME
     from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_bytes, parse_devices, parse_pixels
     from kseg_batch.reporting import Log, Reporter
+    from kseg_batch.run import cpu_pool
     from kseg_batch.run import run as run_batch
     from kseg_batch.scan import Scan, Selection, count, default_output
     from kseg_batch.worker import Settings
@@ -217,9 +220,9 @@ def run(
         if gpu is False and not (device is None and gpu_memory is None):
             raise OptionError("--no-gpu contradicts --device and --gpu-memory.")
         first = GpuOptions(devices[0] if devices else 0, memory)
-        choice = _choose(backend, gpu if device is None else True, require_gpu, options, first)
-        team = _team(choice, devices, memory, options, limits)
-    except (OptionError, BackendUnavailableError) as error:
+        if require_gpu and gpu is False:
+            raise OptionError("--require-gpu and --no-gpu contradict each other.")
+    except OptionError as error:
         _fail(str(error), EXIT_USAGE)
     paths = [Path(source) for source in sources]
     redo: Redo = "all" if overwrite else "failed" if retry_failed else "changed"
@@ -235,10 +238,16 @@ def run(
             checksum=checksum,
         )
         found = Scan(paths, full_names=full_names, selection=selection)
-        if dry_run:
-            _show_plan(found, paths, settings, team, redo, as_json)
-            return
-        with closing(Log(None if log_file is None else Path(log_file))) as log:
+        with ExitStack() as cleanup:
+            pool = cleanup.enter_context(cpu_pool(limits.workers or usable_cores(), limits.timeout))
+            if not dry_run and not (settings.out / NAME).exists() and (gpu is False or not gpu_packages()):
+                pool.start(found.total)  # while this process loads what it needs itself
+            choice = _choose(backend, gpu if device is None else True, require_gpu, options, first)
+            team = _team(pool, choice, devices, memory, options)
+            if dry_run:
+                _show_plan(found, paths, settings, team, redo, as_json)
+                return
+            log = cleanup.enter_context(closing(Log(None if log_file is None else Path(log_file))))
             log.add(f"begun: {count(found.total, 'image')} in {', '.join(sources)}, to {settings.out}")
             with Reporter(found.total, log, as_json=as_json, quiet=quiet) as reporter:
                 for folder, reason in found.passed_over.unreadable:
@@ -246,6 +255,8 @@ def run(
                 _warm_up(choice, quiet)
                 summary = run_batch(found.jobs(), paths, settings, team, reporter, redo=redo)
             _summarise(summary, found, settings, choice, log, as_json, quiet)
+    except (OptionError, BackendUnavailableError) as error:
+        _fail(str(error), EXIT_USAGE)
     except KsegError as error:
         _fail(str(error), EXIT_NOTHING_DONE)
     except KeyboardInterrupt:
@@ -294,10 +305,7 @@ def _choose(
 ) -> Choice:
     """Take a backend, and say on stderr where it is not the one that was hoped for."""
     from kseg_batch.backends import choose
-    from kseg_batch.errors import OptionError
 
-    if require_gpu and gpu is False:
-        raise OptionError("--require-gpu and --no-gpu contradict each other.")
     if require_gpu or (gpu and name != "auto"):
         return choose(name, only="gpu", options=options, gpu=on_gpu)
     choice = choose(name, only="cpu" if gpu is False else None, options=options, gpu=on_gpu)
@@ -309,18 +317,16 @@ def _choose(
 
 
 def _team(
-    choice: Choice, devices: tuple[int, ...] | None, memory: int | None, options: FitOptions, limits: Limits
+    pool: CpuPool, choice: Choice, devices: tuple[int, ...] | None, memory: int | None, options: FitOptions
 ) -> Team:
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
     from kseg_batch.backends import GPU_BACKENDS, choose, load_gpu
-    from kseg_batch.machine import usable_cores
     from kseg_batch.options import GpuOptions
     from kseg_batch.run import Team
 
     name = choice.backend.name
-    workers = limits.workers or usable_cores()
     if name not in GPU_BACKENDS:
-        return Team(name, exact=name != "opencv", workers=workers, timeout=limits.timeout)
+        return Team(pool, name, exact=name != "opencv")
     from kseg_batch.backends.cuda_driver import read_driver
     from kseg_batch.errors import OptionError
 
@@ -333,12 +339,15 @@ def _team(
         (f"GPU {number}", partial(load_gpu, name, GpuOptions(number, memory)))
         for number in (range(n_devices) if devices is None else devices)
     )
-    return Team(on_cpu, exact=True, workers=workers, timeout=limits.timeout, gpus=gpus)
+    return Team(pool, on_cpu, exact=True, gpus=gpus)
 
 
 def _warm_up(choice: Choice, quiet: bool) -> None:
+    from kseg_batch.run import compiling
+
     start = time.perf_counter()
-    choice.backend.warm_up()
+    with compiling():
+        choice.backend.warm_up()
     if (seconds := time.perf_counter() - start) > NOTABLE_WARM_UP and not quiet:
         note = f"prepared {choice.backend.name} in {seconds:.0f} s; compiled kernels are kept for later runs"
         print(f"kseg-batch: {note}", file=sys.stderr)

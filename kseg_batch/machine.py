@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,11 @@ class KernelCache:
     """Files of compiled kernels and of their index."""
     size: int
     """Bytes in them."""
+
+
+def gpu_packages() -> bool:
+    """Whether a package for GPUs is installed, so that a GPU may be what is used."""
+    return any(find_spec(name) is not None for name in ("cupy", "numba_cuda"))
 
 
 def usable_cores() -> int:

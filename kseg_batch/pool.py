@@ -97,15 +97,23 @@ class Pool(Generic[T, R]):
         """Most tasks that may be under way."""
         return TASKS_PER_WORKER * self._workers
 
+    def start(self, n_tasks: int) -> None:
+        """Start the workers that so many tasks will need, ahead of the first."""
+        while len(self._lanes) < min(n_tasks, self._workers):
+            self._new_lane().start()
+
     def submit(self, task: T, /) -> None:
         """Give a task to the worker with the fewest. There may be `capacity` under way."""
         lane = min(self._lanes, key=lambda lane: lane.n_tasks, default=None)
         if lane is None or (lane.n_tasks and len(self._lanes) < self._workers):
-            if not self._lanes:
-                os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-            lane = _Lane(self)
-            self._lanes.append(lane)
+            lane = self._new_lane()
         lane.submit(task)
+
+    def _new_lane(self) -> _Lane[T, R]:
+        if not self._lanes:
+            os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        self._lanes.append(_Lane(self))
+        return self._lanes[-1]
 
     def stop(self) -> None:
         """End all workers at once, whatever they are doing."""
@@ -143,6 +151,9 @@ class _Lane(Generic[T, R]):
     def _new_pool(self) -> ProcessPool:
         context = multiprocessing.get_context("spawn")
         return ProcessPool(max_workers=1, initializer=self._owner.begin, context=context)
+
+    def start(self) -> None:
+        self._pool.schedule(_nothing)
 
     def submit(self, task: T) -> None:
         with self._lock:
@@ -217,6 +228,10 @@ class _Lane(Generic[T, R]):
             self._renewal.join()
         self._pool.stop()
         self._pool.join()
+
+
+def _nothing() -> None:
+    """A task for a worker that is only to start."""
 
 
 def _begin_worker(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:

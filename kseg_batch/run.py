@@ -8,19 +8,25 @@ died is tried once more when all others are done, alone, so that it has the mach
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from filelock import FileLock
+
 from kseg_batch.backends import load
 from kseg_batch.decoding import prepare_process
-from kseg_batch.errors import OutputError
+from kseg_batch.errors import BackendUnavailableError, OutputError
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.manifest import Journal
 from kseg_batch.outputs import prepare, remove, remove_temporaries, sweep
@@ -31,7 +37,6 @@ from kseg_batch.worker import Lost, Outcome, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from pathlib import Path
     from types import FrameType
 
     from kseg_batch.backends.gpu import GpuBackend
@@ -43,17 +48,38 @@ GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """An image for a CPU worker."""
+
+    job: Job
+    settings: Settings
+    backend: str
+    """Name of the one to use."""
+
+
+CpuPool: TypeAlias = Pool[Task, Outcome]
+
+
+def cpu_pool(workers: int, timeout: float | None = None) -> CpuPool:
+    """Worker processes on the CPU, not started yet.
+
+    Args:
+        workers: How many.
+        timeout: Seconds that an image may take.
+    """
+    return Pool(workers, _process, SimpleQueue(), initializer=warm_up, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
 class Team:
     """What does the work."""
 
+    pool: CpuPool
+    """Worker processes on the CPU."""
     backend: str
-    """Name of the CPU backend."""
+    """Name of the backend that they use."""
     exact: bool
     """Whether it gives the same bytes as the GPU backends do."""
-    workers: int
-    """Processes on the CPU."""
-    timeout: float | None = None
-    """Seconds that an image may take a CPU worker."""
     gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
     """The name of each GPU, and what opens it in its process."""
 
@@ -134,11 +160,10 @@ def run(
     prepare(settings.out, settings.save, sources)
     with ExitStack() as cleanup:
         journal = cleanup.enter_context(Journal(settings.out))
-        done: SimpleQueue[_Event] = SimpleQueue()
         summary = Summary(swept=sweep(settings.out))
         steps = Planner(journal, settings, exact=team.exact, redo=redo).steps(jobs)
-        batch = cleanup.enter_context(_Batch(settings, team, journal, done, summary, report))
-        with _signals_to(done):
+        batch = cleanup.enter_context(_Batch(settings, team, journal, summary, report))
+        with _signals_to(team.pool.done):
             batch.run(steps)
         summary.seconds = time.perf_counter() - start
     return summary
@@ -149,7 +174,7 @@ class _Signal:
     number: int
 
 
-_Event: TypeAlias = Outcome | Lost | Crash[Job] | BaseException | _Signal
+_Event: TypeAlias = Outcome | Lost | Crash[Task] | BaseException | _Signal
 
 
 class _Worker(Protocol):
@@ -161,6 +186,22 @@ class _Worker(Protocol):
     def submit(self, job: Job, /) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class _Cpu:
+    """The pool, which takes jobs with what to do with them."""
+
+    def __init__(self, team: Team, settings: Settings) -> None:
+        self._pool = team.pool
+        self._task = partial(Task, settings=settings, backend=team.backend)
+        self.stop = team.pool.stop
+
+    @property
+    def capacity(self) -> int:
+        return self._pool.capacity
+
+    def submit(self, job: Job, /) -> None:
+        self._pool.submit(self._task(job))
 
 
 class _Crew:
@@ -187,13 +228,12 @@ class _Batch:
         settings: Settings,
         team: Team,
         journal: Journal,
-        done: SimpleQueue[_Event],
         summary: Summary,
         report: Report,
     ) -> None:
         self._settings = settings
         self._journal = journal
-        self._done = done
+        self._done: SimpleQueue[_Event] = team.pool.done
         self._summary = summary
         self._report = report
         self._todo: Iterator[Step] | None = None
@@ -203,18 +243,10 @@ class _Batch:
         self._suspects: deque[Job] = deque()  # what a worker died of
         self._tried_again: set[str] = set()
         self._deadline: float | None = None
-        self._cpu = _Crew(
-            Pool(
-                team.workers,
-                partial(_process, settings, team.backend),
-                done,
-                initializer=_warm_up,
-                initargs=(team.backend,),
-                timeout=team.timeout,
-            )
-        )
+        self._cpu = _Crew(_Cpu(team, settings))
         self._gpu_processes = [
-            GpuProcess(opened, settings, done, name=name, timeout=team.timeout) for name, opened in team.gpus
+            GpuProcess(opened, settings, self._done, name=name, timeout=team.pool.timeout)
+            for name, opened in team.gpus
         ]
         self._gpus = [_Crew(process) for process in self._gpu_processes]
 
@@ -298,8 +330,8 @@ class _Batch:
             self._reasons[event.job.name] = event.reason
             self._retries.append(event.job)
         else:
-            self._release(event.task)
-            self._crashed(event.task, event.reason)
+            self._release(event.task.job)
+            self._crashed(event.task.job, event.reason)
 
     def _release(self, job: Job) -> None:
         for crew in (self._cpu, *self._gpus):
@@ -350,14 +382,20 @@ class _Batch:
         self._end_soon(GRACE)
 
 
-def _warm_up(backend: str) -> None:
-    """In a worker, before its first image: OpenCV and the kernels are loaded, for one thread."""
+def warm_up() -> None:
+    """In a worker, before its first image: load what it needs."""
     prepare_process()
-    load(backend).warm_up()
+    with contextlib.suppress(BackendUnavailableError), compiling():
+        load("numba").warm_up()
 
 
-def _process(settings: Settings, backend: str, job: Job) -> Outcome:
-    return process(job, settings, load(backend))
+def compiling() -> FileLock:
+    """A lock for the process that compiles the kernels when they are not yet; the others load them then."""
+    return FileLock(Path(tempfile.gettempdir(), f"kseg-batch-{getpass.getuser()}.lock"))
+
+
+def _process(task: Task) -> Outcome:
+    return process(task.job, task.settings, load(task.backend))
 
 
 @contextmanager

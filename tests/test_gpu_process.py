@@ -20,7 +20,7 @@ from PIL import Image
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.options import FitOptions
 from kseg_batch.outputs import prepare
-from kseg_batch.run import Summary, Team, run
+from kseg_batch.run import Summary, Team, cpu_pool, run
 from kseg_batch.scan import Job, Scan
 from kseg_batch.worker import Lost, Outcome, Settings
 from tests.emulator.device import dying_gpu, emulated_gpu, failing_gpu, hanging_gpu, missing_gpu
@@ -63,7 +63,8 @@ class Listener:
 def segment(album: Path, out: Path, *gpus: Any) -> tuple[Summary, list[Outcome]]:
     """A whole run, on GPUs that these functions open, or on the CPU."""
     listener = Listener()
-    team = Team("numba", True, 2, timeout=20, gpus=tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus)))
+    named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
+    team = Team(cpu_pool(2, timeout=20), "numba", exact=True, gpus=named)
     settings = Settings(out, FitOptions(k=3, attempts=2), ALL, disable=(1,))
     summary = run(Scan([album]).jobs(), [album], settings, team, listener)
     assert not children()

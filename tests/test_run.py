@@ -237,7 +237,7 @@ def test_nothing_but_broken_files(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["missing"], 1, "missing: there is no such file or folder."),
-        (["empty"], 1, "empty: no images there, that is, files that end in .bmp"),
+        (["empty"], 1, "empty: no images there, that is, files that end in .avif"),
         (["a.png", "--k", "0"], 2, "--k must be from 1 to 256, not 0."),
         (["a.png", "--k", "257"], 2, "--k must be from 1 to 256, not 257."),
         (["a.png", "--backend", "tpu"], 2, "There is no backend 'tpu': choose from auto, cupy,"),
