@@ -86,8 +86,12 @@ def read_config(context: typer.Context, named: str | None) -> str | None:
     try:
         path = config.find(named)
         if path is not None:
-            known = {p.name for p in context.command.params if p.name and p.param_type_name == "option"}
-            context.default_map = config.flags(path, known - {"config", "help"})
+            known = {
+                p.name: bool(getattr(p, "multiple", False))
+                for p in context.command.params
+                if p.name and p.param_type_name == "option" and p.name not in ("config", "help")
+            }
+            context.default_map = config.flags(path, known)
     except OptionError as error:
         _fail(str(error), EXIT_USAGE)
     return None if path is None else str(path)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kseg_batch.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TABLE = ("tool", "kseg-batch")
 PROJECT = Path("pyproject.toml")
@@ -24,12 +27,12 @@ def find(named: str | None) -> Path | None:
     return PROJECT if PROJECT.is_file() and TABLE[1] in _read(PROJECT).get(TABLE[0], {}) else None
 
 
-def flags(path: Path, known: set[str]) -> dict[str, Any]:
+def flags(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
     """Flags by name, with underscores, and their values.
 
     Args:
         path: A TOML file with flags at its top, or in the table [tool.kseg-batch].
-        known: The names that there are, with underscores.
+        known: The names that there are, with underscores, and whether each may be repeated.
 
     Raises:
         OptionError: It cannot be read, is no TOML, or has something that is no flag.
@@ -44,7 +47,7 @@ def flags(path: Path, known: set[str]) -> dict[str, Any]:
             raise OptionError(f"{path}: there is no flag --{key}.")
         if isinstance(value, dict):
             raise OptionError(f"{path}: {key} must be a value or a list, not a table.")
-        values[name] = value
+        values[name] = [value] if known[name] and not isinstance(value, list) else value
     return values
 
 
