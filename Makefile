@@ -24,7 +24,7 @@ demo: $(VENV)/demo.done
 	@echo "Look at photos-kseg/segmented beside photos, and at photos-kseg/masks."
 
 test: check
-	$(BIN)/python -m pytest -q --durations=5
+	$(BIN)/python -m pytest -q -n auto --durations=5
 
 check: $(VENV)/test.done
 	$(BIN)/ruff check .

@@ -31,8 +31,9 @@ EXIT_INTERRUPTED = 130
 EXIT_SIGNAL = 128
 """Added to a signal's number, as shells do."""
 
-NOTABLE_WARM_UP = 3.0
-"""Seconds of preparation from which it is explained: loading compiled kernels takes under one."""
+NOTABLE_WARM_UP = 6.0
+"""Seconds of preparation from which it is explained: loading compiled kernels takes under one
+where nothing else is going on."""
 
 app = typer.Typer(
     name="kseg-batch",

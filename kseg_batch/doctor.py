@@ -156,11 +156,13 @@ def examine(notice: Callable[[str], None]) -> Report:
 
 def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -> Iterator[Finding]:
     """What follows from the codecs and the cache."""
-    missing = ", ".join(codec.name for codec in codecs if codec.taken and not codec.read)
+    missing = [codec.name for codec in codecs if not codec.read]
+    if "HEIC" in missing:
+        yield Finding("HEIC files need one more package", "pip install 'kseg-batch[heic]'")
+        missing.remove("HEIC")
     if missing:
-        yield Finding(
-            f"this build of OpenCV does not read {missing}", "pip install --force-reinstall opencv-python"
-        )
+        listed = ", ".join(missing)
+        yield Finding(f"this build of Pillow does not read {listed}", "pip install --upgrade pillow")
     if kernel_cache is None:
         return
     fix = "export NUMBA_CACHE_DIR=/a/writable/folder"
@@ -258,12 +260,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
 
 def _file_rows(report: Report) -> Iterator[tuple[str, str]]:
     if report.files_problem is None:
-        for label, names in (
-            ("Images", ["OpenCV reads", *(codec.name for codec in report.codecs if codec.read)]),
-            ("", ["OpenCV writes", *(codec.name for codec in report.codecs if codec.written)]),
-            ("", ["kseg-batch takes", *(codec.name for codec in report.codecs if codec.taken)]),
-        ):
-            yield label, f"{names[0]} {', '.join(names[1:]) or 'none'}"
+        names = [codec.name for codec in report.codecs if codec.read]
+        yield "Images", f"{', '.join(names) or 'none'} can be read"
     else:
         yield "Images", f"none can be read: {report.files_problem}"
     kept = report.kernel_cache

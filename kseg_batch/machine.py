@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import os
 import platform
 import re
@@ -15,8 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.cv2_loader import import_cv2
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -26,16 +26,17 @@ OPENCV = re.compile(r"opencv-(contrib-)?python(-headless)?")
 CUPY = re.compile(r"cupy(-(cuda|rocm)[\w-]+)?")
 """Names under which one and the same module, cv2 or cupy, is to be had."""
 
-CODECS = {
-    "BMP": ".bmp",
-    "JPEG": ".jpg",
-    "PNG": ".png",
-    "TIFF": ".tif",
-    "WebP": ".webp",
-    "AVIF": ".avif",
-    "GIF": ".gif",
+FORMATS = {
+    "AVIF": "AVIF",
+    "BMP": "BMP",
+    "GIF": "GIF",
+    "HEIC": "HEIF",
+    "JPEG": "JPEG",
+    "PNG": "PNG",
+    "TIFF": "TIFF",
+    "WebP": "WEBP",
 }
-"""Kinds of image file, and the ending by which OpenCV knows each."""
+"""Kinds of image file, and what Pillow calls each."""
 
 EXTRAS = {12: "cuda12", 13: "cuda13"}
 """The extra of kseg-batch that brings what its GPU backends need, by major version of CUDA."""
@@ -75,12 +76,8 @@ class Codec:
 
     name: str
     """Such as JPEG."""
-    taken: bool
-    """Whether kseg-batch takes photos of this kind."""
-    written: bool
-    """Whether OpenCV encodes it here."""
     read: bool
-    """Whether OpenCV decodes here what it has encoded; untried, so False, where it encodes none."""
+    """Whether kseg-batch reads here what Pillow has written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,29 +204,33 @@ def read_kernel_cache() -> KernelCache:
 def read_codecs() -> tuple[Codec, ...]:
     """Encode and decode a small image, in memory, in each format.
 
-    cv2.haveImageWriter knows names alone: it has JPEG 2000 where encoding it fails. cv2.haveImageReader wants
-    a file.
-
     Raises:
         BackendUnavailableError: OpenCV cannot be imported.
-        ImportError: What writes our PNG files cannot be.
+        ImportError: Something else that writes files cannot be.
     """
-    import_cv2()
-    from kseg_batch.decoding import EXTENSIONS
+    from kseg_batch.encoding import encode_rgb
 
-    return tuple(Codec(name, end in EXTENSIONS, *_round_trip(end)) for name, end in CODECS.items())
+    encode_rgb(np.zeros((1, 1, 3), np.uint8))
+    return tuple(Codec(name, _round_trip(kind)) for name, kind in FORMATS.items())
 
 
-def _round_trip(ending: str) -> tuple[bool, bool]:
-    """Whether OpenCV encodes such a file, and decodes it."""
-    cv2 = import_cv2()
+def _round_trip(kind: str) -> bool:
+    """Whether Pillow writes such a file, and kseg-batch reads it."""
+    from PIL import Image
+
+    from kseg_batch.decoding import decode
+    from kseg_batch.errors import ImageError
+
     picture = np.zeros((16, 16, 3), np.uint8)
     picture[:8] = 255  # black and white come back from lossy formats and from palettes, too
-    written = False
+    buffer = io.BytesIO()
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     try:
-        encoded, data = cv2.imencode(ending, picture)
-        written = bool(encoded) and len(data) > 0
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if written else None
-    except cv2.error:
-        decoded = None
-    return written, decoded is not None and np.array_equal(decoded > 127, picture > 127)
+        Image.fromarray(picture).save(buffer, kind)
+        decoded = decode(buffer.getvalue()).rgb
+    except (KeyError, OSError, ImageError):  # KeyError for a format that this Pillow does not have
+        return False
+    return np.array_equal(decoded > 127, picture > 127)

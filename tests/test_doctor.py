@@ -105,8 +105,16 @@ def test_json_has_what_the_table_has(tmp_path: Path) -> None:
     assert "numba" in report["numba"]["packages"]
     assert report["files_problem"] is None
     codecs = {codec["name"]: codec for codec in report["codecs"]}
-    assert {name for name in codecs if codecs[name]["taken"]} == {"BMP", "JPEG", "PNG", "TIFF", "WebP"}
-    assert all(codec["read"] and codec["written"] for codec in codecs.values() if codec["taken"])
+    assert set(codecs) == {"AVIF", "BMP", "GIF", "HEIC", "JPEG", "PNG", "TIFF", "WebP"}
+    assert all(codec["read"] for codec in codecs.values())
+
+
+def test_without_the_package_for_heic_it_is_named(tmp_path: Path) -> None:
+    break_module(tmp_path, "pillow_heif")
+    report = examine(tmp_path, 0)
+    assert [codec["name"] for codec in report["codecs"] if not codec["read"]] == ["HEIC"]
+    (finding,) = (finding for finding in report["findings"] if "HEIC" in finding["problem"])
+    assert finding["fix"] == "pip install 'kseg-batch[heic]'"
 
 
 def test_without_numba_opencv_is_left(tmp_path: Path) -> None:

@@ -208,10 +208,8 @@ def test_a_dry_run_writes_nothing(album: Path) -> None:
 
 
 def test_two_runs_at_a_time(album: Path) -> None:
-    code = (
-        "import sys, time; from filelock import FileLock; FileLock(sys.argv[1]).acquire(); print(flush=True)"
-    )
-    code += "; time.sleep(99)"
+    code = "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
+    code += "; print(flush=True); time.sleep(99)"
     other = subprocess.Popen([sys.executable, "-c", code, album / "out/.kseg-lock"], stdout=subprocess.PIPE)
     assert other.stdout is not None
     other.stdout.readline()
