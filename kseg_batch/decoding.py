@@ -42,7 +42,10 @@ MAX_PIXELS = 200_000_000
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 ORIENTATION = 0x0112  # the EXIF tag
-BITS_PER_SAMPLE = 258  # the TIFF tag
+BITS_PER_SAMPLE = 258  # TIFF tags
+INKS = 262  # 1 for grey where 0 is black, 2 for RGB
+PLANES = 284  # 1 where the channels of a pixel stand together
+EXTRA_SAMPLES = 338  # 2 for alpha that colours are not multiplied by
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow's names
 
 DAMAGE = (
@@ -223,6 +226,8 @@ def _pixels(data: bytes, name: str, picture: Any, notes: list[str]) -> NDArray[n
     if name == "JPEG":
         return _decode_jpeg(data, picture, notes)
     if _is_deep(data, name, picture):
+        if name == "TIFF":
+            _check_deep_tiff(picture)
         return _decode_deep(_not_turned(data) if name == "TIFF" else data, notes)
     picture.load()
     if picture.mode in DEEP_MODES:
@@ -256,6 +261,15 @@ def _is_deep(data: bytes, name: str, picture: Any) -> bool:
     if name == "PNG":
         return data[24] == 16
     return name == "TIFF" and max(picture.tag_v2.get(BITS_PER_SAMPLE, (1,))) == 16
+
+
+def _check_deep_tiff(picture: Any) -> None:
+    """Refuse the kinds of 16-bit TIFF whose samples OpenCV takes for something else than they are."""
+    for tag, usual in ((PLANES, (1,)), (INKS, (1, 2)), (EXTRA_SAMPLES, (2,))):
+        found = picture.tag_v2.get(tag, usual[0])
+        value = found[0] if isinstance(found, tuple) else found
+        if value not in usual:
+            raise ImageError(f"it is an unusual 16-bit TIFF (tag {tag} is {value}); save it as PNG")
 
 
 def _decode_deep(data: bytes, notes: list[str]) -> NDArray[np.uint8]:

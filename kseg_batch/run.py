@@ -15,14 +15,14 @@ import tempfile
 import threading
 import time
 from collections import deque
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from kseg_batch.backends import load
 from kseg_batch.decoding import prepare_process
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.plan import Redo, Step
     from kseg_batch.worker import Settings
+
+COMPILING_SECONDS = 60.0
+"""How long to wait for another process that compiles the kernels, which takes 10 to 20 seconds."""
 
 GRACE = 5.0
 """Seconds that images under way have to end when a run is interrupted."""
@@ -389,16 +392,23 @@ def warm_up() -> None:
         load("numba").warm_up()
 
 
-def compiling() -> FileLock:
-    """A lock for the process that compiles the kernels when they are not yet; the others load them then."""
-    return FileLock(Path(tempfile.gettempdir(), f"kseg-batch-{getpass.getuser()}.lock"))
+@contextlib.contextmanager
+def compiling() -> Generator[None]:
+    """Let one process compile the kernels when they are not yet; the others wait, and load them then."""
+    lock = FileLock(Path(tempfile.gettempdir(), f"kseg-batch-{getpass.getuser()}.lock"))
+    with contextlib.suppress(Timeout):  # whoever has it is stopped: then twice is better than never
+        lock.acquire(timeout=COMPILING_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _process(task: Task) -> Outcome:
     return process(task.job, task.settings, load(task.backend))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals_to(done: SimpleQueue[_Event]) -> Generator[None]:
     """Put an interrupt (Ctrl-C) or a request to end (systemd, kill) among the events."""
     if threading.current_thread() is not threading.main_thread():
