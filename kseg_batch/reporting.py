@@ -162,7 +162,7 @@ def summary_lines(summary: Summary, found: Scan, settings: Settings, backend: st
             f"{summary.seconds:.2f} s: {rate:.1f} images/s with {backend}"
         )
     if summary.skipped:
-        lines.append(f"{count(summary.skipped, 'image')} skipped: done before")
+        lines.append(f"{count(summary.skipped, 'image')} skipped: there was nothing to do for them")
     if summary.failed:
         lines.append(f"{count(summary.failed, 'image')} failed: named above, and in the manifest")
     if summary.stopped is not None:
