@@ -7,6 +7,8 @@ import multiprocessing
 import signal
 import threading
 import time
+import traceback
+from dataclasses import dataclass
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +27,21 @@ if TYPE_CHECKING:
     from kseg_batch.scan import Job
     from kseg_batch.worker import Settings
 
+PATIENCE = 5.0
+"""Seconds that a killed process has to be gone: one that hangs in the driver may never be."""
+
 SPARE = 2
 """Jobs on their way in the pipe, beyond those that the process works on."""
 
-
 READY = "ready"
 """What the process says when the GPU is open and its kernels are compiled."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What the process says when the GPU failed: in words, as not every exception survives pickling."""
+
+    reason: str
 
 
 class GpuProcess:
@@ -111,10 +122,11 @@ class GpuProcess:
     def _listen(self) -> None:
         """Pass results on until there are no more, and then give back what was not done."""
         try:
-            while (result := self._next_result()) is not None and not isinstance(result, KsegError):
+            while (result := self._next_result()) is not None and not isinstance(result, _Failure):
                 self._take(result)
-            failure = str(result) if result else f"nothing came back for {self._timeout:g} seconds"
+            failure = result.reason if result else f"nothing came back for {self._timeout:g} seconds"
             self._process.kill()
+            self._process.join(PATIENCE)  # its writers and those of the CPU would share temporary names
         except (EOFError, OSError):
             self._process.join()
             failure = f"its process {how_it_ended(self._process.exitcode or 0)}"
@@ -157,11 +169,10 @@ def _own_gpu(
         pipe.send(READY)
         for result in process_on_gpu(_received(pipe), settings, gpu, threads=threads):
             pipe.send(result)
-    except KsegError as error:
-        pipe.send(error)
-    except BaseException as error:
-        pipe.send(error)
-        raise
+    except (KsegError, MemoryError) as error:
+        pipe.send(_Failure(str(error) or "there is not enough memory for it"))
+    except Exception:  # noqa: BLE001 - it is raised again in the parent
+        pipe.send(RuntimeError(f"a GPU's process made a mistake:\n{traceback.format_exc()}"))
 
 
 def _received(pipe: connection.Connection[Any, Any]) -> Iterator[Job]:

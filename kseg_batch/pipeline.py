@@ -13,7 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -137,6 +137,8 @@ class _Run:
         try:
             source = read(job, self.settings)
             pixels = self.gpu.stage(source.photo.pixels)
+            if source.photo.opaque is None:  # one copy is enough
+                source = replace(source, photo=replace(source.photo, rgb=pixels))
         except FAILURES as error:
             self.outcomes.put(failure(job, error, start))
         else:

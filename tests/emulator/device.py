@@ -19,7 +19,7 @@ import numpy as np
 
 from kseg_batch.backends.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu import GpuBackend
-from kseg_batch.errors import BackendError
+from kseg_batch.errors import BackendError, BackendUnavailableError
 from tests.emulator.library import EmulationError, KernelFault, Order, kernel_library
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def failing_gpu(folder: Path, launches: int) -> GpuBackend:
 
 def missing_gpu() -> GpuBackend:
     """What opens no device."""
-    raise BackendError("there is no such device")
+    raise BackendUnavailableError("there is no such device", installed=True)
 
 
 def dying_gpu() -> GpuBackend:
