@@ -350,10 +350,11 @@ def _team(
 def _warm_up(choice: Choice, quiet: bool) -> None:
     from kseg_batch.run import compiling
 
-    start = time.perf_counter()
     with compiling():
+        start = time.perf_counter()
         choice.backend.warm_up()
-    if (seconds := time.perf_counter() - start) > NOTABLE_WARM_UP and not quiet:
+        seconds = time.perf_counter() - start
+    if seconds > NOTABLE_WARM_UP and not quiet:
         note = f"prepared {choice.backend.name} in {seconds:.0f} s; compiled kernels are kept for later runs"
         print(f"kseg-batch: {note}", file=sys.stderr)
 
