@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-import time
 from contextlib import ExitStack, closing
 from enum import StrEnum
 from functools import partial
@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from kseg_batch.backends import Choice
     from kseg_batch.options import FitOptions, GpuOptions
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Redo
     from kseg_batch.reporting import Log
-    from kseg_batch.run import CpuPool, Summary, Team
+    from kseg_batch.run import Summary
     from kseg_batch.scan import Scan
+    from kseg_batch.team import CpuPool, Team
     from kseg_batch.worker import Settings
 
 EXIT_NOTHING_DONE = 1
@@ -30,10 +33,6 @@ EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
 EXIT_SIGNAL = 128
 """Added to a signal's number, as shells do."""
-
-NOTABLE_WARM_UP = 6.0
-"""Seconds of preparation from which it is explained: loading compiled kernels takes under one
-where nothing else is going on."""
 
 app = typer.Typer(
     name="kseg-batch",
@@ -67,7 +66,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # any file name can be printed anywhere
+    signal.signal(signal.SIGTERM, _end)
     app()
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """Clean up before the end that was asked for."""
+    raise SystemExit(EXIT_SIGNAL + number)
 
 
 def show_version(value: bool) -> None:
@@ -205,9 +210,9 @@ def run(
     from kseg_batch.manifest import NAME
     from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_bytes, parse_devices, parse_pixels
     from kseg_batch.reporting import Log, Reporter
-    from kseg_batch.run import cpu_pool
     from kseg_batch.run import run as run_batch
     from kseg_batch.scan import Scan, Selection, count, default_output
+    from kseg_batch.team import cpu_pool
     from kseg_batch.worker import Settings
 
     if config is not None and not quiet:
@@ -257,7 +262,8 @@ def run(
             with Reporter(found.total, log, as_json=as_json, quiet=quiet) as reporter:
                 for folder, reason in found.passed_over.unreadable:
                     reporter.message(f"failed: {folder}: it cannot be read: {reason}")
-                _warm_up(choice, quiet)
+                if not (quiet or choice.backend.compiled or team.gpus):
+                    reporter.message("the kernels are not compiled yet: the first image waits for it, once")
                 summary = run_batch(found.jobs(), paths, settings, team, reporter, redo=redo)
             _summarise(summary, found, settings, choice, log, as_json, quiet)
     except (OptionError, BackendUnavailableError) as error:
@@ -327,7 +333,7 @@ def _team(
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
     from kseg_batch.backends import GPU_BACKENDS, choose, load_gpu
     from kseg_batch.options import GpuOptions
-    from kseg_batch.run import Team
+    from kseg_batch.team import Team
 
     name = choice.backend.name
     if name not in GPU_BACKENDS:
@@ -345,18 +351,6 @@ def _team(
         for number in (range(n_devices) if devices is None else devices)
     )
     return Team(pool, on_cpu, exact=True, gpus=gpus)
-
-
-def _warm_up(choice: Choice, quiet: bool) -> None:
-    from kseg_batch.run import compiling
-
-    with compiling():
-        start = time.perf_counter()
-        choice.backend.warm_up()
-        seconds = time.perf_counter() - start
-    if seconds > NOTABLE_WARM_UP and not quiet:
-        note = f"prepared {choice.backend.name} in {seconds:.0f} s; compiled kernels are kept for later runs"
-        print(f"kseg-batch: {note}", file=sys.stderr)
 
 
 def _show_plan(

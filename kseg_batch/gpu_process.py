@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import signal
 import threading
 import time
 import traceback
 from dataclasses import dataclass
-from multiprocessing import connection
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.decoding import prepare_process
 from kseg_batch.errors import KsegError
 from kseg_batch.machine import usable_cores
 from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
-from kseg_batch.pool import end_with_parent, how_it_ended
+from kseg_batch.pool import deaf_to_interrupts, end_with_parent, how_it_ended
 from kseg_batch.worker import Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from queue import SimpleQueue
+    from collections.abc import Callable
+    from multiprocessing import connection
 
     from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.scan import Job
     from kseg_batch.worker import Settings
+
+OPENING_SECONDS = 300.0
+"""How long a GPU may take to be opened: its kernels are compiled or loaded then."""
 
 PATIENCE = 5.0
 """Seconds that a killed process has to be gone: one that hangs in the driver may never be."""
@@ -88,7 +90,8 @@ class GpuProcess:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_own_gpu, args=(other, load, settings, threads), daemon=True)
-        self._process.start()
+        with deaf_to_interrupts():
+            self._process.start()
         other.close()
         self._listener = threading.Thread(target=self._listen)
         self._listener.start()
@@ -124,7 +127,7 @@ class GpuProcess:
         try:
             while (result := self._next_result()) is not None and not isinstance(result, _Failure):
                 self._take(result)
-            failure = result.reason if result else f"nothing came back for {self._timeout:g} seconds"
+            failure = result.reason if result else f"nothing came back for {self._limit:g} seconds"
             self._process.kill()
             self._process.join(PATIENCE)  # its writers and those of the CPU would share temporary names
         except (EOFError, OSError):
@@ -137,11 +140,16 @@ class GpuProcess:
         for job in lost if not self._stopped else ():
             self._done.put(Lost(job, self.failure))
 
+    @property
+    def _limit(self) -> float | None:
+        """Seconds in which it should say something."""
+        return self._timeout if self._ready else OPENING_SECONDS
+
     def _next_result(self) -> Any:
         """Wait for something from the process; None if it has jobs and says nothing for too long."""
-        while not self._pipe.poll(self._timeout if self._ready else None):
+        while not self._pipe.poll(self._limit):
             with self._lock:
-                if self._jobs and time.monotonic() - self._last_job >= (self._timeout or 0):
+                if self._jobs and time.monotonic() - self._last_job >= (self._limit or 0):
                     return None
         return self._pipe.recv()
 
@@ -159,15 +167,15 @@ def _own_gpu(
     pipe: connection.Connection[Any, Any], load: Callable[[], GpuBackend], settings: Settings, threads: int
 ) -> None:
     """The process: everything in it is for the GPU, and the parent alone decides when it ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
+    jobs: SimpleQueue[Job | None] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
     try:
         prepare_process()
         gpu = load()
         gpu.warm_up()
         pipe.send(READY)
-        for result in process_on_gpu(_received(pipe), settings, gpu, threads=threads):
+        for result in process_on_gpu(iter(jobs.get, None), settings, gpu, threads=threads):
             pipe.send(result)
     except (KsegError, MemoryError) as error:
         pipe.send(_Failure(str(error) or "there is not enough memory for it"))
@@ -175,10 +183,9 @@ def _own_gpu(
         pipe.send(RuntimeError(f"a GPU's process made a mistake:\n{traceback.format_exc()}"))
 
 
-def _received(pipe: connection.Connection[Any, Any]) -> Iterator[Job]:
-    """Jobs as they come, until the parent closes its end."""
-    while True:
-        try:
-            yield pipe.recv()
-        except (EOFError, OSError):
-            return
+def _receive(pipe: connection.Connection[Any, Any], jobs: SimpleQueue[Job | None]) -> None:
+    """Take jobs out of the pipe, also while the GPU is opened, so that the parent never has to wait."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            jobs.put(pipe.recv())
+    jobs.put(None)

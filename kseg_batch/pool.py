@@ -6,6 +6,7 @@ is killed while it holds the lock stops them all; here it stops its lane, which 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
@@ -23,6 +24,7 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 from kseg_batch.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from queue import SimpleQueue
     from types import TracebackType
     from typing import Self
@@ -40,6 +42,8 @@ BREAKS = 3
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """Environment variables from which libraries take their number of threads, when they are loaded."""
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 LOCK_SECONDS = 3.0
 """How long a worker waits for the lock of its lane: nobody alive holds it for more than a moment."""
@@ -90,7 +94,7 @@ class Pool(Generic[T, R]):
         self._workers = workers
         self._lanes: list[_Lane[T, R]] = []
         self._environment = {name: os.environ.get(name) for name in ONE_THREAD}
-        CONSTS.term_timeout = 0  # workers ignore SIGTERM, so do not wait for it to do anything
+        CONSTS.term_timeout = 0  # workers are deaf to SIGTERM, so do not wait for it to do anything
 
     @property
     def capacity(self) -> int:
@@ -100,7 +104,7 @@ class Pool(Generic[T, R]):
     def start(self, n_tasks: int) -> None:
         """Start the workers that so many tasks will need, ahead of the first."""
         while len(self._lanes) < min(n_tasks, self._workers):
-            self._new_lane().start()
+            self._new_lane()
 
     def submit(self, task: T, /) -> None:
         """Give a task to the worker with the fewest. There may be `capacity` under way."""
@@ -150,10 +154,10 @@ class _Lane(Generic[T, R]):
 
     def _new_pool(self) -> ProcessPool:
         context = multiprocessing.get_context("spawn")
-        return ProcessPool(max_workers=1, initializer=self._owner.begin, context=context)
-
-    def start(self) -> None:
-        self._pool.schedule(_nothing)
+        pool = ProcessPool(max_workers=1, initializer=self._owner.begin, context=context)
+        with deaf_to_interrupts():
+            pool.schedule(_nothing)  # starts the worker, and the threads that start those after it
+        return pool
 
     def submit(self, task: T) -> None:
         with self._lock:
@@ -230,14 +234,36 @@ class _Lane(Generic[T, R]):
         self._pool.join()
 
 
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Generator[None]:
+    """Start processes in here: SIGINT and SIGTERM are held back until the end, and never reach them.
+
+    A terminal sends the one and a service manager the other to all processes at once, also to those that
+    are still importing modules; the parent alone decides when they end.
+    """
+    held: list[int] = []
+    former = {}
+    if threading.current_thread() is threading.main_thread():  # which may be told by any thread's signal
+        former = {number: signal.signal(number, lambda n, _: held.append(n)) for number in INTERRUPTS}
+    resource_tracker.ensure_running()  # which would unblock them
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        for late in held:
+            signal.raise_signal(late)
+
+
 def _nothing() -> None:
     """A task for a worker that is only to start."""
 
 
 def _begin_worker(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
-    """In a new worker: the parent alone decides when it ends, and it ends with the parent."""
+    """In a new worker: it ends with the parent."""
     CONSTS.channel_lock_timeout = LOCK_SECONDS
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a service manager sends it to all at once
     threading.Thread(target=end_with_parent, daemon=True).start()
     initializer(*initargs)
 

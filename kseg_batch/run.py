@@ -9,82 +9,37 @@ died is tried once more when all others are done, alone, so that it has the mach
 from __future__ import annotations
 
 import contextlib
-import getpass
 import signal
-import tempfile
 import threading
 import time
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from filelock import FileLock, Timeout
-
-from kseg_batch.backends import load
-from kseg_batch.decoding import prepare_process
-from kseg_batch.errors import BackendUnavailableError, OutputError
+from kseg_batch.errors import OutputError
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.manifest import Journal
 from kseg_batch.outputs import prepare, remove, remove_temporaries, sweep
 from kseg_batch.plan import Planner
-from kseg_batch.pool import Crash, Pool
+from kseg_batch.pool import Crash
 from kseg_batch.scan import Job
-from kseg_batch.worker import Lost, Outcome, process
+from kseg_batch.team import Task
+from kseg_batch.worker import Lost, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from pathlib import Path
     from types import FrameType
 
-    from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.plan import Redo, Step
+    from kseg_batch.team import Team
     from kseg_batch.worker import Settings
-
-COMPILING_SECONDS = 60.0
-"""How long to wait for another process that compiles the kernels, which takes 10 to 20 seconds."""
 
 GRACE = 5.0
 """Seconds that images under way have to end when a run is interrupted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """An image for a CPU worker."""
-
-    job: Job
-    settings: Settings
-    backend: str
-    """Name of the one to use."""
-
-
-CpuPool: TypeAlias = Pool[Task, Outcome]
-
-
-def cpu_pool(workers: int, timeout: float | None = None) -> CpuPool:
-    """Worker processes on the CPU, not started yet.
-
-    Args:
-        workers: How many.
-        timeout: Seconds that an image may take.
-    """
-    return Pool(workers, _process, SimpleQueue(), initializer=warm_up, timeout=timeout)
-
-
-@dataclass(frozen=True, slots=True)
-class Team:
-    """What does the work."""
-
-    pool: CpuPool
-    """Worker processes on the CPU."""
-    backend: str
-    """Name of the backend that they use."""
-    exact: bool
-    """Whether it gives the same bytes as the GPU backends do."""
-    gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
-    """The name of each GPU, and what opens it in its process."""
 
 
 @dataclass(slots=True)
@@ -247,13 +202,20 @@ class _Batch:
         self._tried_again: set[str] = set()
         self._deadline: float | None = None
         self._cpu = _Crew(_Cpu(team, settings))
-        self._gpu_processes = [
-            GpuProcess(opened, settings, self._done, name=name, timeout=team.pool.timeout)
-            for name, opened in team.gpus
-        ]
-        self._gpus = [_Crew(process) for process in self._gpu_processes]
+        self._team = team
+        self._gpu_processes: list[GpuProcess] = []
+        self._gpus: list[_Crew] = []
 
     def __enter__(self) -> _Batch:
+        with ExitStack() as cleanup:  # where one of several cannot be started
+            cleanup.push(self)
+            for name, opened in self._team.gpus:
+                process = GpuProcess(
+                    opened, self._settings, self._done, name=name, timeout=self._team.pool.timeout
+                )
+                self._gpu_processes.append(process)
+                self._gpus.append(_Crew(process))
+            cleanup.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -383,29 +345,6 @@ class _Batch:
         if self._summary.stopped is None:
             self._summary.stopped = reason
         self._end_soon(GRACE)
-
-
-def warm_up() -> None:
-    """In a worker, before its first image: load what it needs."""
-    prepare_process()
-    with contextlib.suppress(BackendUnavailableError), compiling():
-        load("numba").warm_up()
-
-
-@contextlib.contextmanager
-def compiling() -> Generator[None]:
-    """Let one process compile the kernels when they are not yet; the others wait, and load them then."""
-    lock = FileLock(Path(tempfile.gettempdir(), f"kseg-batch-{getpass.getuser()}.lock"))
-    with contextlib.suppress(Timeout):  # whoever has it is stopped: then twice is better than never
-        lock.acquire(timeout=COMPILING_SECONDS)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _process(task: Task) -> Outcome:
-    return process(task.job, task.settings, load(task.backend))
 
 
 @contextlib.contextmanager

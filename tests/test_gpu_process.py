@@ -20,8 +20,9 @@ from PIL import Image
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.options import FitOptions
 from kseg_batch.outputs import prepare
-from kseg_batch.run import Summary, Team, cpu_pool, run
+from kseg_batch.run import Summary, run
 from kseg_batch.scan import Job, Scan
+from kseg_batch.team import Team, cpu_pool
 from kseg_batch.worker import Lost, Outcome, Settings
 from tests.emulator.device import dying_gpu, emulated_gpu, failing_gpu, hanging_gpu, missing_gpu
 from tests.samples import photos

@@ -142,6 +142,23 @@ def test_interrupted(tmp_path: Path, number: int, code: int, to_group: bool) -> 
     assert check_consistent(out) == 150
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_while_workers_start(tmp_path: Path, number: int, code: int) -> None:
+    """A terminal sends it to all of them; none of them may have anything to say about it."""
+    images(tmp_path, 9)
+    process = begin(tmp_path, "--workers", 3)
+    deadline = time.monotonic() + PATIENCE
+    while not workers(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert all("interrupted: " in line for line in errors.splitlines())
+    wait_until_alone(process.pid)
+
+
 def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(CRASHES)
     images(tmp_path, 9)

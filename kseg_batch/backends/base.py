@@ -18,6 +18,10 @@ class Backend(Protocol):
     name: str
     """As the command line spells it."""
 
+    @property
+    def compiled(self) -> bool:
+        """Whether its kernels are known to be compiled, so that warming up takes but a moment."""
+
     def check(self, options: FitOptions) -> None:
         """Raise an OptionError for options that this backend does not have."""
 

@@ -100,6 +100,11 @@ class GpuBackend:
         self._single_slot = Slot(device)
         self._single_lock = threading.Lock()
 
+    @property
+    def compiled(self) -> bool:
+        """See `Backend.compiled`: only the device's library knows."""
+        return False
+
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
         if options.init == "random":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from inspect import getfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 try:
+    import numba
+
     from kseg_batch.kernels import cpu
 except ImportError as error:
     raise BackendUnavailableError(
@@ -83,6 +87,16 @@ class NumbaBackend:
 
     def __init__(self) -> None:
         self._workspace = Workspace()
+
+    @property
+    def compiled(self) -> bool:
+        """See `Backend.compiled`: whether the kernel that is compiled last is in Numba's cache.
+
+        It may be there for another processor; then it is compiled all the same.
+        """
+        changed = max(Path(getfile(module)).stat().st_mtime for module in (cpu, numba))
+        cached = Path(cpu.label_pixels.stats.cache_path).glob("cpu.label_pixels-*.nbi")
+        return any(index.stat().st_mtime > changed for index in cached)
 
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""

@@ -31,6 +31,7 @@ class OpenCVBackend:
     """k-means by cv2.kmeans, one float32 row per pixel: 12 bytes a pixel, and slow."""
 
     name = "opencv"
+    compiled = True
 
     def __init__(self) -> None:
         self._cv2 = import_cv2()

@@ -1,0 +1,95 @@
+"""Who does the work: worker processes on the CPU, a process for each GPU, and how they get ready."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
+
+from filelock import FileLock, Timeout
+
+from kseg_batch.backends import load
+from kseg_batch.decoding import prepare_process
+from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.pool import Pool
+from kseg_batch.worker import Outcome, process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.scan import Job
+    from kseg_batch.worker import Settings
+
+COMPILING_SECONDS = 60.0
+"""How long to wait for another process that compiles the kernels, which takes 10 to 20 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An image for a CPU worker."""
+
+    job: Job
+    settings: Settings
+    backend: str
+    """Name of the one to use."""
+
+
+CpuPool: TypeAlias = Pool[Task, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """What does the work."""
+
+    pool: CpuPool
+    """Worker processes on the CPU."""
+    backend: str
+    """Name of the backend that they use."""
+    exact: bool
+    """Whether it gives the same bytes as the GPU backends do."""
+    gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
+    """The name of each GPU, and what opens it in its process."""
+
+
+def cpu_pool(workers: int, timeout: float | None = None) -> CpuPool:
+    """Worker processes on the CPU, not started yet.
+
+    Args:
+        workers: How many.
+        timeout: Seconds that an image may take.
+    """
+    return Pool(workers, _process, SimpleQueue(), initializer=begin_worker, timeout=timeout)
+
+
+def begin_worker() -> None:
+    """In a worker, before its first image: load what it needs."""
+    prepare_process()
+    with contextlib.suppress(BackendUnavailableError):
+        warm_up(load("numba"))
+
+
+def warm_up(backend: Backend) -> None:
+    """Make a backend ready. One process compiles the kernels; the others wait, and load them then."""
+    with contextlib.nullcontext() if backend.compiled else _compiling():
+        backend.warm_up()
+
+
+@contextlib.contextmanager
+def _compiling() -> Generator[None]:
+    lock = FileLock(Path(tempfile.gettempdir(), f"kseg-batch-{getpass.getuser()}.lock"))
+    with contextlib.suppress(Timeout):  # whoever has it is stopped: then twice is better than never
+        lock.acquire(timeout=COMPILING_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _process(task: Task) -> Outcome:
+    return process(task.job, task.settings, load(task.backend))
