@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import UnidentifiedImageError
 
+from kseg_batch.containers import check_whole, kind
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import ImageError
 
@@ -39,8 +40,6 @@ Alpha = Literal["keep", "ignore"]
 MAX_PIXELS = 200_000_000
 """Most pixels of an image where nothing else is said."""
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 ORIENTATION = 0x0112  # the EXIF tag
 BITS_PER_SAMPLE = 258  # TIFF tags
 INKS = 262  # 1 for grey where 0 is black, 2 for RGB
@@ -109,55 +108,35 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, alpha: Alpha = "keep") 
     """
     if not data:
         raise ImageError("the file is empty")
-    name = _format(data)
+    name = kind(data)
+    check_whole(data, name)
+    if name == "HEIF":
+        _load_heif()
     notes: list[str] = []
     try:
-        if name == "PNG":
-            _check_png(data)
         with _pillow().open(io.BytesIO(data), formats=[name]) as picture:
             _check_size(picture.size, max_pixels)
-            _check_whole(data, name)
-            if (n := getattr(picture, "n_frames", 1)) > 1:
+            n = getattr(picture, "n_frames", 1)
+            if n > 1 and name != "JPEG":  # where the others are depths and brightnesses of the same photo
                 notes.append(f"the first of {n} frames")
             pixels = _pixels(data, name, picture, notes)
             # Pillow turns a TIFF by itself when it loads it, and then forgets how it was
-            turned = _turned(pixels, picture.getexif().get(ORIENTATION, 1))
+            turned = _turned(pixels, _orientation(picture, notes))
     except UnidentifiedImageError as error:
-        raise ImageError(f"it is damaged, or a kind of {name} that is not read here") from error
+        raise ImageError(
+            f"it is damaged, or a kind of {name} that is not read here; if it opens elsewhere, save it as PNG"
+        ) from error
     except DAMAGE as error:
         raise ImageError(f"it is a damaged {name} file ({_first_line(error)})") from error
     return _photo(turned, notes, alpha)
 
 
-def _format(data: bytes) -> str:
-    """What Pillow calls the format."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(PNG_SIGNATURE):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data.startswith((b"II*\0", b"MM\0*")):
-        return "TIFF"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp":
-        brands = data[8 : max(16, int.from_bytes(data[:4], "big"))]
-        if b"avif" in brands or b"avis" in brands:
-            return "AVIF"
-        if data[8:12] in HEIF_BRANDS:
-            _load_heif()
-            return "HEIF"
-    if data.startswith(b"BM"):
-        return "BMP"
-    raise ImageError("it is not an image, or of a format that is not read here")
-
-
 @cache
 def _pillow() -> ModuleType:
-    from PIL import AvifImagePlugin, Image
+    from PIL import AvifImagePlugin, Image, PngImagePlugin
 
     Image.MAX_IMAGE_PIXELS = None  # sizes are checked here
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # photo editors write many megabytes
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     return Image
 
@@ -180,54 +159,13 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(f"it has {width * height / 1e6:.1f} megapixels, over --max-pixels {max_pixels}")
 
 
-def _check_png(data: bytes) -> None:
-    """Refuse a PNG whose chunks are not whole: decoders read on past a wrong checksum."""
-    at = len(PNG_SIGNATURE)
-    while True:
-        if at + 12 > len(data):
-            raise ImageError("it is truncated: the PNG's end is missing")
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise ImageError("it is truncated: the PNG's end is missing")
-        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise ImageError(f"it is damaged: the checksum of a PNG chunk is wrong, at byte {at}")
-        if kind == b"IEND":
-            return
-        at = end
-
-
-def _check_whole(data: bytes, name: str) -> None:
-    """Refuse what is shorter than its header says, where decoders would not."""
-    if name == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
-        raise ImageError("it is truncated: the WebP is longer than the file")
-    if name == "GIF" and not data.rstrip(b"\0").endswith(b";"):
-        raise ImageError("it is truncated: the GIF's end is missing")
-    if name in ("AVIF", "HEIF"):
-        _check_boxes(data)
-
-
-def _check_boxes(data: bytes) -> None:
-    """Refuse an AVIF or HEIC file whose last box is cut off."""
-    at = 0
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size == 0:  # to the end of the file
-            return
-        if size < 8 or at + size > len(data):
-            raise ImageError("it is truncated, or damaged: a box is longer than the file")
-        at += size
-
-
 def _pixels(data: bytes, name: str, picture: Any, notes: list[str]) -> NDArray[np.uint8]:
     """(H, W, 3 or 4) uint8 RGB or RGBA, as they stand in the file."""
     if name == "JPEG":
         return _decode_jpeg(data, picture, notes)
     if _is_deep(data, name, picture):
         if name == "TIFF":
-            _check_deep_tiff(picture)
+            _check_deep_tiff(data, picture)
         return _decode_deep(_not_turned(data) if name == "TIFF" else data, notes)
     picture.load()
     if picture.mode in DEEP_MODES:
@@ -263,8 +201,10 @@ def _is_deep(data: bytes, name: str, picture: Any) -> bool:
     return name == "TIFF" and max(picture.tag_v2.get(BITS_PER_SAMPLE, (1,))) == 16
 
 
-def _check_deep_tiff(picture: Any) -> None:
+def _check_deep_tiff(data: bytes, picture: Any) -> None:
     """Refuse the kinds of 16-bit TIFF whose samples OpenCV takes for something else than they are."""
+    if b"+" in data[2:4]:
+        raise ImageError("it is a BigTIFF with 16-bit samples; save it as PNG")
     for tag, usual in ((PLANES, (1,)), (INKS, (1, 2)), (EXTRA_SAMPLES, (2,))):
         found = picture.tag_v2.get(tag, usual[0])
         value = found[0] if isinstance(found, tuple) else found
@@ -301,6 +241,20 @@ def _not_turned(data: bytes) -> bytes:
         if struct.unpack_from(order + "H", data, at)[0] == ORIENTATION:
             return data[: at + 8] + struct.pack(order + "H", 1) + data[at + 10 :]
     return data
+
+
+def _orientation(picture: Any, notes: list[str]) -> int:
+    """How the camera was held, by the EXIF tag's numbers; 1 is upright."""
+    try:
+        exif = picture.getexif()
+        if not exif and "exif" in picture.info:  # opening a JPEG tries to read them, and hides it if that fails
+            exif = _pillow().Exif()
+            exif.load(picture.info["exif"])
+        orientation: int = exif.get(ORIENTATION, 1)
+    except DAMAGE:
+        notes.append("its EXIF data are damaged, so it may lie on its side")
+        return 1
+    return orientation
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -359,9 +359,48 @@ def test_float_samples_are_refused() -> None:
 
 
 def test_what_follows_a_whole_image_does_not_matter() -> None:
-    for name, data in SAMPLES.items():
-        if not name.endswith((".gif", ".avif", ".heic")):
-            assert np.array_equal(decode(data + b"and a video" * 99).rgb, decode(data).rgb)
+    for data in SAMPLES.values():
+        assert np.array_equal(decode(data + b"and a video" * 99).rgb, decode(data).rgb)
+
+
+def test_a_gif_that_ends_within_a_later_frame() -> None:
+    first, second = (Image.fromarray(noise(9, 9, 0, seed)) for seed in (1, 2))
+    data = saved(first.quantize(8), "GIF", save_all=True, append_images=[second.quantize(8)])
+    assert decode(data).notes == ("the first of 2 frames",)
+    for cut in (data[:-1], data[:-20]):
+        with pytest.raises(ImageError, match="it is truncated: the GIF's end is missing"):
+            decode(cut)
+
+
+def test_damaged_exif_costs_the_orientation_alone() -> None:
+    rgb = photos()["coffee"][:40, :60]
+    for kind, options in ORIENTED[:3]:
+        data = saved(Image.fromarray(rgb), kind, exif=b"Exif\0\0no TIFF header", **options)
+        photo = decode(data)
+        assert photo.rgb.shape == rgb.shape
+        assert photo.notes == ("its EXIF data are damaged, so it may lie on its side",)
+
+
+def test_the_second_picture_of_a_phone_is_no_news() -> None:
+    photo = Image.fromarray(photos()["coffee"][:40, :60])
+    data = saved(photo, "MPO", save_all=True, append_images=[photo.convert("L").convert("RGB")])
+    assert getattr(pillow(data), "n_frames") == 2  # noqa: B009 - Image has none, MpoImageFile has
+    assert decode(data).notes == ()
+
+
+def test_bigtiff() -> None:
+    rgb = photos()["coffee"][:40, :60]
+    assert np.array_equal(decode(saved(Image.fromarray(rgb), "TIFF", big_tiff=True)).rgb, rgb)
+    deep = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
+    with pytest.raises(ImageError, match="it is a BigTIFF with 16-bit samples; save it as PNG"):
+        decode(saved(deep, "TIFF", big_tiff=True))
+
+
+def test_a_png_with_megabytes_of_text() -> None:
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    text = b"History\0\0" + zlib.compress(bytes(8 << 20))
+    data = png((b"IHDR", header), (b"zTXt", text), (b"IDAT", zlib.compress(b"\0\x07")), (b"IEND", b""))
+    assert decode(data).rgb.tolist() == [[[7, 7, 7]]]
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if not name.endswith((".avif", ".heic"))])

@@ -1,0 +1,124 @@
+"""Image files before they are decoded: which format they have, and whether they are all there.
+
+Decoders stop at the last pixel or make up the rest, so that a file that was cut off may pass as whole. What
+stands behind a whole image does not matter: phones append videos and notes of their own.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from kseg_batch.errors import ImageError
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""Of either byte order; with a plus sign, BigTIFF."""
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")
+"""What an AVIF or HEIC file consists of (ISO/IEC 14496-12)."""
+
+GIF_TRAILER, GIF_EXTENSION, GIF_IMAGE = 0x3B, 0x21, 0x2C
+
+
+def kind(data: bytes) -> str:
+    """What Pillow calls the format of a file, by its content.
+
+    Raises:
+        ImageError: It is none that is read here.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(PNG_SIGNATURE):
+        return "PNG"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith(TIFF_SIGNATURES):
+        return "TIFF"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp":
+        brands = data[8 : max(16, int.from_bytes(data[:4], "big"))]
+        if b"avif" in brands or b"avis" in brands:
+            return "AVIF"
+        if data[8:12] in HEIF_BRANDS:
+            return "HEIF"
+    if data.startswith(b"BM"):
+        return "BMP"
+    raise ImageError("it is not an image, or of a format that is not read here")
+
+
+def check_whole(data: bytes, name: str) -> None:
+    """Refuse a file that ends too early, where its decoder might not.
+
+    Args:
+        data: The file's content.
+        name: Its format, from `kind`.
+
+    Raises:
+        ImageError: It is cut off; or it is a PNG with a wrong checksum.
+    """
+    if name == "PNG":
+        _check_png(data)
+    if name == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise ImageError("it is truncated: the WebP is longer than the file")
+    if name == "GIF" and not _has_trailer(data):
+        raise ImageError("it is truncated: the GIF's end is missing")
+    if name in ("AVIF", "HEIF"):
+        _check_boxes(data)
+
+
+def _check_png(data: bytes) -> None:
+    """Refuse a PNG whose chunks are not whole: decoders read on past a wrong checksum."""
+    at = len(PNG_SIGNATURE)
+    while True:
+        if at + 12 > len(data):
+            raise ImageError("it is truncated: the PNG's end is missing")
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise ImageError("it is truncated: the PNG's end is missing")
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ImageError(f"it is damaged: the checksum of a PNG chunk is wrong, at byte {at}")
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def _has_trailer(data: bytes) -> bool:
+    """Whether the blocks of a GIF lead to its end."""
+    try:
+        at = 13 + _gif_palette(data[10])
+        while data[at] != GIF_TRAILER:
+            if data[at] == GIF_IMAGE:
+                at += 11 + _gif_palette(data[at + 9])
+            elif data[at] == GIF_EXTENSION:
+                at += 2
+            else:  # a stray byte, which decoders pass over
+                at += 1
+                continue
+            while data[at]:
+                at += 1 + data[at]
+            at += 1
+    except IndexError:
+        return False
+    return True
+
+
+def _gif_palette(flags: int) -> int:
+    """Bytes of the palette that these flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _check_boxes(data: bytes) -> None:
+    """Refuse an AVIF or HEIC file one of whose boxes is cut off."""
+    at = 0
+    while data[at + 4 : at + 8] in BOXES:
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size == 0:  # to the end of the file
+            return
+        if size < 8 or at + size > len(data):
+            raise ImageError("it is truncated, or damaged: a box is longer than the file")
+        at += size
