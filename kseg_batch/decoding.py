@@ -247,7 +247,7 @@ def _orientation(picture: Any, notes: list[str]) -> int:
     """How the camera was held, by the EXIF tag's numbers; 1 is upright."""
     try:
         exif = picture.getexif()
-        if not exif and "exif" in picture.info:  # opening a JPEG tries to read them, and hides it if that fails
+        if not exif and "exif" in picture.info:  # of a JPEG, whose opening hid the failure
             exif = _pillow().Exif()
             exif.load(picture.info["exif"])
         orientation: int = exif.get(ORIENTATION, 1)
