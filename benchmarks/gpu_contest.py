@@ -51,13 +51,9 @@ def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.fl
     k = min(options.k, histogram.n_colors)
     colors = numba_cpu.kernel_colors(histogram)
     cpu.sum_cells(colors)
-    centers, candidate, sums = (
-        np.empty((3, k), np.int32),
-        np.empty((3, k), np.int32),
-        np.empty((k, 4), np.int64),
-    )
+    centers = np.empty((3, k), np.int32)
     points = numba_cpu.kernel_points(colors, histogram.n_pixels, kmeans.coarse_points(k), kmeans.FINE_POINTS)
-    numba_cpu._seed_centers(*points, options, centers, candidate, sums)
+    numba_cpu.seed_centers(*points, options, numba_cpu.Workspace().rows, centers)
     palette = backend.fit(histogram, options)
     assert palette.n_iter is not None
     return (centers.T / SCALE).astype(np.float32), palette.n_iter, palette.compactness

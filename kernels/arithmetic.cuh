@@ -25,7 +25,7 @@ typedef unsigned long long u64;
 #define MAX_DISTANCE 2147483647    // above every squared distance, which is at most 3 * 16320^2 = 8.0e8
 #define MAX_LEVEL 5                // the largest cubes of colours have side 2^5
 #define MAX_COARSE 8192            // coarse seeding points of an image at most, at k = 256
-#define MAX_FINE 16384             // fine seeding points of an image at most
+#define MAX_FINE 8192              // fine seeding points of an image at most
 #define MAX_TRIALS 7               // points that greedy k-means++ tries for a centre, at k = 256
 
 struct Position {

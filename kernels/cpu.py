@@ -32,7 +32,8 @@ CELL_SIZE = 512
 CELL_SHIFT = np.uint32(9)
 CELL_REACH = 448  # Q8.6 side of a cell's box, from its lowest to its highest colour: 64 * 7
 MAX_DISTANCE = np.int32(2147483647)
-BLOCK = 1024  # points per block: five int32 rows of it stay in the first-level cache
+BLOCK = 64
+SCATTERED = 6
 
 
 class Colors(NamedTuple):
@@ -48,16 +49,18 @@ class Colors(NamedTuple):
 
 
 class Points(NamedTuple):
-    """The seeding points, and scratch rows as long as they are many."""
+    """The seeding points in z-order, in blocks of 64 neighbours, each with the box that holds them."""
 
     rgb: np.ndarray  # (3, p) int32, R, G, B, Q8.6
     weights: np.ndarray  # (p,) uint32, pixels, > 0, scaled to a sum near 2**32 at most
-    labels: np.ndarray  # (p,) int32
-    summed: np.ndarray  # (p,) int32, the label under which a point is in the sums, -1 for none
+    labels: np.ndarray  # (p,) int32, nearest centre
     distances: np.ndarray  # (p,) int32, squared, to the nearest centre
-    second: np.ndarray  # (p,) int32, squared, to the second nearest centre, or of a trial
-    trial: np.ndarray  # (p,) int32
-    cumulative: np.ndarray  # (p,) int64
+    second: np.ndarray  # (p,) int32, squared, to the second nearest centre
+    boxes: np.ndarray  # (m, 6) int32, least R, G, B and greatest, Q8.6, an even number apart
+    sums: np.ndarray  # (m, 4) int64, sums of weight * R, G, B and of weights, of each block
+    squares: np.ndarray  # (m,) int64, sum of weight * (R**2 + G**2 + B**2), modulo 2**64
+    costs: np.ndarray  # (m,) int64, sum of weight * distance
+    reach: np.ndarray  # (m,) int32, greatest distance, or second distance, of the block's points
 
 
 class Rows(NamedTuple):
@@ -66,13 +69,14 @@ class Rows(NamedTuple):
     x: np.ndarray  # (512,) int32, Q8.6 from the corner, and so y and z
     y: np.ndarray
     z: np.ndarray
-    labels: np.ndarray  # (512,) int32
-    distances: np.ndarray  # (512,) int32, squared
+    labels: np.ndarray  # (512,) int32, and so distances, squared, for the points of a block, too
+    distances: np.ndarray
     margins: np.ndarray  # (256,) int32
     candidates: np.ndarray  # (256,) int32
 
 
 kernel = njit(cache=True, nogil=True)
+inlined = njit(cache=True, nogil=True, forceinline=True)
 
 
 # ---- colour histogram ------------------------------------------------------------------------------------
@@ -209,12 +213,31 @@ def merge_cubes(cubes, sums, levels, merged):
 
 @kernel
 def mean_points(sums, weight_shift, points):
-    """Fill in the mean colour, rounded, and the scaled weight of each of (p, 4) sums."""
+    """Fill in the mean colour, rounded, and the scaled weight of each of (p, 4) sums; then the blocks."""
     for p in range(sums.shape[0]):
         total = sums[p, 3]
         for channel in range(3):
             points.rgb[channel, p] = (128 * sums[p, channel] + total) // (2 * total)
         points.weights[p] = max(total >> weight_shift, 1)
+    points.sums[:] = 0
+    points.squares[:] = 0
+    for block in range(points.boxes.shape[0]):
+        first = block * BLOCK
+        end = min(first + BLOCK, sums.shape[0])
+        for channel in range(3):
+            low = points.rgb[channel, first]
+            high = low
+            for p in range(first, end):
+                value = points.rgb[channel, p]
+                low = min(low, value)
+                high = max(high, value)
+                part = np.int64(points.weights[p]) * value
+                points.sums[block, channel] += part
+                points.squares[block] += part * value
+            points.boxes[block, channel] = low
+            points.boxes[block, 3 + channel] = high + ((high - low) & 1)
+        for p in range(first, end):
+            points.sums[block, 3] += np.int64(points.weights[p])
 
 
 # ---- random numbers --------------------------------------------------------------------------------------
@@ -241,28 +264,56 @@ def draw_below(bound, seed, index):
     return np.int64((a >> half) * (b >> half) + (middle >> half) + (carry >> half))
 
 
-@kernel
-def search(cumulative, target):
-    """The first index whose cumulative sum is greater than the target."""
-    low = 0
-    high = cumulative.shape[0] - 1
-    while low < high:
-        middle = (low + high) >> 1
-        if cumulative[middle] > target:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+# ---- which centres can win -------------------------------------------------------------------------------
+
+
+@inlined
+def find_candidates(x, y, z, side_x, side_y, side_z, centers, rows):
+    """Fill in the centres, ascending, that are nearest to some colour of the box with the middle (x, y, z).
+
+    With `o` the centre nearest to the middle, the difference of the squared distances to centre `j` and to
+    `o` is linear over the box, so its least value is the one in the middle less the sum over the channels of
+    side * |c_j - c_o|. Where that is positive, `j` wins nowhere; where it is 0, a tie is the best it can do,
+    and the lower index wins. Returns their number.
+    """
+    least = MAX_DISTANCE
+    for j in range(centers.shape[1]):
+        dx = x - centers[0, j]
+        dy = y - centers[1, j]
+        dz = z - centers[2, j]
+        d = np.int32(dx * dx + dy * dy + dz * dz)
+        rows.margins[j] = d
+        least = min(least, d)
+    owner = 0
+    while rows.margins[owner] != least:
+        owner += 1
+    x, y, z = centers[0, owner], centers[1, owner], centers[2, owner]
+    for j in range(centers.shape[1]):
+        dx = abs(np.int32(centers[0, j] - x))
+        dy = abs(np.int32(centers[1, j] - y))
+        dz = abs(np.int32(centers[2, j] - z))
+        reach = np.int32(side_x * dx + side_y * dy + side_z * dz)
+        rows.margins[j] = np.int32(rows.margins[j] - least - reach + (1 if j > owner else 0))
+    n = 0
+    for j in range(centers.shape[1]):
+        rows.candidates[n] = j
+        n += rows.margins[j] <= 0
+    return n
+
+
+@inlined
+def label_nearer(x_row, y_row, z_row, n, x, y, z, label, labels, distances):
+    """Give the first n colours the label where (x, y, z) is nearer than the distance so far."""
+    for i in range(n):
+        dx = x_row[i] - x
+        dy = y_row[i] - y
+        dz = z_row[i] - z
+        d = np.int32(dx * dx + dy * dy + dz * dz)
+        labels[i] = label if d < distances[i] else labels[i]
+        distances[i] = min(d, distances[i])
 
 
 # ---- k-means on the seeding points -----------------------------------------------------------------------
-
-
-@kernel
-def copy_row(source, target):
-    """A loop, because Numba takes a second or two to compile `target[:] = source`."""
-    for i in range(source.shape[0]):
-        target[i] = source[i]
 
 
 @kernel
@@ -273,108 +324,182 @@ def copy_centers(source, target):
             target[channel, j] = source[channel, j]
 
 
-@kernel
-def cost_of(points):
-    """Sum of weight * distance."""
-    cost = np.int64(0)
-    for i in range(points.weights.shape[0]):
-        cost += np.int64(np.uint64(points.weights[i]) * np.uint64(np.uint32(points.distances[i])))
-    return cost
+@inlined
+def mass(weight, distance):
+    """The int64 product."""
+    return np.int64(np.uint64(weight) * np.uint64(np.uint32(distance)))
+
+
+@inlined
+def distance_to_box(boxes, block, x, y, z):
+    """Squared distance from a colour to the nearest place in a block's box."""
+    dx = max(boxes[block, 0] - x, x - boxes[block, 3], 0)
+    dy = max(boxes[block, 1] - y, y - boxes[block, 4], 0)
+    dz = max(boxes[block, 2] - z, z - boxes[block, 5], 0)
+    return dx * dx + dy * dy + dz * dz
 
 
 @kernel
-def accumulate(points):
-    """Fill in the running sums of weight * distance; return the last."""
+def pick_point(points, seed, index):
+    """A point drawn with a probability in proportion to its weight * distance."""
     total = np.int64(0)
-    for i in range(points.weights.shape[0]):
-        total += np.int64(np.uint64(points.weights[i]) * np.uint64(np.uint32(points.distances[i])))
-        points.cumulative[i] = total
-    return total
+    for block in range(points.costs.shape[0]):
+        total += points.costs[block]
+    target = draw_below(total, seed, index)
+    block = 0
+    while block < points.costs.shape[0] - 1 and points.costs[block] <= target:
+        target -= points.costs[block]
+        block += 1
+    i = block * BLOCK
+    last = min(i + BLOCK, points.weights.shape[0]) - 1
+    while i < last:
+        target -= mass(points.weights[i], points.distances[i])
+        if target < 0:
+            break
+        i += 1
+    return i
 
 
 @kernel
 def cost_with(points, pick):
-    """Fill `trial` with the distances that a further centre at point `pick` leaves; return their cost."""
-    x_row, y_row, z_row = points.rgb[0], points.rgb[1], points.rgb[2]
-    x, y, z = x_row[pick], y_row[pick], z_row[pick]
+    """The cost that a further centre at point `pick` would leave."""
+    x, y, z = points.rgb[0, pick], points.rgb[1, pick], points.rgb[2, pick]
     cost = np.int64(0)
-    for i in range(points.weights.shape[0]):
-        dx = x_row[i] - x
-        dy = y_row[i] - y
-        dz = z_row[i] - z
-        d = min(np.int32(dx * dx + dy * dy + dz * dz), points.distances[i])
-        points.trial[i] = d
-        cost += np.int64(np.uint64(points.weights[i]) * np.uint64(np.uint32(d)))
+    for block in range(points.costs.shape[0]):
+        if distance_to_box(points.boxes, block, x, y, z) >= points.reach[block]:
+            cost += points.costs[block]
+            continue
+        first = block * BLOCK
+        end = min(first + BLOCK, points.weights.shape[0])
+        x_row, y_row, z_row = points.rgb[0, first:end], points.rgb[1, first:end], points.rgb[2, first:end]
+        weights, distances = points.weights[first:end], points.distances[first:end]
+        for i in range(end - first):
+            dx = x_row[i] - x
+            dy = y_row[i] - y
+            dz = z_row[i] - z
+            cost += mass(weights[i], min(np.int32(dx * dx + dy * dy + dz * dz), distances[i]))
     return cost
+
+
+@kernel
+def add_center(points, pick):
+    """Bring distances, costs and reach up to date with a further centre at point `pick`."""
+    x, y, z = points.rgb[0, pick], points.rgb[1, pick], points.rgb[2, pick]
+    for block in range(points.costs.shape[0]):
+        if distance_to_box(points.boxes, block, x, y, z) >= points.reach[block]:
+            continue
+        first = block * BLOCK
+        end = min(first + BLOCK, points.weights.shape[0])
+        x_row, y_row, z_row = points.rgb[0, first:end], points.rgb[1, first:end], points.rgb[2, first:end]
+        weights, distances = points.weights[first:end], points.distances[first:end]
+        cost = np.int64(0)
+        reach = np.int32(0)
+        for i in range(end - first):
+            dx = x_row[i] - x
+            dy = y_row[i] - y
+            dz = z_row[i] - z
+            d = min(np.int32(dx * dx + dy * dy + dz * dz), distances[i])
+            distances[i] = d
+            reach = max(reach, d)
+            cost += mass(weights[i], d)
+        points.costs[block] = cost
+        points.reach[block] = reach
 
 
 @kernel
 def kmeans_plus_plus(points, seed, stream, trials, centers):
     """Greedy k-means++: of `trials` points drawn by weight * distance, take the one that lowers cost most."""
     points.distances[:] = np.int32(1)
+    for block in range(points.costs.shape[0]):
+        points.costs[block] = points.sums[block, 3]
     for c in range(centers.shape[1]):
-        total = accumulate(points)
-        if c == 0:
-            points.distances[:] = MAX_DISTANCE
         best_cost = np.int64(-1)
-        best_pick = 0
+        best = 0
         for t in range(1 if c == 0 else trials):
-            pick = search(points.cumulative, draw_below(total, seed, stream | (c << 8) | t))
-            cost = cost_with(points, pick)
+            pick = pick_point(points, seed, stream | (c << 8) | t)
+            cost = cost_with(points, pick) if c > 0 else np.int64(0)
             if best_cost < 0 or cost < best_cost:
                 best_cost = cost
-                best_pick = pick
-                copy_row(points.trial, points.second)
-        copy_row(points.second, points.distances)
+                best = pick
+        if c == 0:
+            points.distances[:] = MAX_DISTANCE
+            points.reach[:] = MAX_DISTANCE
+        add_center(points, best)
         for channel in range(3):
-            centers[channel, c] = points.rgb[channel, best_pick]
+            centers[channel, c] = points.rgb[channel, best]
+
+
+@inlined
+def sum_labelled(labels, label, n, weights, x_row, y_row, z_row):
+    """Sums of weight * x, y, z and of weights over those of the first n colours that have the label."""
+    sum_x, sum_y, sum_z, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for i in range(n):
+        weight = np.uint64(weights[i]) if labels[i] == label else np.uint64(0)
+        sum_x += np.int64(weight * np.uint64(np.uint32(x_row[i])))
+        sum_y += np.int64(weight * np.uint64(np.uint32(y_row[i])))
+        sum_z += np.int64(weight * np.uint64(np.uint32(z_row[i])))
+        total += np.int64(weight)
+    return sum_x, sum_y, sum_z, total
 
 
 @kernel
-def assign_points(points, centers):
-    """Fill in each point's nearest centre, the lowest on a tie, and its distance."""
-    for low in range(0, points.weights.shape[0], BLOCK):
-        n = min(points.weights.shape[0], low + BLOCK) - low
-        x_row = points.rgb[0, low : low + n]
-        y_row = points.rgb[1, low : low + n]
-        z_row = points.rgb[2, low : low + n]
-        labels = points.labels[low : low + n]
-        distances = points.distances[low : low + n]
-        distances[:] = MAX_DISTANCE
-        for j in range(centers.shape[1]):
-            x, y, z, label = centers[0, j], centers[1, j], centers[2, j], np.int32(j)
+def sum_points(points, centers, rows, sums):
+    """Fill `sums` with the sums of weight * R, G, B and of weights of the clusters of the given centres."""
+    sums[:] = 0
+    boxes = points.boxes
+    for block in range(boxes.shape[0]):
+        side_x = boxes[block, 3] - boxes[block, 0]
+        side_y = boxes[block, 4] - boxes[block, 1]
+        side_z = boxes[block, 5] - boxes[block, 2]
+        x = boxes[block, 0] + (side_x >> 1)
+        y = boxes[block, 1] + (side_y >> 1)
+        z = boxes[block, 2] + (side_z >> 1)
+        n_candidates = find_candidates(x, y, z, side_x, side_y, side_z, centers, rows)
+        last = rows.candidates[n_candidates - 1]
+        if n_candidates < SCATTERED:
+            for column in range(4):
+                sums[last, column] += points.sums[block, column]
+        if n_candidates == 1:
+            continue
+        first = block * BLOCK
+        end = min(first + BLOCK, points.weights.shape[0])
+        n = end - first
+        x_row, y_row, z_row = points.rgb[0, first:end], points.rgb[1, first:end], points.rgb[2, first:end]
+        weights = points.weights[first:end]
+        for i in range(n):
+            rows.distances[i] = MAX_DISTANCE
+        for q in range(n_candidates):
+            j = rows.candidates[q]
+            x, y, z = centers[0, j], centers[1, j], centers[2, j]
+            label_nearer(x_row, y_row, z_row, n, x, y, z, j, rows.labels, rows.distances)
+        if n_candidates < SCATTERED:
+            for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole block
+                j = rows.candidates[q]
+                part = sum_labelled(rows.labels, j, n, weights, x_row, y_row, z_row)
+                for column in range(4):
+                    sums[j, column] += part[column]
+                    sums[last, column] -= part[column]
+        else:
             for i in range(n):
-                dx = x_row[i] - x
-                dy = y_row[i] - y
-                dz = z_row[i] - z
-                d = np.int32(dx * dx + dy * dy + dz * dz)
-                labels[i] = label if d < distances[i] else labels[i]
-                distances[i] = min(d, distances[i])
+                j = rows.labels[i]
+                weight = np.int64(weights[i])
+                sums[j, 0] += weight * x_row[i]
+                sums[j, 1] += weight * y_row[i]
+                sums[j, 2] += weight * z_row[i]
+                sums[j, 3] += weight
 
 
 @kernel
-def assign_points_twice(points, centers):
-    """As `assign_points`, and the distance to the second nearest centre."""
-    for low in range(0, points.weights.shape[0], BLOCK):
-        n = min(points.weights.shape[0], low + BLOCK) - low
-        x_row = points.rgb[0, low : low + n]
-        y_row = points.rgb[1, low : low + n]
-        z_row = points.rgb[2, low : low + n]
-        labels = points.labels[low : low + n]
-        distances = points.distances[low : low + n]
-        second = points.second[low : low + n]
-        distances[:] = MAX_DISTANCE
-        second[:] = MAX_DISTANCE
-        for j in range(centers.shape[1]):
-            x, y, z, label = centers[0, j], centers[1, j], centers[2, j], np.int32(j)
-            for i in range(n):
-                dx = x_row[i] - x
-                dy = y_row[i] - y
-                dz = z_row[i] - z
-                d = np.int32(dx * dx + dy * dy + dz * dz)
-                second[i] = min(second[i], max(d, distances[i]))
-                labels[i] = label if d < distances[i] else labels[i]
-                distances[i] = min(d, distances[i])
+def cost_of(points, centers, sums):
+    """Sum of weight * distance, from the sums of the centres' clusters; modulo 2**64, which it is below."""
+    cost = np.int64(0)
+    for block in range(points.squares.shape[0]):
+        cost += points.squares[block]
+    for j in range(centers.shape[1]):
+        for channel in range(3):
+            center = np.int64(centers[channel, j])
+            cost += center * (center * sums[j, 3] - 2 * sums[j, channel])
+    return cost
 
 
 @kernel
@@ -400,73 +525,77 @@ def move_centers(sums, unit, centers):
 
 
 @kernel
-def farthest_point(points):
-    """The point with the greatest distance; on a tie the lowest (R, G, B)."""
-    far = 0
-    for i in range(1, points.weights.shape[0]):
-        if points.distances[i] > points.distances[far]:
-            far = i
-        elif points.distances[i] == points.distances[far]:
-            for channel in range(3):
-                if points.rgb[channel, i] != points.rgb[channel, far]:
-                    if points.rgb[channel, i] < points.rgb[channel, far]:
-                        far = i
-                    break
-    return far
+def move_empty(points, before, sums, centers):
+    """Move the centres of empty clusters to the points that are farthest from their own, the `before` ones.
+
+    On a tie the lowest (R, G, B). Plain and slow: it runs when a cluster is empty, which is rare.
+    """
+    taken = np.zeros(points.weights.shape[0], np.uint8)
+    for empty in range(centers.shape[1]):
+        if sums[empty, 3] > 0:
+            continue
+        far = 0
+        far_distance = np.int64(-1)
+        for i in range(points.weights.shape[0]):
+            distance = np.int64(MAX_DISTANCE)
+            for j in range(before.shape[1]):
+                dx = points.rgb[0, i] - before[0, j]
+                dy = points.rgb[1, i] - before[1, j]
+                dz = points.rgb[2, i] - before[2, j]
+                distance = min(distance, np.int64(dx * dx + dy * dy + dz * dz))
+            if taken[i]:
+                distance = np.int64(0)
+            if distance > far_distance or (distance == far_distance and is_below(points.rgb, i, far)):
+                far = i
+                far_distance = distance
+        taken[far] = np.uint8(1)
+        for channel in range(3):
+            centers[channel, empty] = points.rgb[channel, far]
 
 
 @kernel
-def update_sums(points, sums):
-    """Bring the sums up to date with the labels; integers, so that nothing drifts."""
-    for i in range(points.weights.shape[0]):
-        new, old = points.labels[i], points.summed[i]
-        if new != old:
-            points.summed[i] = new
-            w = np.int64(points.weights[i])
-            r, g, b = w * points.rgb[0, i], w * points.rgb[1, i], w * points.rgb[2, i]
-            if old >= 0:
-                sums[old, 0] -= r
-                sums[old, 1] -= g
-                sums[old, 2] -= b
-                sums[old, 3] -= w
-            sums[new, 0] += r
-            sums[new, 1] += g
-            sums[new, 2] += b
-            sums[new, 3] += w
+def is_below(rgb, i, j):
+    """Whether the (R, G, B) of one colour is lower than that of another."""
+    for channel in range(3):
+        if rgb[channel, i] != rgb[channel, j]:
+            return rgb[channel, i] < rgb[channel, j]
+    return False
 
 
 @kernel
-def lloyd_points(points, max_iter, centers, sums):
-    """Lloyd's algorithm on the seeding points until no centre moves; return the final cost."""
-    points.summed[:] = np.int32(-1)
-    sums[:] = 0
+def lloyd_points(points, max_iter, max_shift, centers, before, rows, sums):
+    """Lloyd's algorithm on the seeding points; return the final cost.
+
+    before: (3, k) int32, scratch.
+    """
     for _ in range(max_iter):
-        assign_points(points, centers)
-        update_sums(points, sums)
+        sum_points(points, centers, rows, sums)
+        copy_centers(centers, before)
         shift, empty = move_centers(sums, 1, centers)
-        if shift == 0 and empty == 0:
-            return cost_of(points)
-        for j in range(centers.shape[1] if empty else 0):
-            if sums[j, 3] == 0:
-                far = farthest_point(points)
-                points.distances[far] = 0
-                for channel in range(3):
-                    centers[channel, j] = points.rgb[channel, far]
-    assign_points(points, centers)
-    return cost_of(points)
+        if shift <= max_shift and empty == 0:
+            if shift == 0:
+                return cost_of(points, centers, sums)
+            break
+        if empty:
+            move_empty(points, before, sums, centers)
+    sum_points(points, centers, rows, sums)
+    return cost_of(points, centers, sums)
 
 
 @kernel
-def start_centers(coarse, fine, seed, attempts, trials, max_iter, centers, candidate, sums):
+def start_centers(
+    coarse, fine, seed, attempts, trials, max_iter, max_shift, centers, candidate, before, rows, sums
+):
     """Keep in `centers` the best of several k-means++ starts; return its cost on the fine points.
 
-    Each start converges on the coarse points first, then on the fine ones. candidate: (3, k) int32, scratch.
+    Each start converges on the coarse points first, then on the fine ones. candidate, before: (3, k) int32,
+    scratch.
     """
     best = np.int64(-1)
     for attempt in range(attempts):
         kmeans_plus_plus(coarse, seed, attempt << 16, trials, candidate)
-        lloyd_points(coarse, max_iter, candidate, sums)
-        cost = lloyd_points(fine, max_iter, candidate, sums)
+        lloyd_points(coarse, max_iter, max_shift, candidate, before, rows, sums)
+        cost = lloyd_points(fine, max_iter, max_shift, candidate, before, rows, sums)
         if best < 0 or cost < best:
             best = cost
             copy_centers(candidate, centers)
@@ -474,82 +603,133 @@ def start_centers(coarse, fine, seed, attempts, trials, max_iter, centers, candi
 
 
 @kernel
+def find_two_nearest(points, centers, rows, losses):
+    """Fill in each point's nearest centre, the lowest on a tie, and the distances to the nearest two.
+
+    `costs` are brought up to date, `reach` becomes the greatest second distance of a block, and (k,) int64
+    `losses` what it would cost to remove each centre. A centre whose least distance to a block's box is
+    greater than the second smallest of the centres' greatest distances is none of the nearest two in it.
+    """
+    losses[:] = 0
+    boxes = points.boxes
+    for block in range(boxes.shape[0]):
+        smallest, limit = np.int32(MAX_DISTANCE), np.int32(MAX_DISTANCE)
+        for j in range(centers.shape[1]):
+            x, y, z = centers[0, j], centers[1, j], centers[2, j]
+            dx = max(x - boxes[block, 0], boxes[block, 3] - x)
+            dy = max(y - boxes[block, 1], boxes[block, 4] - y)
+            dz = max(z - boxes[block, 2], boxes[block, 5] - z)
+            greatest = np.int32(dx * dx + dy * dy + dz * dz)
+            limit = min(limit, max(smallest, greatest))
+            smallest = min(smallest, greatest)
+        first = block * BLOCK
+        end = min(first + BLOCK, points.weights.shape[0])
+        x_row, y_row, z_row = points.rgb[0, first:end], points.rgb[1, first:end], points.rgb[2, first:end]
+        labels, weights = points.labels[first:end], points.weights[first:end]
+        distances, second = points.distances[first:end], points.second[first:end]
+        distances[:] = MAX_DISTANCE
+        second[:] = MAX_DISTANCE
+        for j in range(centers.shape[1]):
+            x, y, z, label = centers[0, j], centers[1, j], centers[2, j], np.int32(j)
+            if distance_to_box(boxes, block, x, y, z) > limit:
+                continue
+            for i in range(end - first):
+                dx = x_row[i] - x
+                dy = y_row[i] - y
+                dz = z_row[i] - z
+                d = np.int32(dx * dx + dy * dy + dz * dz)
+                second[i] = min(second[i], max(d, distances[i]))
+                labels[i] = label if d < distances[i] else labels[i]
+                distances[i] = min(d, distances[i])
+        cost = np.int64(0)
+        reach = np.int32(0)
+        for i in range(end - first):
+            cost += mass(weights[i], distances[i])
+            reach = max(reach, second[i])
+            losses[labels[i]] += mass(weights[i], second[i] - distances[i])
+        points.costs[block] = cost
+        points.reach[block] = reach
+
+
+@kernel
+def least_missed(points, pick, losses, without):
+    """The centre whose removal costs least once there is a further one at point `pick`.
+
+    losses: (k,) int64, from `find_two_nearest`; without: (k,) int64, scratch.
+    """
+    x, y, z = points.rgb[0, pick], points.rgb[1, pick], points.rgb[2, pick]
+    without[:] = losses
+    for block in range(points.costs.shape[0]):
+        if distance_to_box(points.boxes, block, x, y, z) >= points.reach[block]:
+            continue
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, points.weights.shape[0])):
+            dx = points.rgb[0, i] - x
+            dy = points.rgb[1, i] - y
+            dz = points.rgb[2, i] - z
+            d = max(np.int32(dx * dx + dy * dy + dz * dz), points.distances[i])
+            if d < points.second[i]:
+                without[points.labels[i]] -= mass(points.weights[i], points.second[i] - d)
+    least = 0
+    for j in range(1, without.shape[0]):
+        if without[j] < without[least]:
+            least = j
+    return least
+
+
+@kernel
 def swap_centers(
-    points, seed, stream, rounds, patience, max_iter, cost, centers, grown, candidate, sums, losses
+    points,
+    seed,
+    stream,
+    rounds,
+    patience,
+    max_iter,
+    max_shift,
+    cost,
+    centers,
+    candidate,
+    before,
+    rows,
+    sums,
+    losses,
+    without,
 ):
     """Improve `centers`, of the given cost, by random swaps: a new centre for the one that is missed least.
 
-    grown: (3, k + 1) int32; candidate: (3, k) int32; losses: (k + 1,) int64; scratch.
+    candidate, before: (3, k) int32; losses, without: (k,) int64; scratch.
     """
-    k = centers.shape[1]
     failures = 0
-    assign_points(points, centers)
-    total = accumulate(points)
+    find_two_nearest(points, centers, rows, losses)
     for swap in range(rounds):
-        if total == 0 or failures == patience:
+        if cost == 0 or failures == patience:
             break
-        pick = search(points.cumulative, draw_below(total, seed, stream | swap))
-        copy_centers(centers, grown)
-        for channel in range(3):
-            grown[channel, k] = points.rgb[channel, pick]
-        assign_points_twice(points, grown)
-        losses[:] = 0
-        for i in range(points.weights.shape[0]):
-            missed = np.uint64(np.uint32(points.second[i] - points.distances[i]))
-            losses[points.labels[i]] += np.int64(np.uint64(points.weights[i]) * missed)
-        least = 0
-        for j in range(1, k):
-            if losses[j] < losses[least]:
-                least = j
+        pick = pick_point(points, seed, stream | swap)
+        least = least_missed(points, pick, losses, without)
         copy_centers(centers, candidate)
         for channel in range(3):
             candidate[channel, least] = points.rgb[channel, pick]
-        new_cost = lloyd_points(points, max_iter, candidate, sums)
+        new_cost = lloyd_points(points, max_iter, max_shift, candidate, before, rows, sums)
         failures += 1
         if new_cost < cost:
             failures = 0
             cost = new_cost
             copy_centers(candidate, centers)
-            total = accumulate(points)
+            find_two_nearest(points, centers, rows, losses)
 
 
 # ---- exact Lloyd iterations over the distinct colours ----------------------------------------------------
 
 
-@kernel
-def find_candidates(r, g, b, centers, rows):
-    """Fill in the centres, ascending, that are nearest to some colour of the cell with the corner (r, g, b).
-
-    With `o` the centre nearest to the middle of the cell's box, the difference of the squared distances to
-    centre `j` and to `o` is linear over the box, so its least value is the one in the middle less
-    side * |c_j - c_o| (L1 norm). Where that is positive, `j` wins nowhere; where it is 0, a tie is the
-    best it can do, and the lower index wins. Returns their number.
-    """
-    x = np.int32(64 * r + CELL_REACH // 2)
-    y = np.int32(64 * g + CELL_REACH // 2)
-    z = np.int32(64 * b + CELL_REACH // 2)
-    least = MAX_DISTANCE
-    for j in range(centers.shape[1]):
-        dx = x - centers[0, j]
-        dy = y - centers[1, j]
-        dz = z - centers[2, j]
-        d = np.int32(dx * dx + dy * dy + dz * dz)
-        rows.margins[j] = d
-        least = min(least, d)
-    owner = 0
-    while rows.margins[owner] != least:
-        owner += 1
-    x, y, z = centers[0, owner], centers[1, owner], centers[2, owner]
-    n = 0
-    for j in range(centers.shape[1]):
-        reach = abs(centers[0, j] - x) + abs(centers[1, j] - y) + abs(centers[2, j] - z)
-        margin = rows.margins[j] - least - CELL_REACH * reach
-        rows.candidates[n] = j
-        n += margin < 0 or (margin == 0 and j <= owner)
-    return n
+@inlined
+def cell_candidates(r, g, b, centers, rows):
+    """As `find_candidates`, for the cell with the lowest corner (r, g, b), in grey levels."""
+    half = CELL_REACH // 2
+    x, y, z = np.int32(64 * r + half), np.int32(64 * g + half), np.int32(64 * b + half)
+    side = np.int32(CELL_REACH)
+    return find_candidates(x, y, z, side, side, side, centers, rows)
 
 
-@kernel
+@inlined
 def label_rows(rows, n, r, g, b, centers, n_candidates):
     """Label the first n colours of `rows`, in the cell with the corner (r, g, b), among the candidates."""
     for i in range(n):
@@ -563,25 +743,13 @@ def label_rows(rows, n, r, g, b, centers, n_candidates):
 
 
 @kernel
-def label_nearer(x_row, y_row, z_row, n, x, y, z, label, labels, distances):
-    """Give the first n colours the label where (x, y, z) is nearer than the distance so far."""
-    for i in range(n):
-        dx = x_row[i] - x
-        dy = y_row[i] - y
-        dz = z_row[i] - z
-        d = np.int32(dx * dx + dy * dy + dz * dz)
-        labels[i] = label if d < distances[i] else labels[i]
-        distances[i] = min(d, distances[i])
-
-
-@kernel
 def sum_clusters(colors, centers, rows, sums):
     """Fill `sums` with the channel sums and pixel counts of the clusters of the given centres."""
     sums[:] = 0
     for c in range(colors.cells.shape[0]):
         cell = colors.cells[c]
         r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
-        n_candidates = find_candidates(r, g, b, centers, rows)
+        n_candidates = cell_candidates(r, g, b, centers, rows)
         last = rows.candidates[n_candidates - 1]
         for column in range(4):
             sums[last, column] += colors.sums[c, column]
@@ -597,13 +765,8 @@ def sum_clusters(colors, centers, rows, sums):
         label_rows(rows, n, r, g, b, centers, n_candidates)
         for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole cell
             j = rows.candidates[q]
-            sum_r, sum_g, sum_b, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-            for i in range(n):
-                count = np.int64(colors.counts[first + i]) if rows.labels[i] == j else np.int64(0)
-                sum_r += count * rows.x[i]
-                sum_g += count * rows.y[i]
-                sum_b += count * rows.z[i]
-                total += count
+            counts = colors.counts[first : first + n]
+            sum_r, sum_g, sum_b, total = sum_labelled(rows.labels, j, n, counts, rows.x, rows.y, rows.z)
             part = ((sum_r >> 6) + total * r, (sum_g >> 6) + total * g, (sum_b >> 6) + total * b, total)
             for column in range(4):
                 sums[j, column] += part[column]
@@ -673,7 +836,7 @@ def lloyd_colors(colors, max_iter, max_shift, centers, before, rows, sums, taken
 def label_cell(cell, corners, offsets, centers, rows, lookup):
     """Fill the 512 entries of `lookup` that belong to one cell."""
     r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]
-    n_candidates = find_candidates(r, g, b, centers, rows)
+    n_candidates = cell_candidates(r, g, b, centers, rows)
     if n_candidates == 1:
         rows.labels[:] = rows.candidates[0]
     else:

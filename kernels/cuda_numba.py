@@ -25,7 +25,7 @@ TOTALS = 4 * MAX_CLUSTERS
 MAX_DISTANCE = 2147483647
 MAX_LEVEL = 5
 MAX_COARSE = 8192
-MAX_FINE = 16384
+MAX_FINE = 8192
 SEEDS = MAX_COARSE + MAX_FINE
 CODES = 1 << 24
 CELLS = 32768
@@ -784,13 +784,13 @@ def start_centers(
     coarse = Points(*seeds, image * SEEDS, states[state + N_COARSE])
     fine = Points(*seeds, image * SEEDS + MAX_COARSE, states[state + N_FINE])
     k = states[state + N_CLUSTERS]
-    max_iter = images[row + MAX_ITER]
+    max_iter, max_shift = images[row + MAX_ITER], images[row + MAX_SHIFT]
     least = int64(-1)
     chosen = int64(-1)
     for attempt in range(cuda.blockIdx.x, images[row + ATTEMPTS], cuda.gridDim.x):
         plus_plus(coarse, s, mine, k, images[row + SEED], int64(attempt) << 16)
-        lloyd(coarse, s, k, max_iter, 0)
-        lloyd(fine, s, k, max_iter, 0)
+        lloyd(coarse, s, k, max_iter, max_shift)
+        lloyd(fine, s, k, max_iter, max_shift)
         _, cost = cost_of(fine, s, k, mine)
         if least < 0 or cost < least:
             least = cost
@@ -853,7 +853,7 @@ def improve_centers(
     row = image * IMAGE_COLUMNS
     state = image * STATE_COLUMNS
     k = states[state + N_CLUSTERS]
-    max_iter = images[row + MAX_ITER]
+    max_iter, max_shift = images[row + MAX_ITER], images[row + MAX_SHIFT]
     block = image * starts
     best = block
     for b in range(block + 1, block + starts):
@@ -886,7 +886,7 @@ def improve_centers(
         for channel in range(cuda.threadIdx.x, 3, cuda.blockDim.x):
             s.centers[least, channel] = s.centers[k, channel]
         cuda.syncthreads()
-        lloyd(fine, s, k, max_iter, 0)
+        lloyd(fine, s, k, max_iter, max_shift)
         trial = int64(0)
         for i in range(begin, share_of(fine.n)[1]):
             _, d = nearest(fine.xyz[fine.first + i], s.centers, k)

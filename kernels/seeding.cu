@@ -245,10 +245,10 @@ __device__ inline u64 cost_of(const Scratch& s, int k, u64 energy) {
     return cost;
 }
 
-// Lloyd's algorithm until nothing moves; the final cost.
-__device__ inline u64 settle(const Points& points, Scratch& s, int k, i64 max_iter, u64 energy) {
+// Lloyd's algorithm, and the final cost.
+__device__ inline u64 settle(const Points& points, Scratch& s, int k, const Image& image, u64 energy) {
     bool still;
-    lloyd(points, s, k, max_iter, 0, &still);
+    lloyd(points, s, k, image.max_iter, image.max_shift, &still);
     if (!still) sum_clusters(points, s, k);
     return cost_of(s, k, energy);
 }
@@ -331,8 +331,8 @@ start_centers(
     for (i64 attempt = blockIdx.x; attempt < image.attempts; attempt += gridDim.x) {
         plus_plus(coarse, s, distances + block * MAX_FINE, k, image.seed, (u64)attempt << 16);
         bool still;
-        lloyd(coarse, s, k, image.max_iter, 0, &still);
-        u64 cost = settle(fine, s, k, image.max_iter, state.energy);
+        lloyd(coarse, s, k, image.max_iter, image.max_shift, &still);
+        u64 cost = settle(fine, s, k, image, state.energy);
         if (chosen == ~0ull || cost < least) {
             least = cost;
             chosen = attempt;
@@ -436,7 +436,7 @@ improve_centers(
         find_least_missed(fine, s, k + 1);
         if (threadIdx.x == 0) s.centers[s.least] = s.centers[k];
         __syncthreads();
-        u64 new_cost = settle(fine, s, k, image.max_iter, state.energy);
+        u64 new_cost = settle(fine, s, k, image, state.energy);
         failures++;
         if (new_cost < cost) {
             cost = new_cost;

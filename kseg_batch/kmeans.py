@@ -4,7 +4,7 @@ Weighted k-means on the distinct colours of an image *is* k-means on its pixels 
 performance of k-means for color quantization", Image and Vision Computing 29, 2011; arXiv 1101.0395). A fit
 
 1. gathers the colours into *seeding points*, the means of aligned cubes of colour space: some 2,000 coarse
-   ones, and up to 16,384 fine ones;
+   ones, and up to 8,192 fine ones;
 2. converges on the coarse, then on the fine points, from `attempts` greedy k-means++ starts (Arthur and
    Vassilvitskii, SODA 2007), and keeps the best;
 3. improves that by random swaps (Fraenti, "Efficiency of random swap clustering", J. Big Data 5, 2018);
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Goes up when the same image and options give other labels or centres, so that runs do them again."""
 
-FINE_POINTS = 16384
+FINE_POINTS = 8192
 """Most fine seeding points."""
 
 MAX_LEVEL = 5
@@ -186,18 +186,16 @@ def least_missed(points: IntArray, weights: IntArray, centers: IntArray) -> int:
     return int(losses[:-1].argmin())
 
 
-def swap_centers(
-    points: IntArray, weights: IntArray, centers: IntArray, seed: int, max_iter: int
-) -> IntArray:
+def swap_centers(points: IntArray, weights: IntArray, centers: IntArray, options: FitOptions) -> IntArray:
     """Improve centres by random swaps: a point drawn by its cost replaces the centre that is missed least."""
     cost, failures = cost_of(points, weights, centers), 0
     for swap in range(SWAP_ROUNDS):
         if cost == 0 or failures == SWAP_PATIENCE:
             break
-        pick = draw(weights * nearest(points, centers)[1], seed, SWAP_STREAM | swap)
+        pick = draw(weights * nearest(points, centers)[1], options.seed, SWAP_STREAM | swap)
         trial = centers.copy()
         trial[least_missed(points, weights, np.vstack([centers, points[pick]]))] = points[pick]
-        trial, _ = lloyd(points, weights, trial, max_iter, 0)
+        trial, _ = lloyd(points, weights, trial, options.max_iter, options.max_shift)
         trial_cost = cost_of(points, weights, trial)
         failures += 1
         if trial_cost < cost:
@@ -228,13 +226,13 @@ def seed_centers(histogram: ColorHistogram, k: int, options: FitOptions) -> IntA
     best, best_cost = None, 0
     for attempt in range(options.attempts):
         centers = kmeans_plus_plus(coarse, coarse_weights, k, options.seed, attempt)
-        centers, _ = lloyd(coarse, coarse_weights, centers, options.max_iter, 0)
-        centers, _ = lloyd(points, weights, centers, options.max_iter, 0)
+        centers, _ = lloyd(coarse, coarse_weights, centers, options.max_iter, options.max_shift)
+        centers, _ = lloyd(points, weights, centers, options.max_iter, options.max_shift)
         cost = cost_of(points, weights, centers)
         if best is None or cost < best_cost:
             best, best_cost = centers, cost
     assert best is not None
-    return best if k == 1 else swap_centers(points, weights, best, options.seed, options.max_iter)
+    return best if k == 1 else swap_centers(points, weights, best, options)
 
 
 def dark_to_light(centers: IntArray) -> IntArray:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kseg_batch import kmeans, segment
 from kseg_batch.backends import load
-from kseg_batch.backends.numba_cpu import CORNERS, OFFSETS, kernel_colors, kernel_points
+from kseg_batch.backends.numba_cpu import CORNERS, OFFSETS, Workspace, kernel_colors, kernel_points
 from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kernels import cpu
 from kseg_batch.options import FitOptions
@@ -106,8 +106,7 @@ def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
     colors = kernel_colors(histogram)
     cpu.sum_cells(colors)
     centers = np.ascontiguousarray(start.T, dtype=np.int32)
-    rows = cpu.Rows(*np.empty((5, CELL_SIZE), np.int32), np.empty(256, np.int32), np.empty(256, np.int32))
-    scratch = (np.empty_like(centers), rows, np.empty((7, 4), np.int64), np.empty(7, np.int64))
+    scratch = (np.empty_like(centers), Workspace().rows, np.empty((7, 4), np.int64), np.empty(7, np.int64))
     assert cpu.lloyd_colors(colors, max_iter, 0, centers, *scratch) == n_iter
     assert np.array_equal(centers.T, expected)
 
@@ -123,7 +122,8 @@ def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
         assert np.array_equal(points.weights, weights)
         expected, _ = kmeans.lloyd(expected_points, weights, start, max_iter, 0)
         centers = np.ascontiguousarray(start.T, dtype=np.int32)
-        cost = cpu.lloyd_points(points, max_iter, centers, np.empty((5, 4), np.int64))
+        scratch = np.empty_like(centers), Workspace().rows, np.empty((5, 4), np.int64)
+        cost = cpu.lloyd_points(points, max_iter, 0, centers, *scratch)
         assert np.array_equal(centers.T, expected)
         assert cost == kmeans.cost_of(expected_points, weights, expected)
 

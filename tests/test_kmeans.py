@@ -101,7 +101,7 @@ def test_compactness_is_the_sum_of_squared_distances() -> None:
 def test_swaps_improve_a_start() -> None:
     points, weights = kmeans.seeding_points(ColorHistogram.from_pixels(noise(40, 40, seed=11)), 2048)
     start, _ = kmeans.lloyd(points, weights, kmeans.kmeans_plus_plus(points, weights, 8, 0, 0), 100, 0)
-    swapped = kmeans.swap_centers(points, weights, start, 0, 100)
+    swapped = kmeans.swap_centers(points, weights, start, FitOptions(k=8, eps=0))
     assert kmeans.cost_of(points, weights, swapped) < kmeans.cost_of(points, weights, start)  # by 1.1% here
 
 

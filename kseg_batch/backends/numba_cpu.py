@@ -136,14 +136,11 @@ class NumbaBackend:
         squares = cpu.sum_cells(colors)
         sums = np.empty((k, 4), np.int64)
         centers = np.empty((3, k), np.int32)
-        candidate = np.empty_like(centers)
-        points = kernel_points(colors, histogram.n_pixels, kmeans.coarse_points(k), kmeans.FINE_POINTS)
-        _seed_centers(*points, options, centers, candidate, sums)
-
         rows = self._workspace.rows
-        n_iter = cpu.lloyd_colors(
-            colors, options.max_iter, options.max_shift, centers, candidate, rows, sums, np.empty(k, np.int64)
-        )
+        points = kernel_points(colors, histogram.n_pixels, kmeans.coarse_points(k), kmeans.FINE_POINTS)
+        seed_centers(*points, options, rows, centers)
+        scratch = np.empty_like(centers), rows, sums, np.empty(k, np.int64)
+        n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
         sorted_centers = kmeans.dark_to_light(centers.T.astype(np.int64))
         cpu.sum_clusters(colors, np.ascontiguousarray(sorted_centers.T, dtype=np.int32), rows, sums)
         return Palette(
@@ -189,57 +186,44 @@ def kernel_points(
     cpu.merge_cubes(cubes, fine_sums, coarse_level - fine_level, coarse_sums)
 
     weight_shift = kmeans.weight_shift(n_pixels)
-    coarse, fine = (
-        cpu.Points(
-            np.empty((3, p), np.int32),
-            np.empty(p, np.uint32),
-            *np.empty((5, p), np.int32),
-            np.empty(p, np.int64),
-        )
-        for p in (len(coarse_sums), len(fine_sums))
-    )
+    coarse, fine = _empty_points(len(coarse_sums)), _empty_points(len(fine_sums))
     cpu.mean_points(coarse_sums, weight_shift, coarse)
     cpu.mean_points(fine_sums, weight_shift, fine)
     return coarse, fine
 
 
-def _seed_centers(
-    coarse: cpu.Points,
-    fine: cpu.Points,
-    options: FitOptions,
-    centers: NDArray[np.int32],
-    candidate: NDArray[np.int32],
-    sums: NDArray[np.int64],
+def _empty_points(p: int) -> cpu.Points:
+    m = -(-p // cpu.BLOCK)
+    return cpu.Points(
+        rgb=np.empty((3, p), np.int32),
+        weights=np.empty(p, np.uint32),
+        labels=np.empty(p, np.int32),
+        distances=np.empty(p, np.int32),
+        second=np.empty(p, np.int32),
+        boxes=np.empty((m, 6), np.int32),
+        sums=np.empty((m, 4), np.int64),
+        squares=np.empty(m, np.int64),
+        costs=np.empty(m, np.int64),
+        reach=np.empty(m, np.int32),
+    )
+
+
+def seed_centers(
+    coarse: cpu.Points, fine: cpu.Points, options: FitOptions, rows: cpu.Rows, centers: NDArray[np.int32]
 ) -> None:
-    """Fill the (3, k) `centers` with those that `kmeans.seed_centers` finds; `candidate`, `sums`: scratch."""
+    """Fill the (3, k) `centers` with those that `kmeans.seed_centers` finds."""
     k = centers.shape[1]
     seed = np.uint64(options.seed)
-    cost = cpu.start_centers(
-        coarse,
-        fine,
-        seed,
-        options.attempts,
-        kmeans.seeding_trials(k),
-        options.max_iter,
-        centers,
-        candidate,
-        sums,
-    )
+    candidate, before = np.empty_like(centers), np.empty_like(centers)
+    sums = np.empty((k, 4), np.int64)
+    scratch = candidate, before, rows, sums
+    limits = options.max_iter, options.max_shift
+    trials = kmeans.seeding_trials(k)
+    cost = cpu.start_centers(coarse, fine, seed, options.attempts, trials, *limits, centers, *scratch)
     if k > 1:
-        cpu.swap_centers(
-            fine,
-            seed,
-            kmeans.SWAP_STREAM,
-            kmeans.SWAP_ROUNDS,
-            kmeans.SWAP_PATIENCE,
-            options.max_iter,
-            cost,
-            centers,
-            np.empty((3, k + 1), np.int32),
-            candidate,
-            sums,
-            np.empty(k + 1, np.int64),
-        )
+        swaps = kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE
+        losses = np.empty((2, k), np.int64)
+        cpu.swap_centers(fine, seed, *swaps, *limits, cost, centers, *scratch, *losses)
 
 
 def load() -> NumbaBackend:
