@@ -50,10 +50,12 @@ def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.fl
     histogram = backend.histogram(image)
     k = min(options.k, histogram.n_colors)
     colors = numba_cpu.kernel_colors(histogram)
-    cpu.sum_cells(colors)
+    rows = numba_cpu.Workspace().rows
+    cpu.sum_cells(colors, rows)
     centers = np.empty((3, k), np.int32)
-    points = numba_cpu.kernel_points(colors, histogram.n_pixels, kmeans.coarse_points(k), kmeans.FINE_POINTS)
-    numba_cpu.seed_centers(*points, options, numba_cpu.Workspace().rows, centers)
+    limits = kmeans.coarse_points(k), kmeans.FINE_POINTS
+    points = numba_cpu.kernel_points(colors, histogram.n_pixels, *limits, rows)
+    numba_cpu.seed_centers(*points, options, rows, centers)
     palette = backend.fit(histogram, options)
     assert palette.n_iter is not None
     return (centers.T / SCALE).astype(np.float32), palette.n_iter, palette.compactness

@@ -3,15 +3,16 @@
 Single-threaded and without the GIL: a batch runs one image per core. All arrays are C-contiguous and come
 from the caller.
 
-    pixels          (N, 3) uint8         RGB
-    spread          (3, 256) uint32      z-order code of a red, a green, a blue value; `|` joins them
+    pixels          (3 N,) uint8         R, G, B of each pixel
+    codes           (CHUNK,) uint32      z-order codes of some pixels; scratch
     table           (2**24,) uint32      pixel counts by z-order code, all 0 between calls
     occupied        (32768,) uint8       1 where a cell of `table` has a pixel, all 0 between calls
     centers         (3, k) int32         R, G, B of the centres, Q8.6
     sums            (k, 4) int64         sums of R, G and B, and the pixel count, of each cluster
 
 Why this way. The z-order code keeps similar colours together, so a photo's two million random accesses stay
-in a few megabytes of the 64 MB table; it also makes every aligned cube of colours a range. A Lloyd
+in a few megabytes of the 64 MB table; it also makes every aligned cube of colours a range. Codes are computed
+for some thousand pixels at a time, 16 by an instruction, ahead of the accesses, which are one by one. A Lloyd
 iteration over distinct colours settles a whole cell at once where one centre is nearest to all of its box
 (the filtering idea of Kanungo et al., IEEE PAMI 24, 2002, on a grid instead of a tree), and compares the
 colours of the remaining cells with the few centres that can win there. Inner loops run over contiguous int32
@@ -32,6 +33,8 @@ CELL_SIZE = 512
 CELL_SHIFT = np.uint32(9)
 CELL_REACH = 448  # Q8.6 side of a cell's box, from its lowest to its highest colour: 64 * 7
 MAX_DISTANCE = np.int32(2147483647)
+CHUNK = 4096  # pixels whose codes are computed at a time: they stay in the first-level cache
+FEW_CENTERS = 4  # up to so many, comparing a pixel with each is faster than the table of labels
 BLOCK = 64
 SCATTERED = 6
 
@@ -44,7 +47,6 @@ class Colors(NamedTuple):
     slots: np.ndarray  # (n,) uint16, low 9 bits of each distinct colour's code, ascending in a cell
     counts: np.ndarray  # (n,) uint32 or int64, pixels of each distinct colour, > 0
     corners: np.ndarray  # (3, 32768) int32, R, G, B of every cell's lowest corner, grey levels
-    offsets: np.ndarray  # (3, 512) int32, R, G, B of every slot relative to the corner, 0 .. 7
     sums: np.ndarray  # (m, 4) int64, sums of R, G and B in grey levels, and the pixel count, of each cell
 
 
@@ -82,22 +84,41 @@ inlined = njit(cache=True, nogil=True, forceinline=True)
 # ---- colour histogram ------------------------------------------------------------------------------------
 
 
+@inlined
+def spread_bits(value):
+    """Move bit `i` of an 8-bit value to bit `3 * i`."""
+    value = np.uint32((value | (value << np.uint32(8))) & np.uint32(0x0F00F))
+    value = np.uint32((value | (value << np.uint32(4))) & np.uint32(0x0C30C3))
+    return np.uint32((value | (value << np.uint32(2))) & np.uint32(0x249249))
+
+
+@inlined
+def find_codes(pixels, codes):
+    """Fill in the z-order codes of as many pixels as there is room for."""
+    for i in range(codes.shape[0]):
+        red = spread_bits(np.uint32(pixels[3 * i]))
+        green = spread_bits(np.uint32(pixels[3 * i + 1]))
+        blue = spread_bits(np.uint32(pixels[3 * i + 2]))
+        codes[i] = (red << np.uint32(2)) | (green << np.uint32(1)) | blue
+
+
 @kernel
-def count_colors(pixels, spread, table, occupied):
-    """Add pixels to the table; return how many colours it did not have before."""
-    new = 0
-    for i in range(pixels.shape[0]):
-        code = spread[0, pixels[i, 0]] | spread[1, pixels[i, 1]] | spread[2, pixels[i, 2]]
-        count = table[code]
-        new += count == 0
-        table[code] = count + np.uint32(1)
-        occupied[code >> CELL_SHIFT] = np.uint8(1)
-    return new
+def count_colors(pixels, codes, table, occupied):
+    """Add pixels to the table."""
+    n_pixels = pixels.shape[0] // 3
+    for first in range(0, n_pixels, CHUNK):
+        n = min(CHUNK, n_pixels - first)
+        chunk = codes[:n]
+        find_codes(pixels[3 * first : 3 * (first + n)], chunk)
+        for i in range(n):
+            code = chunk[i]
+            table[code] += np.uint32(1)
+            occupied[code >> CELL_SHIFT] = np.uint8(1)
 
 
 @kernel
 def drain_table(table, occupied, cells, starts, slots, counts):
-    """Move the table's contents to a histogram, and leave the table all zero.
+    """Move the table's contents to a histogram, leave the table all zero, and return how many colours it had.
 
     A colour in seven is there, at random, so a branch for each would be mispredicted: every slot is written,
     and the next one overwrites it if the count was 0. So slots and counts need one spare element at the end.
@@ -124,30 +145,48 @@ def drain_table(table, occupied, cells, starts, slots, counts):
         table[cell * CELL_SIZE : (cell + 1) * CELL_SIZE] = 0
         occupied[cell] = np.uint8(0)
     starts[m] = n
+    return n
+
+
+@inlined
+def find_offsets(slots, x_row, y_row, z_row):
+    """Fill in R, G and B of slots relative to their cell's corner, Q8.6: every third bit of a slot."""
+    for i in range(slots.shape[0]):
+        slot = np.int32(slots[i])
+        x_row[i] = ((slot & 4) << 4) | ((slot & 32) << 2) | (slot & 256)
+        y_row[i] = ((slot & 2) << 5) | ((slot & 16) << 3) | ((slot & 128) << 1)
+        z_row[i] = ((slot & 1) << 6) | ((slot & 8) << 4) | ((slot & 64) << 2)
 
 
 @kernel
-def sum_cells(colors):
+def sum_cells(colors, rows):
     """Fill `colors.sums`; return the sum of squares of all pixels' channels, in grey levels."""
     squares = np.int64(0)
     for c in range(colors.cells.shape[0]):
         cell = colors.cells[c]
-        r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
-        sum_r, sum_g, sum_b, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-        for i in range(colors.starts[c], colors.starts[c + 1]):
-            slot = colors.slots[i]
-            n = np.int64(colors.counts[i])
-            x = r + colors.offsets[0, slot]
-            y = g + colors.offsets[1, slot]
-            z = b + colors.offsets[2, slot]
-            sum_r += n * x
-            sum_g += n * y
-            sum_b += n * z
-            total += n
-            squares += n * (x * x + y * y + z * z)
-        colors.sums[c, 0] = sum_r
-        colors.sums[c, 1] = sum_g
-        colors.sums[c, 2] = sum_b
+        first, end = colors.starts[c], colors.starts[c + 1]
+        n = end - first
+        counts = colors.counts[first:end]
+        x_row, y_row, z_row = rows.x[:n], rows.y[:n], rows.z[:n]
+        find_offsets(colors.slots[first:end], x_row, y_row, z_row)
+        sum_x, sum_y, sum_z, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        inner = np.int64(0)
+        for i in range(n):
+            count = np.int64(counts[i])
+            x, y, z = np.int64(x_row[i]), np.int64(y_row[i]), np.int64(z_row[i])
+            sum_x += count * x
+            sum_y += count * y
+            sum_z += count * z
+            total += count
+            inner += count * np.int64(np.int32(x * x + y * y + z * z) >> 12)
+        sum_x, sum_y, sum_z = sum_x >> 6, sum_y >> 6, sum_z >> 6
+        r = np.int64(colors.corners[0, cell])
+        g = np.int64(colors.corners[1, cell])
+        b = np.int64(colors.corners[2, cell])
+        squares += inner + 2 * (r * sum_x + g * sum_y + b * sum_z) + total * (r * r + g * g + b * b)
+        colors.sums[c, 0] = sum_x + total * r
+        colors.sums[c, 1] = sum_y + total * g
+        colors.sums[c, 2] = sum_z + total * b
         colors.sums[c, 3] = total
     return squares
 
@@ -159,14 +198,15 @@ def sum_cells(colors):
 def count_cubes(colors, n_cubes):
     """Fill (levels,) `n_cubes` with the number of occupied cubes of side 1, 2, 4, ..."""
     n_cubes[:] = 0
+    n_cubes[0] = colors.slots.shape[0]
     for c in range(colors.cells.shape[0]):
-        pairs = np.int64(1)
-        fours = np.int64(1)
-        for i in range(colors.starts[c] + 1, colors.starts[c + 1]):
-            changed = colors.slots[i] ^ colors.slots[i - 1]
-            pairs += changed >= 8
-            fours += changed >= 64
-        n_cubes[0] += colors.starts[c + 1] - colors.starts[c]
+        pairs = np.int32(1)
+        fours = np.int32(1)
+        slots = colors.slots[colors.starts[c] : colors.starts[c + 1]]
+        for i in range(slots.shape[0] - 1):
+            changed = np.int32(slots[i] ^ slots[i + 1])
+            pairs += np.int32(changed >= 8)
+            fours += np.int32(changed >= 64)
         n_cubes[1] += pairs
         n_cubes[2] += fours
         cell = np.int64(colors.cells[c])
@@ -176,26 +216,46 @@ def count_cubes(colors, n_cubes):
 
 
 @kernel
-def sum_cubes(colors, level, cubes, sums):
+def sum_cubes(colors, level, rows, cubes, sums):
     """Fill in the codes and the channel sums and pixel counts of the occupied cubes of side 2**level.
 
-    cubes: (p,) int64, z-order code >> 3 * level, ascending; sums: (p, 4) int64, all 0.
+    Cubes that are cells or larger are made of the sums of cells. level: 0 to 5; cubes: (p,) int64, z-order
+    code >> 3 * level, ascending; sums: (p, 4) int64, all 0.
     """
     p = -1
     cube = np.int64(-1)
     for c in range(colors.cells.shape[0]):
         cell = np.int64(colors.cells[c])
-        for i in range(colors.starts[c], colors.starts[c + 1]):
-            slot = np.int64(colors.slots[i])
-            if ((cell << 9) | slot) >> (3 * level) != cube:
-                cube = ((cell << 9) | slot) >> (3 * level)
+        if level >= 3:
+            if cell >> (3 * (level - 3)) != cube:
+                cube = cell >> (3 * (level - 3))
                 p += 1
                 cubes[p] = cube
-            n = np.int64(colors.counts[i])
-            sums[p, 0] += n * (colors.corners[0, cell] + colors.offsets[0, slot])
-            sums[p, 1] += n * (colors.corners[1, cell] + colors.offsets[1, slot])
-            sums[p, 2] += n * (colors.corners[2, cell] + colors.offsets[2, slot])
-            sums[p, 3] += n
+            for column in range(4):
+                sums[p, column] += colors.sums[c, column]
+            continue
+        first, end = colors.starts[c], colors.starts[c + 1]
+        slots, counts = colors.slots[first:end], colors.counts[first:end]
+        x_row, y_row, z_row = rows.x[: end - first], rows.y[: end - first], rows.z[: end - first]
+        find_offsets(slots, x_row, y_row, z_row)
+        r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
+        i = 0
+        while i < end - first:
+            cube = np.int64(slots[i]) >> (3 * level)
+            sum_x, sum_y, sum_z, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            while i < end - first and np.int64(slots[i]) >> (3 * level) == cube:
+                count = np.int64(counts[i])
+                sum_x += count * x_row[i]
+                sum_y += count * y_row[i]
+                sum_z += count * z_row[i]
+                total += count
+                i += 1
+            p += 1
+            cubes[p] = (cell << (9 - 3 * level)) | cube
+            sums[p, 0] = (sum_x >> 6) + total * r
+            sums[p, 1] = (sum_y >> 6) + total * g
+            sums[p, 2] = (sum_z >> 6) + total * b
+            sums[p, 3] = total
 
 
 @kernel
@@ -757,11 +817,7 @@ def sum_clusters(colors, centers, rows, sums):
             continue
         first = colors.starts[c]
         n = colors.starts[c + 1] - first
-        for i in range(n):
-            slot = colors.slots[first + i]
-            rows.x[i] = 64 * colors.offsets[0, slot]
-            rows.y[i] = 64 * colors.offsets[1, slot]
-            rows.z[i] = 64 * colors.offsets[2, slot]
+        find_offsets(colors.slots[first : first + n], rows.x, rows.y, rows.z)
         label_rows(rows, n, r, g, b, centers, n_candidates)
         for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole cell
             j = rows.candidates[q]
@@ -774,7 +830,7 @@ def sum_clusters(colors, centers, rows, sums):
 
 
 @kernel
-def farthest_color(colors, centers, taken, n_taken):
+def farthest_color(colors, centers, rows, taken, n_taken):
     """The position and the R, G, B of the colour farthest from its nearest centre, but for those `taken`.
 
     On a tie the lowest (R, G, B). Plain and slow: it runs when a cluster is empty, which is rare.
@@ -784,10 +840,12 @@ def farthest_color(colors, centers, taken, n_taken):
     position = np.int64(-1)
     for c in range(colors.cells.shape[0]):
         cell = colors.cells[c]
-        for i in range(colors.starts[c], colors.starts[c + 1]):
-            x = np.int64(colors.corners[0, cell] + colors.offsets[0, colors.slots[i]])
-            y = np.int64(colors.corners[1, cell] + colors.offsets[1, colors.slots[i]])
-            z = np.int64(colors.corners[2, cell] + colors.offsets[2, colors.slots[i]])
+        first, end = colors.starts[c], colors.starts[c + 1]
+        find_offsets(colors.slots[first:end], rows.x, rows.y, rows.z)
+        for i in range(first, end):
+            x = np.int64(colors.corners[0, cell] + (rows.x[i - first] >> 6))
+            y = np.int64(colors.corners[1, cell] + (rows.y[i - first] >> 6))
+            z = np.int64(colors.corners[2, cell] + (rows.z[i - first] >> 6))
             packed = (x << 16) | (y << 8) | z
             distance = np.int64(MAX_DISTANCE)
             for j in range(centers.shape[1]):
@@ -820,7 +878,7 @@ def lloyd_colors(colors, max_iter, max_shift, centers, before, rows, sums, taken
         n_taken = 0
         for j in range(centers.shape[1] if empty else 0):
             if sums[j, 3] == 0:
-                position, r, g, b = farthest_color(colors, before, taken, n_taken)
+                position, r, g, b = farthest_color(colors, before, rows, taken, n_taken)
                 taken[n_taken] = position
                 n_taken += 1
                 centers[0, j] = 64 * r
@@ -833,33 +891,89 @@ def lloyd_colors(colors, max_iter, max_shift, centers, before, rows, sums, taken
 
 
 @kernel
-def label_cell(cell, corners, offsets, centers, rows, lookup):
-    """Fill the 512 entries of `lookup` that belong to one cell."""
+def fill_lookup(colors, centers, rows, lookup):
+    """Fill in the labels of a histogram's colours. lookup: (2**24,) uint8 by z-order code."""
+    for c in range(colors.cells.shape[0]):
+        cell = np.int64(colors.cells[c])
+        labels = lookup[cell * CELL_SIZE : (cell + 1) * CELL_SIZE]
+        r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
+        n_candidates = cell_candidates(r, g, b, centers, rows)
+        if n_candidates == 1:
+            labels[:] = np.uint8(rows.candidates[0])
+            continue
+        first = colors.starts[c]
+        n = colors.starts[c + 1] - first
+        find_offsets(colors.slots[first : first + n], rows.x, rows.y, rows.z)
+        label_rows(rows, n, r, g, b, centers, n_candidates)
+        for i in range(n):
+            labels[colors.slots[first + i]] = rows.labels[i]
+
+
+@kernel
+def look_up(pixels, codes, lookup, labels):
+    """Label pixels through a table that has all their colours. labels: (N,) uint8."""
+    for first in range(0, labels.shape[0], CHUNK):
+        n = min(CHUNK, labels.shape[0] - first)
+        chunk = codes[:n]
+        find_codes(pixels[3 * first : 3 * (first + n)], chunk)
+        part = labels[first : first + n]
+        for i in range(n):
+            part[i] = lookup[chunk[i]]
+
+
+@kernel
+def label_cell(cell, corners, slots, centers, rows, lookup):
+    """Fill the 512 entries of `lookup` that belong to one cell. slots: (512,) uint16, 0 to 511."""
     r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]
     n_candidates = cell_candidates(r, g, b, centers, rows)
     if n_candidates == 1:
         rows.labels[:] = rows.candidates[0]
     else:
-        for slot in range(CELL_SIZE):
-            rows.x[slot] = 64 * offsets[0, slot]
-            rows.y[slot] = 64 * offsets[1, slot]
-            rows.z[slot] = 64 * offsets[2, slot]
+        find_offsets(slots, rows.x, rows.y, rows.z)
         label_rows(rows, CELL_SIZE, r, g, b, centers, n_candidates)
     for slot in range(CELL_SIZE):
         lookup[cell * CELL_SIZE + slot] = rows.labels[slot]
 
 
 @kernel
-def label_pixels(pixels, spread, corners, offsets, centers, rows, ready, lookup, labels):
+def fill_and_look_up(pixels, codes, corners, slots, centers, rows, ready, lookup, labels):
     """Label pixels through a table that is filled cell by cell, when a cell is first met.
 
-    ready: (32768,) uint8, 1 where the cell of `lookup` is filled; lookup: (2**24,) uint8 by z-order code;
-    labels: (N,) uint8.
+    ready: (32768,) uint8, 1 where the cell of `lookup` is filled; labels: (N,) uint8.
     """
-    for i in range(pixels.shape[0]):
-        code = spread[0, pixels[i, 0]] | spread[1, pixels[i, 1]] | spread[2, pixels[i, 2]]
-        cell = code >> CELL_SHIFT
-        if not ready[cell]:
-            ready[cell] = np.uint8(1)
-            label_cell(np.int64(cell), corners, offsets, centers, rows, lookup)
-        labels[i] = lookup[code]
+    for first in range(0, labels.shape[0], CHUNK):
+        n = min(CHUNK, labels.shape[0] - first)
+        chunk = codes[:n]
+        find_codes(pixels[3 * first : 3 * (first + n)], chunk)
+        part = labels[first : first + n]
+        for i in range(n):
+            code = chunk[i]
+            cell = code >> CELL_SHIFT
+            if not ready[cell]:
+                ready[cell] = np.uint8(1)
+                label_cell(np.int64(cell), corners, slots, centers, rows, lookup)
+            part[i] = lookup[code]
+
+
+@kernel
+def compare(pixels, centers, rows, labels):
+    """Label pixels by comparing each with every centre, where those are few. labels: (N,) uint8."""
+    for first in range(0, labels.shape[0], CELL_SIZE):
+        n = min(CELL_SIZE, labels.shape[0] - first)
+        chunk = pixels[3 * first : 3 * (first + n)]
+        x_row, y_row, z_row = rows.x[:n], rows.y[:n], rows.z[:n]
+        row_labels, distances = rows.labels[:n], rows.distances[:n]
+        for i in range(n):
+            x_row[i] = np.int32(chunk[3 * i]) << 6
+        for i in range(n):
+            y_row[i] = np.int32(chunk[3 * i + 1]) << 6
+        for i in range(n):
+            z_row[i] = np.int32(chunk[3 * i + 2]) << 6
+        for i in range(n):
+            distances[i] = MAX_DISTANCE
+        for j in range(centers.shape[1]):
+            x, y, z = centers[0, j], centers[1, j], centers[2, j]
+            label_nearer(x_row, y_row, z_row, n, x, y, z, np.int32(j), row_labels, distances)
+        part = labels[first : first + n]
+        for i in range(n):
+            part[i] = np.uint8(row_labels[i])

@@ -135,8 +135,9 @@ def _warn_of_fewer(palette: Palette, k: int) -> None:
 
 def segment_with(backend: Backend, rgb: NDArray[np.uint8], options: FitOptions) -> Segmentation:
     """Segment a checked image with a given backend."""
-    palette = backend.fit(backend.histogram(rgb), options)
-    return Segmentation(labels=backend.assign(rgb, palette), palette=palette)
+    histogram = backend.histogram(rgb)
+    palette = backend.fit(histogram, options)
+    return Segmentation(labels=backend.assign(rgb, palette, histogram), palette=palette)
 
 
 def fit_palette(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kseg_batch import kmeans, segment
 from kseg_batch.backends import load
-from kseg_batch.backends.numba_cpu import CORNERS, OFFSETS, Workspace, kernel_colors, kernel_points
+from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
 from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kernels import cpu
 from kseg_batch.options import FitOptions
@@ -104,7 +104,7 @@ def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
     assert max_iter < 3 or len(np.unique(expected, axis=0)) == 7
 
     colors = kernel_colors(histogram)
-    cpu.sum_cells(colors)
+    cpu.sum_cells(colors, Workspace().rows)
     centers = np.ascontiguousarray(start.T, dtype=np.int32)
     scratch = (np.empty_like(centers), Workspace().rows, np.empty((7, 4), np.int64), np.empty(7, np.int64))
     assert cpu.lloyd_colors(colors, max_iter, 0, centers, *scratch) == n_iter
@@ -114,7 +114,9 @@ def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
 def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
     histogram = ColorHistogram.from_pixels(AWKWARD["noise"])
-    found = kernel_points(kernel_colors(histogram), histogram.n_pixels, 600, 1500)
+    colors, rows = kernel_colors(histogram), Workspace().rows
+    cpu.sum_cells(colors, rows)
+    found = kernel_points(colors, histogram.n_pixels, 600, 1500, rows)
     start = np.full((5, 3), 64 * 100, np.int64)
     for points, most in zip(found, (600, 1500), strict=True):
         expected_points, weights = kmeans.seeding_points(histogram, most)
@@ -175,4 +177,3 @@ def test_an_interrupted_histogram_leaves_nothing_behind(monkeypatch: pytest.Monk
 def test_constants_agree_with_the_kernels() -> None:
     assert cpu.CELL_SIZE == CELL_SIZE
     assert CORNERS.shape == (3, 1 << 15)
-    assert OFFSETS.max() == 7

@@ -157,7 +157,9 @@ class GpuBackend:
             clusters = self._fetch(slot, arrays["clusters"], np.int64)
         return self._palette(states, centers, clusters)
 
-    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+    def assign(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
+    ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
         k = len(palette.fixed_centers)
         height, width = image.shape[:2]

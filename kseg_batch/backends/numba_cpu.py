@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch import kmeans
-from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, SPREAD, ColorHistogram, Palette, from_zorder
+from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, ColorHistogram, Palette, from_zorder
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.options import FitOptions
 
@@ -39,13 +39,10 @@ N_CELLS = N_CODES // CELL_SIZE
 COPY_ROWS = 256
 """Rows copied at a time where an image is not contiguous."""
 
-SPREAD_CHANNELS = np.stack([SPREAD << 2, SPREAD << 1, SPREAD])  # (3, 256) uint32
 CORNERS = np.ascontiguousarray(
     from_zorder(np.arange(N_CELLS, dtype=np.uint32) << np.uint32(3 * CELL_BITS)).T, dtype=np.int32
 )  # (3, 32768)
-OFFSETS = np.ascontiguousarray(
-    from_zorder(np.arange(CELL_SIZE, dtype=np.uint32)).T, dtype=np.int32
-)  # (3, 512)
+ALL_SLOTS = np.arange(CELL_SIZE, dtype=np.uint16)
 
 
 class Workspace(threading.local):
@@ -55,16 +52,17 @@ class Workspace(threading.local):
         self.table = np.zeros(N_CODES, np.uint32)
         self.occupied = np.zeros(N_CELLS, np.uint8)
         self.lookup = np.empty(N_CODES, np.uint8)
+        self.codes = np.empty(cpu.CHUNK, np.uint32)
         cell_rows = np.empty((5, CELL_SIZE), np.int32)
         self.rows = cpu.Rows(*cell_rows, np.empty(MAX_CLUSTERS, np.int32), np.empty(MAX_CLUSTERS, np.int32))
 
 
 def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-    """Row ranges of an image and their (N, 3) contiguous pixels, copied a few rows at a time if need be."""
+    """Row ranges of an image and their pixels in one row, copied a few rows at a time if need be."""
     step = len(image) if image.flags.c_contiguous else COPY_ROWS
     for top in range(0, len(image), step):
         rows = slice(top, top + step)
-        yield rows, np.ascontiguousarray(image[rows]).reshape(-1, 3)
+        yield rows, np.ascontiguousarray(image[rows]).reshape(-1)
 
 
 def kernel_colors(histogram: ColorHistogram) -> cpu.Colors:
@@ -75,7 +73,6 @@ def kernel_colors(histogram: ColorHistogram) -> cpu.Colors:
         histogram.slots,
         histogram.counts,
         CORNERS,
-        OFFSETS,
         np.empty((len(histogram.cells), 4), np.int64),
     )
 
@@ -95,7 +92,7 @@ class NumbaBackend:
         It may be there for another processor; then it is compiled all the same.
         """
         changed = max(Path(getfile(module)).stat().st_mtime for module in (cpu, numba))
-        cached = Path(cpu.label_pixels.stats.cache_path).glob("cpu.label_pixels-*.nbi")
+        cached = Path(cpu.look_up.stats.cache_path).glob("cpu.look_up-*.nbi")
         return any(index.stat().st_mtime > changed for index in cached)
 
     def check(self, options: FitOptions) -> None:
@@ -107,7 +104,12 @@ class NumbaBackend:
         """See `Backend.warm_up`: compile the kernels, or load them from Numba's cache."""
         image = np.zeros((2, 1, 3), np.uint8)
         image[1] = 255
-        self.assign(image, self.fit(self.histogram(image), FitOptions(k=2)))
+        histogram = self.histogram(image)
+        palette = self.fit(histogram, FitOptions(k=2))
+        self.assign(image, palette)
+        many = Palette(np.zeros((9, 3), np.int32), np.zeros(9, np.int64), 0.0, None, self.name)
+        self.assign(image, many)
+        self.assign(image, many, histogram)
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
@@ -120,24 +122,25 @@ class NumbaBackend:
 
     def _count(self, image: NDArray[np.uint8]) -> ColorHistogram:
         work = self._workspace
-        n_colors = 0
         for _, pixels in contiguous_parts(image):
-            n_colors += cpu.count_colors(pixels, SPREAD_CHANNELS, work.table, work.occupied)
+            cpu.count_colors(pixels, work.codes, work.table, work.occupied)
         n_cells = int(np.count_nonzero(work.occupied))
+        most = min(CELL_SIZE * n_cells, image.shape[0] * image.shape[1]) + 1  # untouched memory costs nothing
         cells, starts = np.empty(n_cells, np.uint16), np.empty(n_cells + 1, np.int64)
-        slots, counts = np.empty(n_colors + 1, np.uint16), np.empty(n_colors + 1, np.uint32)
-        cpu.drain_table(work.table, work.occupied, cells, starts, slots, counts)
+        slots, counts = np.empty(most, np.uint16), np.empty(most, np.uint32)
+        n_colors = cpu.drain_table(work.table, work.occupied, cells, starts, slots, counts)
         return ColorHistogram(cells, starts, slots[:n_colors], counts[:n_colors])
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """See `Backend.fit`."""
         k = min(options.k, histogram.n_colors)
         colors = kernel_colors(histogram)
-        squares = cpu.sum_cells(colors)
+        rows = self._workspace.rows
+        squares = cpu.sum_cells(colors, rows)
         sums = np.empty((k, 4), np.int64)
         centers = np.empty((3, k), np.int32)
-        rows = self._workspace.rows
-        points = kernel_points(colors, histogram.n_pixels, kmeans.coarse_points(k), kmeans.FINE_POINTS)
+        limits = kmeans.coarse_points(k), kmeans.FINE_POINTS
+        points = kernel_points(colors, histogram.n_pixels, *limits, rows)
         seed_centers(*points, options, rows, centers)
         scratch = np.empty_like(centers), rows, sums, np.empty(k, np.int64)
         n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
@@ -151,37 +154,39 @@ class NumbaBackend:
             backend=self.name,
         )
 
-    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+    def assign(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
+    ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
         work = self._workspace
         centers = np.ascontiguousarray(palette.fixed_centers.T)
         ready = np.zeros(N_CELLS, np.uint8)
+        few = len(palette.fixed_centers) <= cpu.FEW_CENTERS
+        if histogram is not None and not few:
+            cpu.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
         labels = np.empty(image.shape[:2], np.uint8)
         for rows, pixels in contiguous_parts(image):
-            cpu.label_pixels(
-                pixels,
-                SPREAD_CHANNELS,
-                CORNERS,
-                OFFSETS,
-                centers,
-                work.rows,
-                ready,
-                work.lookup,
-                labels[rows].reshape(-1),
-            )
+            part = labels[rows].reshape(-1)
+            if few:
+                cpu.compare(pixels, centers, work.rows, part)
+            elif histogram is not None:
+                cpu.look_up(pixels, work.codes, work.lookup, part)
+            else:
+                table = CORNERS, ALL_SLOTS, centers, work.rows, ready, work.lookup
+                cpu.fill_and_look_up(pixels, work.codes, *table, part)
         return labels
 
 
 def kernel_points(
-    colors: cpu.Colors, n_pixels: int, coarse_most: int, fine_most: int
+    colors: cpu.Colors, n_pixels: int, coarse_most: int, fine_most: int, rows: cpu.Rows
 ) -> tuple[cpu.Points, cpu.Points]:
-    """The coarse and the fine points that `kmeans.seeding_points` finds, with scratch rows."""
+    """The coarse and the fine points that `kmeans.seeding_points` finds; `colors.sums` has to be filled."""
     n_cubes = np.empty(kmeans.MAX_LEVEL + 1, np.int64)
     cpu.count_cubes(colors, n_cubes)
     coarse_level, fine_level = (int(np.argmax(n_cubes <= most)) for most in (coarse_most, fine_most))
     cubes = np.empty(n_cubes[fine_level], np.int64)
     fine_sums = np.zeros((n_cubes[fine_level], 4), np.int64)
-    cpu.sum_cubes(colors, fine_level, cubes, fine_sums)
+    cpu.sum_cubes(colors, fine_level, rows, cubes, fine_sums)
     coarse_sums = np.zeros((n_cubes[coarse_level], 4), np.int64)
     cpu.merge_cubes(cubes, fine_sums, coarse_level - fine_level, coarse_sums)
 

@@ -67,7 +67,9 @@ class OpenCVBackend:
         fixed = np.clip(np.rint(SCALE * centers.astype(np.float64)), 0, SCALE * 255).astype(np.int64)
         return kmeans.measure(histogram, kmeans.dark_to_light(fixed), None, self.name)
 
-    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+    def assign(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
+    ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
         return kmeans.assign(image, palette)
 
