@@ -5,18 +5,20 @@ from the caller.
 
     pixels          (3 N,) uint8         R, G, B of each pixel
     codes           (CHUNK,) uint32      z-order codes of some pixels; scratch
-    table           (2**24,) uint32      pixel counts by z-order code, all 0 between calls
+    table           (2**24,) uint8       by z-order code: 0 for no pixel, else (pixels - 1) mod 255 + 1
+    fulls           (F,) uint32          the codes that came to 255 pixels more, one entry for each time
     occupied        (32768,) uint8       1 where a cell of `table` has a pixel, all 0 between calls
     centers         (3, k) int32         R, G, B of the centres, Q8.6
     sums            (k, 4) int64         sums of R, G and B, and the pixel count, of each cluster
 
-Why this way. The z-order code keeps similar colours together, so a photo's two million random accesses stay
-in a few megabytes of the 64 MB table; it also makes every aligned cube of colours a range. Codes are computed
-for some thousand pixels at a time, 16 by an instruction, ahead of the accesses, which are one by one. A Lloyd
-iteration over distinct colours settles a whole cell at once where one centre is nearest to all of its box
-(the filtering idea of Kanungo et al., IEEE PAMI 24, 2002, on a grid instead of a tree), and compares the
-colours of the remaining cells with the few centres that can win there. Inner loops run over contiguous int32
-without branches, so that LLVM vectorises them; a squared distance is at most 8.0e8 and fits.
+Why this way. The z-order code keeps similar colours together, and each has a byte in the table, so that the two
+million random accesses of a photo stay in about a megabyte; it also makes every aligned cube of colours a
+range. Codes are computed for some thousand pixels at a time, 16 by an instruction, ahead of the accesses,
+which are one by one. A Lloyd iteration over distinct colours settles a whole cell at once where one centre is
+nearest to all of its box (the filtering idea of Kanungo et al., IEEE PAMI 24, 2002, on a grid instead of a
+tree), and compares the colours of the remaining cells with the few centres that can win there; iterations over
+seeding points do the same with blocks of neighbours. Inner loops run over contiguous int32 without branches,
+so that LLVM vectorises them; a squared distance is at most 8.0e8 and fits.
 
 One file, because Numba's cache knows of changes in the file of a compiled function alone, not in those that
 it calls into.
@@ -33,8 +35,9 @@ CELL_SIZE = 512
 CELL_SHIFT = np.uint32(9)
 CELL_REACH = 448  # Q8.6 side of a cell's box, from its lowest to its highest colour: 64 * 7
 MAX_DISTANCE = np.int32(2147483647)
+FULL = 255  # pixels that a byte of the table counts before it starts again from 1
 CHUNK = 4096  # pixels whose codes are computed at a time: they stay in the first-level cache
-FEW_CENTERS = 4  # up to so many, comparing a pixel with each is faster than the table of labels
+FEW_CENTERS = 3  # up to so many, comparing them for each pixel is faster than the table of labels
 BLOCK = 64
 SCATTERED = 6
 
@@ -103,8 +106,8 @@ def find_codes(pixels, codes):
 
 
 @kernel
-def count_colors(pixels, codes, table, occupied):
-    """Add pixels to the table."""
+def count_colors(pixels, codes, table, occupied, fulls, n_fulls):
+    """Add pixels to the table; return how many entries `fulls` has then. It has room for N // 255 more."""
     n_pixels = pixels.shape[0] // 3
     for first in range(0, n_pixels, CHUNK):
         n = min(CHUNK, n_pixels - first)
@@ -112,8 +115,14 @@ def count_colors(pixels, codes, table, occupied):
         find_codes(pixels[3 * first : 3 * (first + n)], chunk)
         for i in range(n):
             code = chunk[i]
-            table[code] += np.uint32(1)
+            count = table[code]
+            if count == FULL:
+                count = np.uint8(0)
+                fulls[n_fulls] = code
+                n_fulls += 1
+            table[code] = count + np.uint8(1)
             occupied[code >> CELL_SHIFT] = np.uint8(1)
+    return n_fulls
 
 
 @kernel
@@ -123,6 +132,7 @@ def drain_table(table, occupied, cells, starts, slots, counts):
     A colour in seven is there, at random, so a branch for each would be mispredicted: every slot is written,
     and the next one overwrites it if the count was 0. So slots and counts need one spare element at the end.
     """
+    eights = table.view(np.uint64)
     m = 0
     n = 0
     for cell in range(occupied.shape[0]):
@@ -133,19 +143,38 @@ def drain_table(table, occupied, cells, starts, slots, counts):
         m += 1
         for low in range(0, CELL_SIZE, 8):
             base = cell * CELL_SIZE + low
-            found = np.uint32(0)
-            for j in range(8):
-                found |= table[base + j]
-            if found:
+            if eights[base >> 3]:
                 for j in range(8):
                     count = table[base + j]
                     slots[n] = low + j
                     counts[n] = count
                     n += count != 0
-        table[cell * CELL_SIZE : (cell + 1) * CELL_SIZE] = 0
+                eights[base >> 3] = 0
         occupied[cell] = np.uint8(0)
     starts[m] = n
     return n
+
+
+@kernel
+def add_fulls(fulls, cells, starts, slots, counts):
+    """Add 255 to the count of a colour for each time that it is in `fulls`."""
+    for i in range(fulls.shape[0]):
+        cell = np.uint16(fulls[i] >> CELL_SHIFT)
+        slot = np.uint16(fulls[i] & np.uint32(CELL_SIZE - 1))
+        c = find_sorted(cells, 0, cells.shape[0], cell)
+        counts[find_sorted(slots, starts[c], starts[c + 1], slot)] += np.uint32(FULL)
+
+
+@inlined
+def find_sorted(values, first, end, value):
+    """Where a value stands that is among ascending ones."""
+    while end - first > 1:
+        middle = (first + end) >> 1
+        if values[middle] <= value:
+            first = middle
+        else:
+            end = middle
+    return first
 
 
 @inlined
@@ -956,24 +985,25 @@ def fill_and_look_up(pixels, codes, corners, slots, centers, rows, ready, lookup
 
 
 @kernel
-def compare(pixels, centers, rows, labels):
-    """Label pixels by comparing each with every centre, where those are few. labels: (N,) uint8."""
-    for first in range(0, labels.shape[0], CELL_SIZE):
-        n = min(CELL_SIZE, labels.shape[0] - first)
+def compare(pixels, differences, thresholds, labels):
+    """Label pixels by comparing up to three centres with each other. labels: (N,) uint8.
+
+    Centre `j` is nearer than `i` where 128 x . (c_j - c_i) is greater than c_j . c_j - c_i . c_i, that is,
+    where x . (c_j - c_i) reaches the next whole number after the 128th part of that. No value passes
+    3 * 255 * 16320, which is below 2**24, so that float32 is exact, and twice as fast as int32.
+
+    differences: (3, 3) float32, c_1 - c_0, c_2 - c_0, c_2 - c_1; thresholds: (3,) float32.
+    """
+    x10, y10, z10 = differences[0, 0], differences[0, 1], differences[0, 2]
+    x20, y20, z20 = differences[1, 0], differences[1, 1], differences[1, 2]
+    x21, y21, z21 = differences[2, 0], differences[2, 1], differences[2, 2]
+    t10, t20, t21 = thresholds[0], thresholds[1], thresholds[2]
+    for first in range(0, labels.shape[0], CHUNK):
+        n = min(CHUNK, labels.shape[0] - first)
         chunk = pixels[3 * first : 3 * (first + n)]
-        x_row, y_row, z_row = rows.x[:n], rows.y[:n], rows.z[:n]
-        row_labels, distances = rows.labels[:n], rows.distances[:n]
-        for i in range(n):
-            x_row[i] = np.int32(chunk[3 * i]) << 6
-        for i in range(n):
-            y_row[i] = np.int32(chunk[3 * i + 1]) << 6
-        for i in range(n):
-            z_row[i] = np.int32(chunk[3 * i + 2]) << 6
-        for i in range(n):
-            distances[i] = MAX_DISTANCE
-        for j in range(centers.shape[1]):
-            x, y, z = centers[0, j], centers[1, j], centers[2, j]
-            label_nearer(x_row, y_row, z_row, n, x, y, z, np.int32(j), row_labels, distances)
         part = labels[first : first + n]
         for i in range(n):
-            part[i] = np.uint8(row_labels[i])
+            r, g, b = np.float32(chunk[3 * i]), np.float32(chunk[3 * i + 1]), np.float32(chunk[3 * i + 2])
+            one = r * x10 + g * y10 + b * z10 >= t10
+            two = r * x21 + g * y21 + b * z21 >= t21 if one else r * x20 + g * y20 + b * z20 >= t20
+            part[i] = np.uint8(2) if two else (np.uint8(1) if one else np.uint8(0))

@@ -211,9 +211,11 @@ class Spoiled(NumbaBackend):
             palette = replace(palette, compactness=palette.compactness * 1.001)
         return palette
 
-    def assign(self, image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
+    def assign(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
+    ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
-        labels = super().assign(image, palette)
+        labels = super().assign(image, palette, histogram)
         if self._part == "labels":
             labels[-1, -1] ^= 1
         return labels

@@ -130,6 +130,30 @@ def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
         assert cost == kmeans.cost_of(expected_points, weights, expected)
 
 
+def test_counts_beyond_a_byte() -> None:
+    """The kernel counts to 255 and begins again."""
+    counts = [1, 254, 255, 256, 257, 509, 510, 511, 65_536, 200_000]
+    codes = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
+    image = np.random.default_rng(5).permutation(codes)[:, None, None] * np.array([25, 3, 11], np.uint8)
+    assert_same_histogram(NUMBA.histogram(image), ColorHistogram.from_pixels(image))
+    assert sorted(NUMBA.histogram(image).counts) == counts
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("reach", [255 * 64, 640, 130])
+def test_labels_of_any_palette(k: int, reach: int) -> None:
+    """Near and far, equal and tied centres; with the image's histogram, without, and for other colours."""
+    chance = np.random.default_rng(k * reach)
+    for step in (1, 64, 32 * 64):
+        fixed = (chance.integers(0, reach + 1, (k, 3)) // step * step).astype(np.int32)
+        palette = Palette(fixed, np.zeros(k, np.int64), 0.0, None, "hand")
+        for seed in range(3):
+            image = noise(40, 50, 0, min(256, reach // 64 + 3), seed=seed)
+            expected = kmeans.assign(image, palette)
+            assert np.array_equal(NUMBA.assign(image, palette), expected)
+            assert np.array_equal(NUMBA.assign(image, palette, NUMBA.histogram(image)), expected)
+
+
 def test_ties_go_to_the_lowest_index() -> None:
     """A pixel halfway between two centres, and one at two equal centres."""
     centers = np.array([[0, 0, 0], [128, 0, 0], [128, 0, 0], [384, 0, 0]], np.int32)

@@ -46,10 +46,10 @@ ALL_SLOTS = np.arange(CELL_SIZE, dtype=np.uint16)
 
 
 class Workspace(threading.local):
-    """Scratch memory of one thread, kept from image to image: 64 MB for counts, 16 MB for labels."""
+    """Scratch memory of one thread, kept from image to image: 16 MB for counts, 16 MB for labels."""
 
     def __init__(self) -> None:
-        self.table = np.zeros(N_CODES, np.uint32)
+        self.table = np.zeros(N_CODES, np.uint8)
         self.occupied = np.zeros(N_CELLS, np.uint8)
         self.lookup = np.empty(N_CODES, np.uint8)
         self.codes = np.empty(cpu.CHUNK, np.uint32)
@@ -122,13 +122,16 @@ class NumbaBackend:
 
     def _count(self, image: NDArray[np.uint8]) -> ColorHistogram:
         work = self._workspace
+        n_pixels = image.shape[0] * image.shape[1]
+        fulls, n_fulls = np.empty(n_pixels // cpu.FULL, np.uint32), 0
         for _, pixels in contiguous_parts(image):
-            cpu.count_colors(pixels, work.codes, work.table, work.occupied)
+            n_fulls = cpu.count_colors(pixels, work.codes, work.table, work.occupied, fulls, n_fulls)
         n_cells = int(np.count_nonzero(work.occupied))
-        most = min(CELL_SIZE * n_cells, image.shape[0] * image.shape[1]) + 1  # untouched memory costs nothing
+        most = min(CELL_SIZE * n_cells, n_pixels) + 1  # untouched memory costs nothing
         cells, starts = np.empty(n_cells, np.uint16), np.empty(n_cells + 1, np.int64)
         slots, counts = np.empty(most, np.uint16), np.empty(most, np.uint32)
         n_colors = cpu.drain_table(work.table, work.occupied, cells, starts, slots, counts)
+        cpu.add_fulls(fulls[:n_fulls], cells, starts, slots, counts)
         return ColorHistogram(cells, starts, slots[:n_colors], counts[:n_colors])
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
@@ -162,19 +165,30 @@ class NumbaBackend:
         centers = np.ascontiguousarray(palette.fixed_centers.T)
         ready = np.zeros(N_CELLS, np.uint8)
         few = len(palette.fixed_centers) <= cpu.FEW_CENTERS
-        if histogram is not None and not few:
+        if few:
+            pairs = _compared(palette.fixed_centers)
+        elif histogram is not None:
             cpu.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
         labels = np.empty(image.shape[:2], np.uint8)
         for rows, pixels in contiguous_parts(image):
             part = labels[rows].reshape(-1)
             if few:
-                cpu.compare(pixels, centers, work.rows, part)
+                cpu.compare(pixels, *pairs, part)
             elif histogram is not None:
                 cpu.look_up(pixels, work.codes, work.lookup, part)
             else:
                 table = CORNERS, ALL_SLOTS, centers, work.rows, ready, work.lookup
                 cpu.fill_and_look_up(pixels, work.codes, *table, part)
         return labels
+
+
+def _compared(centers: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How `cpu.compare` takes up to three (k, 3) centres; it lacks nothing if the last one is there twice."""
+    three = centers[np.minimum(np.arange(3), len(centers) - 1)].astype(np.int64)
+    squares = (three * three).sum(axis=1)
+    new, old = [1, 2, 2], [0, 0, 1]
+    thresholds = (squares[new] - squares[old]) // 128 + 1
+    return (three[new] - three[old]).astype(np.float32), thresholds.astype(np.float32)
 
 
 def kernel_points(
