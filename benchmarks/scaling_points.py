@@ -57,16 +57,23 @@ class Point:
 
 
 def exponents(points: Sequence[Point]) -> list[str]:
-    """How time grows with pixels: the slope of a line through the logarithms."""
+    """How time grows with pixels."""
     lines = []
-    large = [point for point in points if point.part == "pixels" and point.pixels >= 0.99 * FIT_FROM]
-    for (k, threads), group in groupby(sorted(large, key=series), key=series):
-        found = np.log([(point.pixels, point.seconds) for point in group])  # (n, 2)
-        if len(found) > 1:
-            slope = np.polyfit(found[:, 0], found[:, 1], 1)[0]
+    ordered = sorted((point for point in points if point.part == "pixels"), key=series)
+    for (k, threads), group in groupby(ordered, key=series):
+        if (found := exponent(list(group))) is not None:
             what = f"k = {k}, {threads} thread{'s' if threads > 1 else ''}"
-            lines.append(f"{what}: seconds grow as pixels ** {slope:.2f}, fitted from 1 megapixel on")
+            lines.append(f"{what}: seconds grow as pixels ** {found:.2f}, fitted from 1 megapixel on")
     return lines
+
+
+def exponent(points: Sequence[Point]) -> float | None:
+    """The slope of a line through the logarithms of pixels and seconds; None without two large images."""
+    large = [point for point in points if point.pixels >= 0.99 * FIT_FROM]  # sides are whole numbers
+    if len(large) < 2:
+        return None
+    found = np.log([(point.pixels, point.seconds) for point in large])  # (n, 2)
+    return float(np.polyfit(found[:, 0], found[:, 1], 1)[0])
 
 
 def series(point: Point) -> tuple[int, int]:
