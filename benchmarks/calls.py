@@ -22,6 +22,7 @@ from benchmarks.contenders import timed
 from benchmarks.memory import PEAK_RESET, WARM_UP, resident_mb
 from benchmarks.photos import cover, photo_1080p, read_photo
 from benchmarks.threads import segment_on
+from kseg_batch.backends import load
 from kseg_batch.cv2_loader import import_cv2
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def measure_here(case: Case) -> Call:
     seconds = [timed(lambda: segment_on(case.threads, rgb, case.k))[0] for _ in range(case.repeat)]
     return Call(
         pixels=rgb.size // 3,
-        colors=len(np.unique(rgb.reshape(-1, 3).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32))),
+        colors=load("numba").histogram(rgb).n_colors,
         k=case.k,
         threads=case.threads,
         seconds=statistics.median(seconds),

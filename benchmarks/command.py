@@ -60,9 +60,11 @@ def run(
     command = [sys.executable, "-m", "kseg_batch", "run", *map(str, sources), "-o", str(out)]
     command += ["--no-gpu", "--json", "--workers", str(workers), *flags]
     start = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        lines: list[tuple[float, bytes]] = []
+    lines: list[tuple[float, bytes]] = []
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
         reader = threading.Thread(target=_read_lines, args=(process, lines))
         reader.start()
         parent_seconds, parent_bytes, worker_bytes = _watch(process)

@@ -6,6 +6,7 @@ python -m benchmarks.scaling [PHOTO] [--quick]
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,8 @@ NOTES = """\
 pixels     segment() of one photo, tiled: mirrored copies, each a little brighter or darker
 clusters   segment() of the photo at 1920 x 1080
 worker     `kseg-batch run` of one JPEG, tiled likewise, with one worker, whose memory is told
-images     `kseg-batch run` of photos of 1920 x 1080 up to 100 images, of 8 x 8 pixels from 100 on
+images     `kseg-batch run` of photos of 1920 x 1080 up to 100 images; of 8 x 8 pixels from 100 on, of which
+           only label maps are written
 Times of segment() are medians after a call that is not timed, each case in a fresh process, whose peak memory
 is told, with the image. A run is timed once, as a whole command; then, the memory is that of the parent."""
 
@@ -162,7 +164,9 @@ def _images(ranges: Ranges, folder: Path) -> Iterator[Point]:
             write_tiny(source, n)
         for workers in ranges.workers:
             out = folder / f"{kind}-{n}-{workers}"
-            run = command.run([source], out, workers, n, "--k", str(k))
+            flags = ("--k", str(k), *(("--save", "labels") if kind == "tiny" else ()))
+            run = command.run([source], out, workers, n, *flags)
+            shutil.rmtree(out)
             yield Point(
                 part="images",
                 kind=kind,
