@@ -29,7 +29,7 @@ from kseg_batch.errors import KsegError
 from kseg_batch.machine import usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 K = 3
 
@@ -44,8 +44,8 @@ intelex      Pillow, KMeans(n_init=1) of scikit-learn-intelex on float32 pixels,
              process a core or one on all cores, whichever is faster; on a few images, likewise
 Those but the first are timed without the start of their processes, and after a run that is not timed."""
 
-WIDTHS = (-10, 5, 7, 9, 9, 11)
-COLUMNS = ("contender", "round", "images", "seconds", "images/s", "with start")
+WIDTHS = (-10, -25, 5, 7, 9, 9, 11)
+COLUMNS = ("contender", "processes", "round", "images", "seconds", "images/s", "with start")
 
 TARGETS = {"ceiling": 0.65, "tutorial": 100.0, "intelex": 5.0}
 """The images/s of kseg-batch over those of each of the others, at least."""
@@ -59,6 +59,8 @@ class Row:
     """One contender in one round."""
 
     contender: str
+    processes: str
+    """How many, and on how many threads each."""
     round: int
     images: int
     """How many it did."""
@@ -73,7 +75,7 @@ class Row:
         """What the table shows."""
         start = "-" if self.rate_with_start is None else f"{self.rate_with_start:.2f}"
         numbers = (f"{self.seconds:.2f}", f"{self.rate:.2f}", start)
-        return self.contender, str(self.round), str(self.images), *numbers
+        return self.contender, self.processes, str(self.round), str(self.images), *numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +169,20 @@ def measure(plan: Plan) -> Iterator[Row]:
             yield _ours(plan, i, digest)
             seconds = least.work()
             rate = sum(len(share.sources) / s for share, s in zip(shares, seconds, strict=True))
-            yield Row("ceiling", i, len(plan.sources), max(seconds), rate, None)
+            how = processes(plan.workers, 1)
+            yield Row("ceiling", how, i, len(plan.sources), max(seconds), rate, None)
             taken, _ = timed(lambda: _tutorial(plan))
-            yield Row("tutorial", i, plan.tutorial, taken, plan.tutorial / taken, None)
+            how = processes(1, usable_cores())
+            yield Row("tutorial", how, i, plan.tutorial, taken, plan.tutorial / taken, None)
             if peer:
-                taken = peer()
-                yield Row("intelex", i, plan.peer, taken, plan.peer / taken, None)
+                how, crew = peer
+                taken = max(crew.work())
+                yield Row("intelex", how, i, plan.peer, taken, plan.peer / taken, None)
+
+
+def processes(n: int, threads: int) -> str:
+    """So many processes on so many threads each."""
+    return f"{n} process{'' if n == 1 else 'es'} of {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _ours(plan: Plan, number: int, digest: str) -> Row:
@@ -180,32 +190,33 @@ def _ours(plan: Plan, number: int, digest: str) -> Row:
     run = command.run([plan.sources[0].parent], out, plan.workers, len(plan.sources), "--k", str(K))
     if tree_digest(out) != digest:
         raise WrongResultError("a run wrote other files than the first did")
-    return Row("kseg-batch", number, run.images, run.seconds, run.steady, run.images / run.seconds)
+    how, started = processes(plan.workers, 1), run.images / run.seconds
+    return Row("kseg-batch", how, number, run.images, run.seconds, run.steady, started)
 
 
 def _tutorial(plan: Plan) -> None:
     scripts.tutorial(plan.sources[: plan.tutorial], plan.folder / "tutorial", K, usable_cores())
 
 
-def _peer(plan: Plan, stack: ExitStack) -> Callable[[], float]:
-    """What runs scikit-learn-intelex and tells its seconds, in the faster of its two layouts."""
+def _peer(plan: Plan, stack: ExitStack) -> tuple[str, Crew[scripts.PeerShare]]:
+    """The processes with scikit-learn-intelex in the faster of two layouts, and which that is."""
     sources, out = plan.sources[: plan.peer], plan.folder / "intelex"
     cores = tuple(sorted(os.sched_getaffinity(0)))
     n = min(len(cores), len(sources))
     layouts = {
-        "one process a core": [scripts.PeerShare(sources[i::n], out, K, (cores[i],)) for i in range(n)],
-        "one process on all cores": [scripts.PeerShare(sources, out, K, cores)],
+        processes(n, 1): [scripts.PeerShare(sources[i::n], out, K, (cores[i],)) for i in range(n)],
+        processes(1, len(cores)): [scripts.PeerShare(sources, out, K, cores)],
     }
     trials = []
-    for name, shares in layouts.items():
+    for how, shares in layouts.items():
         crew = stack.enter_context(Crew(scripts.prepare_peer, shares))
         crew.work()
         check_partition(sources[:CHECKED], out, K)
-        trials.append((max(crew.work()), name, crew))
-    for seconds, name, _ in trials:
-        print(f"intelex, {name}: {len(sources) / seconds:.2f} images/s in a trial")
-    _, _, fastest = min(trials, key=lambda trial: trial[0])
-    return lambda: max(fastest.work())
+        seconds = max(crew.work())
+        print(f"intelex, {how}: {len(sources) / seconds:.2f} images/s in a trial")
+        trials.append((seconds, how, crew))
+    _, how, crew = min(trials, key=lambda trial: trial[0])
+    return how, crew
 
 
 def verdict(rows: Sequence[Row]) -> list[str]:

@@ -74,7 +74,7 @@ def test_end_to_end_measures_every_contender(tmp_path: Path, jpegs: list[Path]) 
 def test_end_to_end_judges_medians_without_the_start() -> None:
     rates = {"kseg-batch": (65.0, 1.0, 900.0), "ceiling": (100.0,), "tutorial": (0.65,), "intelex": (13.0,)}
     rows = [
-        end_to_end.Row(name, i, 10, 1.0, rate, 1.0 if name == "kseg-batch" else None)
+        end_to_end.Row(name, "1 process of 1 thread", i, 10, 1.0, rate, 1.0 if name == "kseg-batch" else None)
         for name, found in rates.items()
         for i, rate in enumerate(found)
     ]
@@ -230,8 +230,8 @@ def test_plots_draw_what_there_is_and_say_what_is_missing(tmp_path: Path) -> Non
         tmp_path / "end_to_end.json",
         {"size": "9 x 9", "k": 3, "workers": 2, "images": 10},
         [
-            asdict(end_to_end.Row("kseg-batch", 1, 10, 1.0, 20.0, 10.0)),
-            asdict(end_to_end.Row("ceiling", 1, 10, 1.0, 30.0, None)),
+            asdict(end_to_end.Row("kseg-batch", "2 processes of 1 thread", 1, 10, 1.0, 20.0, 10.0)),
+            asdict(end_to_end.Row("ceiling", "2 processes of 1 thread", 1, 10, 1.0, 30.0, None)),
         ],
     )
     save(
