@@ -2,6 +2,8 @@
 # make test   everything the tests need, then lint, types and tests
 # make soak   the tests that kill, damage and fill up, at their full length
 #
+# make bench-kernels   time each stage of an image, beside the last time; saved in .benchmarks with the commit
+#
 # With an NVIDIA GPU and its driver, of CUDA 13 unless CUDA=12:
 #
 # make gpu-test    the GPU backends against the CPU, on the device
@@ -14,7 +16,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 CUDA ?= 13
 
-.PHONY: demo test check soak test-lowest gpu-test gpu-bench clean
+.PHONY: demo test check soak test-lowest bench-kernels gpu-test gpu-bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.done
@@ -38,6 +40,12 @@ soak: $(VENV)/test.done
 test-lowest:
 	$(MAKE) VENV=.venv-lowest .venv-lowest/lowest.done
 	.venv-lowest/bin/python -m pytest -q
+
+# The first time there is nothing to compare with, of which pytest-benchmark warns.
+bench-kernels: $(VENV)/test.done
+	$(BIN)/python -m pytest -q -W default::pytest_benchmark.logger.PytestBenchmarkWarning \
+	  benchmarks/test_kernels.py --benchmark-autosave --benchmark-compare --benchmark-group-by=func \
+	  --benchmark-sort=name --benchmark-columns=median,iqr,rounds
 
 gpu-test: $(VENV)/cuda$(CUDA).done
 	$(BIN)/python -m pytest -q -m gpu --require-gpu

@@ -10,23 +10,18 @@ checked: its files are those of the first one, byte for byte, and its journal ha
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks import command
+from benchmarks.checks import WrongResultError
+from benchmarks.folders import tree_digest, write_moved, write_tiny
 from benchmarks.photos import PhotosMissingError, photo_1080p
-from benchmarks.report import heading, line, save
-from kseg_batch.cv2_loader import import_cv2
+from benchmarks.report import heading, judged, line, save
 
 WIDTHS = (-24, 8, 8, 8, 9, 8, 13, 10)
 COLUMNS = ("run", "images", "workers", "seconds", "images/s", "steady", "parent ms/im", "parent MB")
@@ -39,10 +34,6 @@ RERUN_SECONDS = 20.0
 """Target: a run over 100,000 images that are done."""
 PARENT_MB = 300.0
 """Target: peak memory of the parent."""
-
-
-class WrongResultError(Exception):
-    """A run did not do what it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +96,7 @@ def main() -> None:
 
 def measure_photos(folder: Path, n_photos: int, workers: int, repeat: int) -> list[Measured]:
     """Photos with one worker and with all, in turns."""
-    write_photos(folder / "photos", n_photos)
+    write_moved(folder / "photos", photo_1080p(), n_photos)
     rows = []
     digest = None
     for i in range(repeat):
@@ -135,97 +126,20 @@ def measure_tiny(folder: Path, n_images: int, workers: int) -> list[Measured]:
 def measure(
     name: str, source: Path, out: Path, workers: int, n_images: int, *flags: str, skipped: bool = False
 ) -> Measured:
-    """Run the command line and look at its process from outside."""
-    command = [sys.executable, "-m", "kseg_batch", "run", str(source), "-o", str(out), "--no-gpu", "--json"]
-    command += ["--workers", str(workers), *flags]
-    start = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        lines: list[tuple[float, bytes]] = []
-        reader = threading.Thread(target=read_lines, args=(process, lines))
-        reader.start()
-        cpu_seconds, memory = watch(process)
-        seconds = time.perf_counter() - start
-        reader.join()
-        errors.seek(0)
-        if process.returncode != 0:
-            raise WrongResultError(f"{' '.join(command)} failed:\n{errors.read().decode()}")
-    summary = json.loads(lines[-1][1])["summary"]
-    if summary["skipped" if skipped else "done"] != n_images or len(lines) != n_images + 1:
-        raise WrongResultError(f"{name}: not every image was done: {summary}")
+    """Run the command line, and print the row."""
+    watched = command.run([source], out, workers, n_images, *flags, skipped=skipped)
     row = Measured(
         name=name,
         images=n_images,
         workers=workers,
-        seconds=seconds,
-        rate=n_images / summary["seconds"],
-        steady=(n_images - n_images // 10) / (lines[-2][0] - lines[n_images // 10 - 1][0]),
-        parent_ms=1000 * cpu_seconds / n_images,
-        parent_mb=memory / 1e6,
+        seconds=watched.seconds,
+        rate=watched.rate,
+        steady=watched.steady,
+        parent_ms=1000 * watched.parent_seconds / n_images,
+        parent_mb=watched.parent_bytes / 1e6,
     )
     print(line(row.cells(), WIDTHS), flush=True)
     return row
-
-
-def read_lines(process: subprocess.Popen[bytes], lines: list[tuple[float, bytes]]) -> None:
-    """Keep each line that a process prints, and when it came."""
-    assert process.stdout is not None
-    for text in process.stdout:
-        lines.append((time.perf_counter(), text))
-
-
-def watch(process: subprocess.Popen[bytes]) -> tuple[float, int]:
-    """Wait for a process; its own processor time in seconds and its peak memory in bytes."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    proc = Path("/proc", str(process.pid))
-    cpu_seconds, memory = 0.0, 0
-    waiting = threading.Thread(target=process.wait)
-    waiting.start()
-    while waiting.is_alive():
-        try:
-            fields = (proc / "stat").read_text().rpartition(")")[2].split()
-            status = (proc / "status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            break
-        if "VmHWM" in status:
-            cpu_seconds = (int(fields[11]) + int(fields[12])) / ticks
-            memory = 1024 * int(status.partition("VmHWM:")[2].split()[0])
-        time.sleep(0.02)
-    waiting.join()
-    return cpu_seconds, memory
-
-
-def write_photos(folder: Path, n_photos: int) -> None:
-    """JPEG files of 1920 x 1080, all different."""
-    cv2 = import_cv2()
-    photo = photo_1080p()
-    folder.mkdir()
-    for i in range(n_photos):
-        moved = np.roll(photo, (11 * i, 17 * i), axis=(0, 1))
-        changed = cv2.convertScaleAbs(moved, alpha=0.75 + 0.5 * i / n_photos, beta=i % 7)
-        done, data = cv2.imencode(".jpg", changed[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))
-        if not done:
-            raise WrongResultError("OpenCV cannot write a JPEG")
-        (folder / f"{i:05}.jpg").write_bytes(data)
-
-
-def write_tiny(folder: Path, n_images: int) -> None:
-    """PNG files of 8 x 8 pixels, a thousand to a folder."""
-    cv2 = import_cv2()
-    rng = np.random.default_rng(0)
-    for i in range(n_images):
-        path = folder / f"{i // 1000:04}/{i % 1000:03}.png"
-        if i % 1000 == 0:
-            path.parent.mkdir(parents=True)
-        path.write_bytes(cv2.imencode(".png", rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))[1])
-
-
-def tree_digest(out: Path) -> str:
-    """Of every output's name and content."""
-    digest = hashlib.sha256()
-    for path in sorted(out.rglob("*.png")):
-        digest.update(str(path.relative_to(out)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def verdict(rows: list[Measured]) -> list[str]:
@@ -248,11 +162,6 @@ def verdict(rows: list[Measured]) -> list[str]:
             text = f"{row.name}: {row.seconds:.1f} s"
             lines.append(judged(text, row.seconds < RERUN_SECONDS, f"under {RERUN_SECONDS:g} s"))
     return lines
-
-
-def judged(text: str, reached: bool, target: str) -> str:
-    """A figure beside its target."""
-    return f"{'reached' if reached else 'MISSED':<8} {text} (target: {target})"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,14 @@ def line(cells: Sequence[str], widths: Sequence[int]) -> str:
     ).rstrip()
 
 
+def judged(text: str, reached: bool, target: str) -> str:
+    """A figure beside its target."""
+    return f"{'reached' if reached else 'MISSED':<8} {text} (target: {target})"
+
+
 def save(path: Path, settings: Mapping[str, object], results: Sequence[Mapping[str, object]]) -> None:
-    """Write a JSON file of the environment, the settings and the results."""
+    """Write a JSON file of the environment, the settings and the results, whole or not at all."""
     content = {"environment": environment(), "settings": dict(settings), "results": list(results)}
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)

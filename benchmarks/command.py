@@ -1,0 +1,146 @@
+"""`kseg-batch run` as a user starts it, watched from outside. Linux only."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.checks import WrongResultError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+LOOK = 0.02
+"""Seconds between two looks at the processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One run of the command line over images that all have to be done, or skipped."""
+
+    images: int
+    seconds: float
+    """Wall time of the whole command."""
+    rate: float
+    """Images per second as the command itself tells: without its own start, with that of its workers."""
+    steady: float
+    """Images per second between the first tenth of them and the last image: without any start."""
+    parent_seconds: float
+    """Processor time of the parent, without its workers."""
+    parent_bytes: int
+    """Peak resident memory of the parent."""
+    worker_bytes: int
+    """Peak resident memory of the largest process below the parent."""
+
+
+def run(
+    sources: Sequence[Path], out: Path, workers: int, n_images: int, *flags: str, skipped: bool = False
+) -> Watched:
+    """Run the command line on the CPU and look at its processes.
+
+    Args:
+        sources: Folders and files.
+        out: The output folder.
+        workers: Processes.
+        n_images: How many images the sources hold.
+        flags: Further flags.
+        skipped: Whether all of them are done already.
+
+    Raises:
+        WrongResultError: It failed, or not every image was done.
+    """
+    command = [sys.executable, "-m", "kseg_batch", "run", *map(str, sources), "-o", str(out)]
+    command += ["--no-gpu", "--json", "--workers", str(workers), *flags]
+    start = time.perf_counter()
+    lines: list[tuple[float, bytes]] = []
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        reader = threading.Thread(target=_read_lines, args=(process, lines))
+        reader.start()
+        parent_seconds, parent_bytes, worker_bytes = _watch(process)
+        seconds = time.perf_counter() - start
+        reader.join()
+        errors.seek(0)
+        if process.returncode != 0:
+            raise WrongResultError(f"{' '.join(command)} failed:\n{errors.read().decode()}")
+    summary = json.loads(lines[-1][1])["summary"]
+    if summary["skipped" if skipped else "done"] != n_images or len(lines) != n_images + 1:
+        raise WrongResultError(f"{' '.join(command)} did not do every image: {summary}")
+    rate = n_images / summary["seconds"]
+    return Watched(
+        images=n_images,
+        seconds=seconds,
+        rate=rate,
+        steady=_steady([at for at, _ in lines[:-1]]) if n_images > 1 else rate,
+        parent_seconds=parent_seconds,
+        parent_bytes=parent_bytes,
+        worker_bytes=worker_bytes,
+    )
+
+
+def _steady(times: Sequence[float]) -> float:
+    """Images per second after the first tenth, one at least; of the times at which two or more were done."""
+    first = max(1, len(times) // 10)
+    return (len(times) - first) / (times[-1] - times[first - 1])
+
+
+def _read_lines(process: subprocess.Popen[bytes], lines: list[tuple[float, bytes]]) -> None:
+    """Keep each line that a process prints, and when it came."""
+    assert process.stdout is not None
+    for text in process.stdout:
+        lines.append((time.perf_counter(), text))
+
+
+def _watch(process: subprocess.Popen[bytes]) -> tuple[float, int, int]:
+    """Wait for a process.
+
+    Returns:
+        Its own processor time in seconds, its peak memory in bytes, and that of the largest one below it.
+    """
+    ticks = os.sysconf("SC_CLK_TCK")
+    cpu_seconds, memory, below = 0.0, 0, 0
+    waiting = threading.Thread(target=process.wait)
+    waiting.start()
+    while waiting.is_alive():
+        if (peak := _peak(process.pid)) is not None:
+            memory = peak
+            below = max([below, *(_peak(child) or 0 for child in _descendants(process.pid))])
+        try:
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            cpu_seconds = max(cpu_seconds, (int(fields[11]) + int(fields[12])) / ticks)
+        except (FileNotFoundError, ProcessLookupError):
+            break
+        time.sleep(LOOK)
+    waiting.join()
+    return cpu_seconds, memory, below
+
+
+def _peak(pid: int) -> int | None:
+    """Peak resident memory of a process in bytes; None if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0]) if "VmHWM" in status else None
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """The processes below one."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for child in children:
+        yield child
+        yield from _descendants(child)

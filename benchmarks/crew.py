@@ -1,0 +1,84 @@
+"""Processes that each do their share of some work whenever they are told to, and are timed from within."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from benchmarks.checks import WrongResultError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+    from types import TracebackType
+    from typing import Self
+
+T = TypeVar("T")
+
+
+class Crew(Generic[T]):
+    """One process for each share, started afresh and kept until the end."""
+
+    def __init__(self, prepare: Callable[[T], Callable[[], None]], shares: Sequence[T]) -> None:
+        """Start the processes and wait until each is prepared.
+
+        Args:
+            prepare: Called in each process with its share, once; returns the work. To be found by its name.
+            shares: What each process gets.
+
+        Raises:
+            WrongResultError: One of them fails; its traceback is on stderr.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for share in shares:
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(there, prepare, share), daemon=True)
+            process.start()
+            there.close()
+            self._pipes.append(here)
+            self._processes.append(process)
+        self._answers()
+
+    def work(self) -> list[float]:
+        """Let all processes work at once; the seconds that each took.
+
+        Raises:
+            WrongResultError: One of them fails; its traceback is on stderr.
+        """
+        for pipe in self._pipes:
+            pipe.send(True)
+        return self._answers()
+
+    def _answers(self) -> list[float]:
+        try:
+            return [float(pipe.recv()) for pipe in self._pipes]
+        except EOFError as error:
+            raise WrongResultError("a process ended before its work was done") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pipe in self._pipes:
+            pipe.close()  # upon which they end
+        for process in self._processes:
+            process.join()
+
+
+def _serve(pipe: Connection, prepare: Callable[[T], Callable[[], None]], share: T) -> None:
+    """Prepare, then work whenever told to, until the other end closes."""
+    work = prepare(share)
+    pipe.send(0.0)
+    while True:
+        try:
+            pipe.recv()
+        except EOFError:
+            return
+        start = time.perf_counter()
+        work()
+        pipe.send(time.perf_counter() - start)

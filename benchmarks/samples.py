@@ -1,0 +1,73 @@
+"""Photos to compare results on: those given, those that packages carry, and cuts of them all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.photos import SOURCES, packaged_photos, read_photo
+from kseg_batch.cv2_loader import import_cv2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAX_PIXELS = 1_000_000
+"""Larger photos are scaled down to this, to keep the time sane."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """A photo, or a part of one."""
+
+    name: str
+    """The file's, and which part."""
+    rgb: NDArray[np.uint8]
+    """(H, W, 3)."""
+
+
+def samples(paths: Sequence[Path], least: int) -> list[Sample]:
+    """The photos given and the packaged ones; and while those are fewer than `least`, halves of the largest.
+
+    Cuts are made first, then everything is scaled down to `MAX_PIXELS`.
+
+    Raises:
+        PhotosMissingError: A package that carries photos is not installed.
+        ImageError: A file cannot be read.
+    """
+    packaged = [path for package in SOURCES for path in packaged_photos(package)]
+    found = [Sample(path.name, read_photo(path)) for path in (*paths, *packaged)]
+    whole = sorted(found, key=lambda sample: -sample.rgb.size)
+    for sample in whole:  # which grows on the way
+        if len(found) >= least:
+            break
+        halves = _halves(sample)
+        found += halves
+        whole += halves
+    return [Sample(sample.name, shrink(sample.rgb, MAX_PIXELS)) for sample in found]
+
+
+def shrink(rgb: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """Scale an (H, W, 3) uint8 photo down to at most so many pixels, by averaging areas."""
+    height, width = rgb.shape[:2]
+    if height * width <= most:
+        return rgb
+    scale = math.sqrt(most / (height * width))
+    size = (max(1, int(width * scale)), max(1, int(height * scale)))
+    return np.asarray(import_cv2().resize(rgb, size, interpolation=import_cv2().INTER_AREA), np.uint8)
+
+
+def _halves(sample: Sample) -> list[Sample]:
+    """The two halves across the longer side."""
+    height, width = sample.rgb.shape[:2]
+    axis, names = (1, ("left", "right")) if width >= height else (0, ("top", "bottom"))
+    parts = np.array_split(sample.rgb, 2, axis=axis)
+    return [
+        Sample(f"{sample.name} {name}", np.ascontiguousarray(part))
+        for name, part in zip(names, parts, strict=True)
+    ]

@@ -1,0 +1,77 @@
+"""What one would write without kseg-batch: the tutorial as a batch script, and one with the fastest peer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.ceiling import make_folders, output_paths
+from kseg_batch.cv2_loader import import_cv2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+PEER = "scikit-learn-intelex"
+"""The distribution, which comes for x86 alone."""
+
+
+def tutorial(sources: Sequence[Path], out: Path, k: int, threads: int) -> None:
+    """The tutorial's steps on each photo, with its segmented image and its masks written by cv2.imwrite."""
+    cv2 = import_cv2()
+    cv2.setNumThreads(threads)
+    make_folders(out)
+    for source in sources:
+        image = cv2.cvtColor(cv2.imread(str(source)), cv2.COLOR_BGR2RGB)
+        pixel_values = np.float32(image.reshape((-1, 3)))
+        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 0.2)
+        _, labels, centers = cv2.kmeans(pixel_values, k, None, criteria, 10, cv2.KMEANS_RANDOM_CENTERS)
+        labels = labels.reshape(image.shape[:2])
+        segmented, masks = output_paths(out, source, k)
+        cv2.imwrite(str(segmented), cv2.cvtColor(centers.astype(np.uint8)[labels], cv2.COLOR_RGB2BGR))
+        for cluster, path in enumerate(masks):
+            cv2.imwrite(str(path), np.uint8(255) * (labels == cluster))
+
+
+@dataclass(frozen=True, slots=True)
+class PeerShare:
+    """What a process with scikit-learn-intelex has to do."""
+
+    sources: tuple[Path, ...]
+    """JPEG files."""
+    out: Path
+    """Where to write to."""
+    k: int
+    cores: tuple[int, ...]
+    """The cores that it may use, by their numbers: oneDAL starts a thread on each."""
+
+
+def prepare_peer(share: PeerShare) -> Callable[[], None]:
+    """Load scikit-learn-intelex; return what segments the photos, with one k-means++ start, and writes them.
+
+    PNG is written at level 1, which takes Pillow a third less time than its default.
+    """
+    os.sched_setaffinity(0, share.cores)
+    cluster = import_module("sklearnex.cluster")
+    make_folders(share.out)
+
+    def work() -> None:
+        for source in share.sources:
+            with Image.open(source) as picture:
+                rgb = np.asarray(picture.convert("RGB"))
+            pixels = rgb.reshape(-1, 3).astype(np.float32)
+            model = cluster.KMeans(n_clusters=share.k, n_init=1, random_state=0).fit(pixels)
+            labels = model.labels_.astype(np.uint8).reshape(rgb.shape[:2])
+            segmented, masks = output_paths(share.out, source, share.k)
+            indexed = Image.fromarray(labels)
+            indexed.putpalette(model.cluster_centers_.round().astype(np.uint8).tobytes())
+            indexed.save(segmented, compress_level=1)
+            for number, path in enumerate(masks):
+                Image.fromarray(labels == number).save(path, compress_level=1)
+
+    return work

@@ -1,0 +1,142 @@
+"""Each stage of an image at k = 3, 16 and 256, timed by pytest-benchmark: `make bench-kernels`.
+
+A stage's result is compared with the NumPy oracle, or read back, before it is timed. The photo has
+1920 x 1080 pixels; where the oracle would take minutes there, it is asked about a small one. These are not
+among the tests of `make test`: a timing is no test.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.photos import cover, photo_1080p
+from kseg_batch import decoding, encoding, kmeans
+from kseg_batch.backends import load
+from kseg_batch.colors import ColorHistogram
+from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.labelmap import LabelMap
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from kseg_batch.colors import Palette
+
+CLUSTERS = (3, 16, 256)
+
+SMALL = (48, 27)
+"""Width and height at which the oracle takes seconds at k = 256."""
+
+ONE_ITERATION = 512.0
+"""An eps above any shift, so that Lloyd's algorithm over the colours stops at once."""
+
+NUMBA = load("numba")
+
+
+@cache
+def photo() -> NDArray[np.uint8]:
+    """(1080, 1920, 3), RGB."""
+    return photo_1080p()
+
+
+@cache
+def histogram() -> ColorHistogram:
+    """The photo's."""
+    return NUMBA.histogram(photo())
+
+
+@cache
+def palette(k: int) -> Palette:
+    """The photo's."""
+    return NUMBA.fit(histogram(), FitOptions(k=k))
+
+
+@cache
+def labels(k: int) -> NDArray[np.uint8]:
+    """(1080, 1920) cluster of each pixel of the photo."""
+    return NUMBA.assign(photo(), palette(k))
+
+
+def test_histogram(benchmark: BenchmarkFixture) -> None:
+    """Count the colours."""
+    found, expected = NUMBA.histogram(photo()), ColorHistogram.from_pixels(photo())
+    assert np.array_equal(found.codes, expected.codes)
+    assert np.array_equal(found.counts, expected.counts)
+    benchmark(NUMBA.histogram, photo())
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_seeding(benchmark: BenchmarkFixture, k: int) -> None:
+    """Find the centres to start from; and one iteration over all colours."""
+    options = FitOptions(k=k, eps=ONE_ITERATION)
+    check_fit(options)
+    benchmark(NUMBA.fit, histogram(), options)
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_lloyd(benchmark: BenchmarkFixture, k: int) -> None:
+    """Iterate over all colours until nothing moves; and the seeding from one start, of ten as usual."""
+    options = FitOptions(k=k, attempts=1, eps=0)
+    check_fit(options)
+    benchmark(NUMBA.fit, histogram(), options)
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_labels(benchmark: BenchmarkFixture, k: int) -> None:
+    """Find the nearest centre of every pixel."""
+    assert np.array_equal(labels(k), kmeans.assign(photo(), palette(k)))
+    benchmark(NUMBA.assign, photo(), palette(k))
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_packing(benchmark: BenchmarkFixture, k: int) -> None:
+    """Pack the labels into as few bits as hold them."""
+    packed = LabelMap.pack(labels(k), k)
+    bits = np.unpackbits(packed.rows[:, 1:], axis=1).reshape(packed.height, -1, packed.bits)
+    unpacked = bits @ (1 << np.arange(packed.bits)[::-1])
+    assert np.array_equal(unpacked[:, : packed.width], labels(k))
+    benchmark(LabelMap.pack, labels(k), k)
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_encode_indexed(benchmark: BenchmarkFixture, k: int) -> None:
+    """Make the PNG with the palette."""
+    packed, colors = LabelMap.pack(labels(k), k), palette(k).colors
+    with Image.open(io.BytesIO(encoding.encode_indexed(packed, colors))) as picture:
+        assert np.array_equal(np.asarray(picture), labels(k))
+        assert np.array_equal(np.asarray(picture.convert("RGB")), colors[labels(k)])
+    benchmark(encoding.encode_indexed, packed, colors)
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_encode_mask(benchmark: BenchmarkFixture, k: int) -> None:
+    """Make the PNG of the largest cluster's mask."""
+    packed, cluster = LabelMap.pack(labels(k), k), int(palette(k).counts.argmax())
+    with Image.open(io.BytesIO(encoding.encode_mask(packed, cluster))) as picture:
+        assert np.array_equal(np.asarray(picture), labels(k) == cluster)
+    benchmark(encoding.encode_mask, packed, cluster)
+
+
+def test_decode_jpeg(benchmark: BenchmarkFixture) -> None:
+    """Decode the photo as a JPEG file of quality 92."""
+    cv2 = import_cv2()
+    data = cv2.imencode(".jpg", photo()[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1].tobytes()
+    with Image.open(io.BytesIO(data)) as picture:
+        assert np.array_equal(decoding.decode(data).rgb, np.asarray(picture))
+    benchmark(decoding.decode, data)
+
+
+def check_fit(options: FitOptions) -> None:
+    """Compare a fit of a small photo with the oracle's, in everything."""
+    small = ColorHistogram.from_pixels(cover(photo(), *SMALL))
+    found, expected = NUMBA.fit(small, options), kmeans.fit(small, options)
+    assert np.array_equal(found.fixed_centers, expected.fixed_centers)
+    assert np.array_equal(found.counts, expected.counts)
+    assert (found.compactness, found.n_iter) == (expected.compactness, expected.n_iter)
