@@ -37,7 +37,7 @@ NOTES = """\
 kseg-batch   `kseg-batch run` on all images; images/s from the first tenth of them to the last,
              and over the wall time of the whole command
 ceiling      as many processes that only decode the same files with cv2.imdecode, and encode and write
-             label maps and masks that were made beforehand
+             segmented images and masks from labels that were made beforehand
 tutorial     cv2.imread, the tutorial's cv2.kmeans on all cores, cv2.imwrite of the result and of each mask;
              on a few images, from which images/s are extrapolated
 intelex      Pillow, KMeans(n_init=1) of scikit-learn-intelex on float32 pixels, palette and 1-bit PNG; one

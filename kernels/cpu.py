@@ -11,14 +11,14 @@ from the caller.
     centers         (3, k) int32         R, G, B of the centres, Q8.6
     sums            (k, 4) int64         sums of R, G and B, and the pixel count, of each cluster
 
-Why this way. The z-order code keeps similar colours together, and each has a byte in the table, so that the two
-million random accesses of a photo stay in about a megabyte; it also makes every aligned cube of colours a
+Why this way. The z-order code keeps similar colours together, and each has a byte in the table, so that the
+two million random accesses of a photo stay in about a megabyte; it also makes every aligned cube of colours a
 range. Codes are computed for some thousand pixels at a time, 16 by an instruction, ahead of the accesses,
 which are one by one. A Lloyd iteration over distinct colours settles a whole cell at once where one centre is
 nearest to all of its box (the filtering idea of Kanungo et al., IEEE PAMI 24, 2002, on a grid instead of a
-tree), and compares the colours of the remaining cells with the few centres that can win there; iterations over
-seeding points do the same with blocks of neighbours. Inner loops run over contiguous int32 without branches,
-so that LLVM vectorises them; a squared distance is at most 8.0e8 and fits.
+tree), and compares the colours of the remaining cells with the few centres that can win there; iterations
+over seeding points do the same with blocks of neighbours. Inner loops run over contiguous int32 without
+branches, so that LLVM vectorises them; a squared distance is at most 8.0e8 and fits.
 
 One file, because Numba's cache knows of changes in the file of a compiled function alone, not in those that
 it calls into.
@@ -271,14 +271,16 @@ def sum_cubes(colors, level, rows, cubes, sums):
         i = 0
         while i < end - first:
             cube = np.int64(slots[i]) >> (3 * level)
-            sum_x, sum_y, sum_z, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            begin = i
             while i < end - first and np.int64(slots[i]) >> (3 * level) == cube:
-                count = np.int64(counts[i])
-                sum_x += count * x_row[i]
-                sum_y += count * y_row[i]
-                sum_z += count * z_row[i]
-                total += count
                 i += 1
+            sum_x, sum_y, sum_z, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            for q in range(begin, i):
+                count = np.int64(counts[q])
+                sum_x += count * x_row[q]
+                sum_y += count * y_row[q]
+                sum_z += count * z_row[q]
+                total += count
             p += 1
             cubes[p] = (cell << (9 - 3 * level)) | cube
             sums[p, 0] = (sum_x >> 6) + total * r
@@ -306,7 +308,7 @@ def mean_points(sums, weight_shift, points):
     for p in range(sums.shape[0]):
         total = sums[p, 3]
         for channel in range(3):
-            points.rgb[channel, p] = (128 * sums[p, channel] + total) // (2 * total)
+            points.rgb[channel, p] = np.uint64(128 * sums[p, channel] + total) // np.uint64(2 * total)
         points.weights[p] = max(total >> weight_shift, 1)
     points.sums[:] = 0
     points.squares[:] = 0
@@ -606,7 +608,7 @@ def move_centers(sums, unit, centers):
             continue
         moved = np.int64(0)
         for channel in range(3):
-            mean = (2 * unit * sums[j, channel] + count) // (2 * count)
+            mean = np.int64(np.uint64(2 * unit * sums[j, channel] + count) // np.uint64(2 * count))
             moved += (mean - centers[channel, j]) ** 2
             centers[channel, j] = mean
         shift = max(shift, moved)
@@ -1007,3 +1009,67 @@ def compare(pixels, differences, thresholds, labels):
             one = r * x10 + g * y10 + b * z10 >= t10
             two = r * x21 + g * y21 + b * z21 >= t21 if one else r * x20 + g * y20 + b * z20 >= t20
             part[i] = np.uint8(2) if two else (np.uint8(1) if one else np.uint8(0))
+
+
+# ---- packed label maps -----------------------------------------------------------------------------------
+
+
+@inlined
+def pack_index(labels, width, bits, packed):
+    """Pack a row of labels, the leftmost in the highest bits. labels: (8 * n,) uint8, 0 from `width` on.
+
+    Two or four neighbours are one integer, and one multiplication brings their bits together: of two,
+    (a + 256 b) * (2**12 + 1) holds 16 a + b in bits 8 to 15.
+    """
+    if bits == 1:
+        pack_mask(labels, width, 1, packed)
+        return
+    if bits == 2:
+        fours = labels.view(np.uint32)
+        for i in range(packed.shape[0]):
+            packed[i] = np.uint8(np.uint32(fours[i] * np.uint32(0x40100401)) >> np.uint32(24))
+    elif bits == 4:
+        pairs = labels.view(np.uint16)
+        for i in range(packed.shape[0]):
+            packed[i] = np.uint8((np.uint32(pairs[i]) * np.uint32(0x1001)) >> np.uint32(8))
+    else:
+        for i in range(packed.shape[0]):
+            packed[i] = labels[i]
+
+
+@inlined
+def pack_mask(labels, width, label, packed):
+    """Pack a row to a bit for each pixel, 1 where it has the label. labels: (8 * n,) uint8.
+
+    A byte of `other` has its highest bit set where the label is another; one multiplication brings the eight
+    together.
+    """
+    eights = labels.view(np.uint64)
+    low = np.uint64(0x7F7F7F7F7F7F7F7F)
+    pattern = np.uint64(label) * np.uint64(0x0101010101010101)
+    for i in range(packed.shape[0]):
+        difference = eights[i] ^ pattern
+        other = ((difference & low) + low) | difference
+        ones = (~other >> np.uint64(7)) & np.uint64(0x0101010101010101)
+        packed[i] = np.uint8((ones * np.uint64(0x8040201008040201)) >> np.uint64(56))
+    if width & 7:  # what stands behind the last pixel
+        packed[packed.shape[0] - 1] &= np.uint8(0xFF00 >> (width & 7))
+
+
+@kernel
+def label_rows_packed(pixels, few, differences, thresholds, codes, lookup, row, width, bits, index, masks):
+    """Label rows of pixels and pack them while they are in the first-level cache.
+
+    few: whether to `compare`, rather than `look_up`; row: (8 * n,) uint8, scratch, 0 from `width` on;
+    index: (H, row_bytes(width, bits)) uint8; masks: (k or 0, H, row_bytes(width, 1)) uint8; both with their
+    first column all 0.
+    """
+    for y in range(index.shape[0]):
+        line = pixels[3 * width * y : 3 * width * (y + 1)]
+        if few:
+            compare(line, differences, thresholds, row[:width])
+        else:
+            look_up(line, codes, lookup, row[:width])
+        pack_index(row, width, bits, index[y, 1:])
+        for j in range(masks.shape[0]):
+            pack_mask(row, width, j, masks[j, y, 1:])

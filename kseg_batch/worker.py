@@ -15,7 +15,7 @@ from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
 from kseg_batch.outputs import Output, Save, mask_name, picture_name, write_all
 from kseg_batch.scan import count
-from kseg_batch.segmentation import Segmentation, segment_with
+from kseg_batch.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,9 +107,16 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
     start = time.perf_counter()
     try:
         source = read(job, settings)
-        result = segment_with(backend, source.photo.pixels, settings.fit)
-        labels = LabelMap.pack(result.labels, len(result.counts), source.photo.opaque)
-        return write(job, settings, source, labels, result.palette, start)
+        pixels, opaque = source.photo.pixels, source.photo.opaque
+        histogram = backend.histogram(pixels)
+        palette = backend.fit(histogram, settings.fit)
+        if opaque is None:
+            masks = "masks" in settings.save
+            labels = backend.label_map(pixels, palette, histogram, masks=masks)
+        else:
+            numbers = backend.assign(pixels, palette, histogram)
+            labels = LabelMap.pack(numbers, len(palette.counts), opaque)
+        return write(job, settings, source, labels, palette, start)
     except FAILURES as error:
         return failure(job, error, start)
 

@@ -166,7 +166,7 @@ def test_without_isal_no_file_can_be_written(tmp_path: Path) -> None:
 WRONG_LABELS = """
 from kseg_batch.backends.numba_cpu import NumbaBackend
 right = NumbaBackend.assign
-NumbaBackend.assign = lambda self, image, palette: right(self, image, palette) ^ 1
+NumbaBackend.assign = lambda self, *given: right(self, *given) ^ 1
 """
 RAISES = """
 from kseg_batch.backends.numba_cpu import NumbaBackend

@@ -12,6 +12,7 @@ from kseg_batch.backends import load
 from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
 from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kernels import cpu
+from kseg_batch.labelmap import LabelMap
 from kseg_batch.options import FitOptions
 from tests.exactness import assert_equals, assert_same_histogram, assert_same_palette
 from tests.samples import AWKWARD, PHOTOS, Image, noise, photos
@@ -152,6 +153,19 @@ def test_labels_of_any_palette(k: int, reach: int) -> None:
             expected = kmeans.assign(image, palette)
             assert np.array_equal(NUMBA.assign(image, palette), expected)
             assert np.array_equal(NUMBA.assign(image, palette, NUMBA.histogram(image)), expected)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 16, 17, 255, 256])
+@pytest.mark.parametrize("width", [1, 7, 8, 21])
+def test_packed_label_maps(k: int, width: int) -> None:
+    image = noise(13, 2 * width, seed=k)[:, ::2]
+    fixed = np.random.default_rng(width).integers(0, 255 * 64 + 1, (k, 3), dtype=np.int32)
+    palette = Palette(fixed, np.zeros(k, np.int64), 0.0, None, "hand")
+    expected = LabelMap.pack(kmeans.assign(image, palette), k)
+    for masks in (False, True):
+        found = NUMBA.label_map(image, palette, NUMBA.histogram(image), masks=masks)
+        assert np.array_equal(found.rows, expected.rows)
+        assert all(np.array_equal(found.mask(j), expected.mask(j)) for j in range(k))
 
 
 def test_ties_go_to_the_lowest_index() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from kseg_batch.errors import BackendError
-from kseg_batch.pool import ONE_THREAD, Crash, Pool
+from kseg_batch.pool import ENVIRONMENT, Crash, Pool
 
 PATIENCE = 60
 """Seconds in which anything here is over; nothing is measured by it."""
@@ -52,7 +52,7 @@ def do(task: tuple[str, Any]) -> Any:
     if what == "raise":
         raise ZeroDivisionError(value)
     if what == "environment":
-        return (what, [os.environ.get(name) for name in ONE_THREAD])
+        return (what, [os.environ.get(name) for name in ENVIRONMENT])
     if what == "signal itself":  # as a service manager or a terminal does to a whole group
         os.kill(os.getpid(), value)
     return task
@@ -98,7 +98,7 @@ def test_results_come_back_and_nothing_stays() -> None:
 def test_one_task_starts_one_worker_of_one_thread() -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     with Pool(4, do, done, initializer=nothing) as pool:
-        assert drive(pool, done, [("environment", None)]) == [("environment", ["1"] * len(ONE_THREAD))]
+        assert drive(pool, done, [("environment", None)]) == [("environment", list(ENVIRONMENT.values()))]
         assert len(children()) == 1
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.colors import ColorHistogram, Palette
+    from kseg_batch.labelmap import LabelMap
     from kseg_batch.options import FitOptions
 
 
@@ -45,3 +46,8 @@ class Backend(Protocol):
 
         Where the image's own histogram is at hand, it saves time on the CPU.
         """
+
+    def label_map(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram, *, masks: bool
+    ) -> LabelMap:
+        """As `assign`, packed for files; with `masks` where those are going to be written, too."""

@@ -199,6 +199,12 @@ class GpuBackend:
         staged[:] = image
         return staged
 
+    def label_map(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram, *, masks: bool
+    ) -> LabelMap:
+        """See `Backend.label_map`. Whole batches come back packed from the device: see `segment_batches`."""
+        return LabelMap.pack(self.assign(image, palette), len(palette.counts))
+
     def segment_batches(self, batches: Iterable[Sequence[Task]]) -> Generator[Result]:
         """Segment batches of images, each of its own size and k, and yield the results in their order.
 

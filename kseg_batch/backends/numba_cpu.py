@@ -12,6 +12,7 @@ import numpy as np
 from kseg_batch import kmeans
 from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, ColorHistogram, Palette, from_zorder
 from kseg_batch.errors import BackendUnavailableError, OptionError
+from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ except RuntimeError as error:  # what Numba raises when it finds no folder that 
 
 N_CODES = 1 << 24
 N_CELLS = N_CODES // CELL_SIZE
+MOST_MASK_BYTES = 64 << 20
+"""Masks that are packed together with the labels; more of them are made one by one."""
 COPY_ROWS = 256
 """Rows copied at a time where an image is not contiguous."""
 
@@ -92,7 +95,7 @@ class NumbaBackend:
         It may be there for another processor; then it is compiled all the same.
         """
         changed = max(Path(getfile(module)).stat().st_mtime for module in (cpu, numba))
-        cached = Path(cpu.look_up.stats.cache_path).glob("cpu.look_up-*.nbi")
+        cached = Path(cpu.label_rows_packed.stats.cache_path).glob("cpu.label_rows_packed-*.nbi")
         return any(index.stat().st_mtime > changed for index in cached)
 
     def check(self, options: FitOptions) -> None:
@@ -110,6 +113,7 @@ class NumbaBackend:
         many = Palette(np.zeros((9, 3), np.int32), np.zeros(9, np.int64), 0.0, None, self.name)
         self.assign(image, many)
         self.assign(image, many, histogram)
+        self.label_map(image, many, histogram, masks=True)
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
@@ -162,12 +166,11 @@ class NumbaBackend:
     ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
         work = self._workspace
+        few = len(palette.fixed_centers) <= cpu.FEW_CENTERS
+        pairs = _compared(palette.fixed_centers)
         centers = np.ascontiguousarray(palette.fixed_centers.T)
         ready = np.zeros(N_CELLS, np.uint8)
-        few = len(palette.fixed_centers) <= cpu.FEW_CENTERS
-        if few:
-            pairs = _compared(palette.fixed_centers)
-        elif histogram is not None:
+        if histogram is not None and not few:
             cpu.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
         labels = np.empty(image.shape[:2], np.uint8)
         for rows, pixels in contiguous_parts(image):
@@ -180,6 +183,26 @@ class NumbaBackend:
                 table = CORNERS, ALL_SLOTS, centers, work.rows, ready, work.lookup
                 cpu.fill_and_look_up(pixels, work.codes, *table, part)
         return labels
+
+    def label_map(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram, *, masks: bool
+    ) -> LabelMap:
+        """See `Backend.label_map`."""
+        work = self._workspace
+        (height, width), k = image.shape[:2], len(palette.fixed_centers)
+        few = k <= cpu.FEW_CENTERS
+        if not few:
+            centers = np.ascontiguousarray(palette.fixed_centers.T)
+            cpu.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
+        bits = index_bits(k)
+        index = np.zeros((height, row_bytes(width, bits)), np.uint8)
+        n_masks = k if masks and k * height * row_bytes(width, 1) <= MOST_MASK_BYTES else 0
+        packed = np.zeros((n_masks, height, row_bytes(width, 1)), np.uint8)
+        table = few, *_compared(palette.fixed_centers), work.codes, work.lookup
+        row = np.zeros(-(-width // 8) * 8, np.uint8)
+        for rows, pixels in contiguous_parts(image):
+            cpu.label_rows_packed(pixels, *table, row, width, bits, index[rows], packed[:, rows])
+        return LabelMap(index, width, bits, packed if n_masks else None)
 
 
 def _compared(centers: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -14,6 +14,7 @@ from kseg_batch import kmeans
 from kseg_batch.colors import SCALE, ColorHistogram, Palette
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.labelmap import LabelMap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,6 +73,12 @@ class OpenCVBackend:
     ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
         return kmeans.assign(image, palette)
+
+    def label_map(
+        self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram, *, masks: bool
+    ) -> LabelMap:
+        """See `Backend.label_map`."""
+        return LabelMap.pack(self.assign(image, palette), len(palette.counts))
 
 
 def load() -> OpenCVBackend:
