@@ -1,6 +1,6 @@
 """The ceiling of any pipeline: decode and write, with nothing between.
 
-The labels are made beforehand and kept in memory, 2 MB for a photo of 1920 x 1080. Packing them to bits is the
+The labels are made beforehand and kept in memory, 2 MB for a photo of 1920 x 1080. Packing them is the
 encoder's work, as it is for whoever has labels.
 """
 

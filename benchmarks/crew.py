@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from benchmarks.checks import WrongResultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from multiprocessing.connection import Connection
     from types import TracebackType
     from typing import Self
@@ -20,12 +21,18 @@ T = TypeVar("T")
 class Crew(Generic[T]):
     """One process for each share, started afresh and kept until the end."""
 
-    def __init__(self, prepare: Callable[[T], Callable[[], None]], shares: Sequence[T]) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[T], Callable[[], None]],
+        shares: Sequence[T],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start the processes and wait until each is prepared.
 
         Args:
             prepare: Called in each process with its share, once; returns the work. To be found by its name.
             shares: What each process gets.
+            environment: Variables that they have besides those of this process.
 
         Raises:
             WrongResultError: One of them fails; its traceback is on stderr.
@@ -33,6 +40,8 @@ class Crew(Generic[T]):
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
+        former = dict(os.environ)
+        os.environ.update(environment or {})
         for share in shares:
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(there, prepare, share), daemon=True)
@@ -40,6 +49,8 @@ class Crew(Generic[T]):
             there.close()
             self._pipes.append(here)
             self._processes.append(process)
+        os.environ.clear()
+        os.environ.update(former)
         self._answers()
 
     def work(self) -> list[float]:

@@ -27,6 +27,7 @@ from benchmarks.report import heading, judged, line, save
 from benchmarks.tutorial import size
 from kseg_batch.errors import KsegError
 from kseg_batch.machine import usable_cores
+from kseg_batch.pool import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ NOTES = """\
 kseg-batch   `kseg-batch run` on all images; images/s from the first tenth of them to the last,
              and over the wall time of the whole command
 ceiling      as many processes that only decode the same files with cv2.imdecode, and encode and write
-             segmented images and masks from labels that were made beforehand
+             segmented images and masks from labels that were made beforehand, with the same environment
 tutorial     cv2.imread, the tutorial's cv2.kmeans on all cores, cv2.imwrite of the result and of each mask;
              on a few images, from which images/s are extrapolated
 intelex      Pillow, KMeans(n_init=1) of scikit-learn-intelex on float32 pixels, palette and 1-bit PNG; one
@@ -159,7 +160,7 @@ def measure(plan: Plan) -> Iterator[Row]:
             ceiling.Share(plan.sources[i :: plan.workers], plan.folder / "ceiling", K)
             for i in range(plan.workers)
         ]
-        least = stack.enter_context(Crew(ceiling.prepare, shares))
+        least = stack.enter_context(Crew(ceiling.prepare, shares, ENVIRONMENT))
         least.work()
         check_exact(plan.sources[:CHECKED], plan.folder / "ceiling", K)
         _tutorial(plan)
