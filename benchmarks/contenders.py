@@ -5,13 +5,15 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from kseg_batch import segment
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.bench.contenders import open_tutorial
+from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,20 +61,12 @@ def kseg_batch(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, repeat:
 
 def opencv(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, threads: int) -> Measurement:
     """cv2.kmeans as the tutorial calls it, the runs with the seeds 0, 1 and 2."""
-    cv2 = import_cv2()
-    cv2.setNumThreads(threads)
-
-    def cluster() -> tuple[float, NDArray[np.float32]]:
-        pixel_values = np.float32(rgb.reshape((-1, 3)))
-        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 0.2)
-        compactness, _, centers = cv2.kmeans(pixel_values, k, None, criteria, 10, cv2.KMEANS_RANDOM_CENTERS)
-        return compactness, centers
-
+    cluster = open_tutorial(threads)
     results = []
     for seed in range(TUTORIAL_RUNS if k <= TUTORIAL_RUNS_MAX_K else 1):
-        cv2.setRNGSeed(seed)
-        seconds, (reported, centers) = timed(cluster)
-        results.append((distinct.cost(centers.astype(np.float64)), reported, seconds))
+        seconds, found = timed(partial(cluster, rgb, FitOptions(k=k, seed=seed)))
+        assert found.compactness is not None
+        results.append((distinct.cost(found.centers.astype(np.float64)), found.compactness, seconds))
     exact, reported, _ = min(results)
     return Measurement(statistics.median(r[2] for r in results), len(results), exact, reported)
 

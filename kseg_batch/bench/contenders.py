@@ -35,7 +35,7 @@ class Clustering:
     centers: NDArray[np.floating]
     """(k, 3) RGB, in grey levels; fewer where it found fewer."""
     compactness: float | None = None
-    """What an exact backend says it is; of others it is not asked."""
+    """What the contender itself says; None where it is not asked."""
 
 
 Cluster: TypeAlias = "Callable[[NDArray[np.uint8], FitOptions], Clustering]"
@@ -103,10 +103,10 @@ def open_tutorial(threads: int) -> Cluster:
         cv2.setRNGSeed(options.seed)
         pixel_values = np.float32(rgb.reshape((-1, 3)))
         criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, options.max_iter, options.eps)
-        _, labels, centers = cv2.kmeans(
+        compactness, labels, centers = cv2.kmeans(
             pixel_values, options.k, None, criteria, options.attempts, cv2.KMEANS_RANDOM_CENTERS
         )
-        return Clustering(labels.reshape(rgb.shape[:2]), centers)
+        return Clustering(labels.reshape(rgb.shape[:2]), centers, compactness)
 
     return cluster
 

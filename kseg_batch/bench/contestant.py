@@ -48,7 +48,7 @@ class Found:
     labels: bytes
     """Digest of the (H, W) uint8 labels."""
     compactness: float | None
-    """What an exact backend says it is."""
+    """What the contender itself says; None where it is not asked."""
     problem: str | None
     """What is wrong with it, whatever the photo; None if nothing is."""
 

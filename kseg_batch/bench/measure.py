@@ -73,6 +73,9 @@ def _line_up(options: BenchOptions, contest: Contest) -> None:
         if options.backends:
             raise BackendUnavailableError(f"{name}: {reason}", installed=True)
     contest.contenders = [c for c in wanted if c.name not in contest.absent]
+    if not contest.contenders:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in contest.absent.items())
+        raise BackendUnavailableError(reasons, installed=True)
     for peer in PEERS if options.peers else ():
         if peer.installed:
             contest.contenders.append(peer)

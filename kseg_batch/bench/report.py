@@ -80,11 +80,9 @@ def parts(contest: Contest, options: BenchOptions, console: Console) -> Iterator
             yield wide
         else:
             yield from narrow_tables(contest)
-    notes = list(_notes(contest))
-    if notes:
-        yield from (Text(note) for note in notes)
-    for name, command in contest.not_installed.items():
-        yield Text(f"{name} is not installed; to add it: {command}")
+    yield from map(Text, _notes(contest))
+    for name, command in contest.not_installed.items():  # not wrapped, so that it can be copied
+        yield Text(f"{name} is not installed; to add it: {command}", no_wrap=True, overflow="ignore")
 
 
 def _definitions(pairs: Sequence[tuple[str, str]]) -> RenderableType:
