@@ -41,7 +41,7 @@ def draw(contest: Contest, title: str) -> Figure:
 
     Args:
         contest: With at least one measured row.
-        title: The conditions, in a line.
+        title: The machine, in a line.
     """
     rows = [row for row in contest.rows if row.figures is not None]
     (size, k), _ = Counter(row.cell for row in rows).most_common(1)[0]
@@ -83,12 +83,12 @@ def _bars(axes: Axes, rows: Sequence[Row], styles: dict[str, tuple[str, str]]) -
         assert row.figures is not None
         median = row.figures.median_ms
         spread = [[median - row.figures.least_ms], [row.figures.most_ms - median]]
-        axes.barh(
-            row.contender, median, xerr=spread, color=styles[row.contender][0], capsize=2, ecolor="#555555"
-        )
+        label = f"{row.contender} [{row.threads or 'GPU'}]"
+        color = styles[row.contender][0]
+        axes.barh(label, median, xerr=spread, color=color, capsize=2, ecolor="#555555")
         axes.annotate(
             shown(median),
-            (row.figures.most_ms, row.contender),
+            (row.figures.most_ms, label),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
@@ -99,7 +99,7 @@ def _bars(axes: Axes, rows: Sequence[Row], styles: dict[str, tuple[str, str]]) -
     axes.xaxis.set_major_formatter(PLAIN)
     low, high = min(map(_milliseconds, rows)), max(map(_milliseconds, rows))
     axes.set_xlim(low / 3, high * (high / low) ** 0.2 * 3)  # room for the figures
-    axes.set_xlabel("ms a photo; shorter is better")
+    axes.set_xlabel("ms a photo; threads in brackets")
 
 
 def _curves(

@@ -20,7 +20,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        self._status = self._console.status("")
+        self._status = self._console.status("", refresh_per_second=1)  # it must not take a core's time
 
     def doing(self, text: str) -> None:
         """See `Listener.doing`."""

@@ -31,18 +31,18 @@ def save(contest: Contest, options: BenchOptions) -> list[str]:
         elif options.plot is not None:
             from kseg_batch.bench.plot import draw
 
-            draw(contest, title(options)).savefig(options.plot, dpi=120)
+            draw(contest, title()).savefig(options.plot, dpi=120)
             told.append(f"written: {options.plot}")
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}.") from error
     return told
 
 
-def title(options: BenchOptions) -> str:
-    """The conditions, in a line."""
+def title() -> str:
+    """The machine, in a line."""
     facts = conditions()
     gpus = "".join(f", {name}" for name in facts["gpus"])  # type: ignore[attr-defined] # a list of names
-    return f"{facts['cpu']}{gpus}; libraries on {options.threads} threads, numba on one"
+    return f"{facts['cpu']}{gpus}"
 
 
 def as_dict(contest: Contest, options: BenchOptions) -> dict[str, object]:
