@@ -62,7 +62,7 @@ $(VENV)/test.done: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/cuda$(CUDA).done: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable '.[test,bench,cuda$(CUDA)]'
+	$(BIN)/python -m pip install -qq --editable '.[test,cuda$(CUDA)]'
 	@touch $@
 
 $(VENV)/lowest.done: pyproject.toml tests/lowest.txt | $(BIN)/python

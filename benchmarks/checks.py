@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.photos import cover
 from kseg_batch import kmeans, segment
+from kseg_batch.bench.photographs import cover
 from kseg_batch.colors import SCALE, ColorHistogram
 from kseg_batch.options import FitOptions
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from kseg_batch import segment
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.bench.contenders import open_tutorial
+from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from kseg_batch.bench.quality import DistinctColors
 
 T = TypeVar("T")
 
@@ -41,31 +45,6 @@ class Measurement:
     """What the library itself gives as compactness or inertia, of that run."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DistinctColors:
-    """The colours of a photo, counted with NumPy alone, so that it checks the package's own count."""
-
-    colors: NDArray[np.float64]
-    """(n, 3) distinct RGB colours, in grey levels."""
-    counts: NDArray[np.float64]
-    """(n,) pixels of each colour."""
-
-    @classmethod
-    def of(cls, rgb: NDArray[np.uint8]) -> DistinctColors:
-        """Count the colours of an (H, W, 3) uint8 photo."""
-        packed = rgb.reshape(-1, 3).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-        codes, counts = np.unique(packed, return_counts=True)
-        colors = (codes[:, None] >> np.array([16, 8, 0])) & 255
-        return cls(colors.astype(np.float64), counts.astype(np.float64))
-
-    def cost(self, centers: NDArray[np.float64]) -> float:
-        """Sum over all pixels of the squared distance to the nearest of (k, 3) centres, in grey levels."""
-        nearest = np.full(len(self.colors), np.inf)
-        for center in centers:
-            np.minimum(nearest, ((self.colors - center) ** 2).sum(axis=1), out=nearest)
-        return float(nearest @ self.counts)
-
-
 def timed(call: Callable[[], T]) -> tuple[float, T]:
     """The seconds that a call took, and what it returned."""
     start = time.perf_counter()
@@ -82,20 +61,12 @@ def kseg_batch(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, repeat:
 
 def opencv(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, threads: int) -> Measurement:
     """cv2.kmeans as the tutorial calls it, the runs with the seeds 0, 1 and 2."""
-    cv2 = import_cv2()
-    cv2.setNumThreads(threads)
-
-    def cluster() -> tuple[float, NDArray[np.float32]]:
-        pixel_values = np.float32(rgb.reshape((-1, 3)))
-        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 0.2)
-        compactness, _, centers = cv2.kmeans(pixel_values, k, None, criteria, 10, cv2.KMEANS_RANDOM_CENTERS)
-        return compactness, centers
-
+    cluster = open_tutorial(threads)
     results = []
     for seed in range(TUTORIAL_RUNS if k <= TUTORIAL_RUNS_MAX_K else 1):
-        cv2.setRNGSeed(seed)
-        seconds, (reported, centers) = timed(cluster)
-        results.append((distinct.cost(centers.astype(np.float64)), reported, seconds))
+        seconds, found = timed(partial(cluster, rgb, FitOptions(k=k, seed=seed)))
+        assert found.compactness is not None
+        results.append((distinct.cost(found.centers.astype(np.float64)), found.compactness, seconds))
     exact, reported, _ = min(results)
     return Measurement(statistics.median(r[2] for r in results), len(results), exact, reported)
 

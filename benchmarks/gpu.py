@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.environment import environment
 from benchmarks.gpu_device import gpu_facts, open_device
 from benchmarks.gpu_peers import PEERS
 from benchmarks.gpu_photos import Album, read_photos
@@ -25,6 +24,7 @@ from benchmarks.gpu_report import Report, slug, targets
 from benchmarks.gpu_sections import Benchmark, Settings
 from benchmarks.photos import PhotosMissingError
 from kseg_batch.backends import GPU_BACKENDS
+from kseg_batch.bench.environment import environment
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.machine import usable_cores
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.contenders import DistinctColors
 from benchmarks.gpu_peers import Case
 from kseg_batch import kmeans
 from kseg_batch.backends import numba_cpu
+from kseg_batch.bench.quality import DistinctColors
 from kseg_batch.colors import SCALE
 from kseg_batch.kernels import cpu
 from kseg_batch.options import FitOptions

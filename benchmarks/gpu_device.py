@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from benchmarks.environment import package_version
 from kseg_batch.backends import choose
 from kseg_batch.backends.cuda_driver import read_driver
+from kseg_batch.bench.environment import package_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

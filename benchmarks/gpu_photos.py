@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.photos import SOURCES, PhotosMissingError, cover, packaged_photos, read_photo
+from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
+from kseg_batch.bench.photographs import cover
 from kseg_batch.decoding import EXTENSIONS
 from kseg_batch.errors import ImageError
 

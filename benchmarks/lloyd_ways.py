@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.photos import cover, read_photo
+from benchmarks.photos import read_photo
 from benchmarks.report import line, save
 from kseg_batch.backends import load
 from kseg_batch.backends.batch import RUN
+from kseg_batch.bench.photographs import cover
 from kseg_batch.colors import SCALE
 from kseg_batch.options import FitOptions
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.photos import PhotosMissingError, cover, photo_1080p
+from benchmarks.photos import PhotosMissingError, photo_1080p
 from benchmarks.report import heading, line, save
+from kseg_batch.bench.memory import PEAK_RESET, resident_mb
+from kseg_batch.bench.photographs import cover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 KINDS = ("photo", "noise")
 CLUSTERS = (3, 16)
-PEAK_RESET = Path("/proc/self/clear_refs")
 WARM_UP = np.arange(12, dtype=np.uint8).reshape(2, 2, 3) // 2
 """Loads the kernels. Four colours of one cell: more would touch scratch memory, by huge pages, uncounted."""
 
@@ -68,14 +69,6 @@ class Memory:
             f"{self.kept_mb:.1f}",
             f"{self.seconds:.2f}",
         )
-
-
-def resident_mb(field: str) -> float:
-    """VmRSS, resident memory now, or VmHWM, its peak since the last reset, of this process."""
-    for entry in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if entry.startswith(field):
-            return int(entry.split()[1]) * 1024 / 1e6
-    raise OSError(f"the system does not tell {field}")
 
 
 def make_image(kind: str, megapixels: float) -> NDArray[np.uint8]:

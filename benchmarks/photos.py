@@ -12,12 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.bench.photographs import cover
 from kseg_batch.decoding import decode
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 SOURCES = {
@@ -77,19 +76,6 @@ def collect(target: Path) -> list[Path]:
 def read_photo(path: Path) -> NDArray[np.uint8]:
     """The (H, W, 3) uint8 RGB pixels of an image file."""
     return decode(path.read_bytes()).rgb
-
-
-def cover(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale an (H, W, 3) uint8 photo until it covers width x height pixels, and crop the rest evenly.
-
-    Shrinking averages areas; enlarging is bicubic, which makes new colours between the old ones.
-    """
-    cv2 = import_cv2()
-    scale = max(width / rgb.shape[1], height / rgb.shape[0])
-    size = (max(width, round(rgb.shape[1] * scale)), max(height, round(rgb.shape[0] * scale)))
-    scaled = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return np.ascontiguousarray(scaled[top : top + height, left : left + width], dtype=np.uint8)
 
 
 def photo_1080p() -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from benchmarks.environment import environment
+from kseg_batch.bench.environment import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,25 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kseg_batch import segment
+from kseg_batch.bench.photographs import blend, smooth_noise
 
 TARGET = Path(__file__).parent / "results" / "scene.jpg"
 HEIGHT, WIDTH = 360, 480
 WATERLINE = 230
 GAP = 12
-
-
-def smooth_noise(rng: np.random.Generator, height: int, width: int, scales: list[int]) -> NDArray[np.float64]:
-    """(height, width) noise, a sum of random grids enlarged to each scale, about -1 to 1."""
-    total = np.zeros((height, width))
-    for scale in scales:
-        grid = rng.uniform(-1, 1, (height // scale + 2, width // scale + 2))
-        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * scale
-    return total / sum(scales)
-
-
-def blend(base: NDArray[np.float64], color: tuple[int, int, int], where: NDArray[np.float64]) -> None:
-    """Paint a colour over an (H, W, 3) picture with an opacity of 0 to 1 at each pixel."""
-    base += where[..., None] * (np.array(color, np.float64) - base)
 
 
 def landscape() -> NDArray[np.uint8]:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks import contenders
 from benchmarks.checks import WrongResultError, check
-from benchmarks.photos import PhotosMissingError, cover, photo_1080p, read_photo
+from benchmarks.photos import PhotosMissingError, photo_1080p, read_photo
 from benchmarks.report import heading, save
 from benchmarks.verdict import COLUMNS, Row, table_line, verdict
+from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.quality import DistinctColors
 from kseg_batch.errors import KsegError
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ def compare(settings: Settings) -> Iterator[Row]:
         WrongResultError: A result of kseg-batch is not right.
     """
     for name, rgb in load(settings):
-        distinct = contenders.DistinctColors.of(rgb)
+        distinct = DistinctColors.of(rgb)
         for k in settings.k:
             try:
                 check(rgb, k)

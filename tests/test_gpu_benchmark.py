@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu_contest, gpu_plot
-from benchmarks.environment import environment
 from benchmarks.gpu import WRONG, benchmark
 from benchmarks.gpu_device import Opened, Operation, TimedDevice, Watch
 from benchmarks.gpu_photos import Album, variant
@@ -23,6 +22,7 @@ from benchmarks.gpu_sections import Settings
 from benchmarks.gpu_timing import MeasurementError, batches_of, busy, step_shares
 from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.cupy import FILES
+from kseg_batch.bench.environment import environment
 from tests.emulator.device import EmulatedDevice, EmulatedStream
 from tests.samples import photos
 

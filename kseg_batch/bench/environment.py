@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("kseg-batch", "numpy", "opencv-python", "numba", "scikit-learn", "isal")
-"""Distributions whose versions are told."""
+"""Distributions whose versions are told where no others are named."""
 
 
 @cache
-def environment() -> dict[str, object]:
+def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, object]:
     """The machine, its processor, the system, Python, the packages' versions and the commit.
 
     Found out once, at the first call: the checkout may move on during a long run.
@@ -25,7 +25,7 @@ def environment() -> dict[str, object]:
         "cores": os.cpu_count(),
         "os": platform.platform(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": {name: package_version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in packages},
         "git_commit": git_commit(),
     }
 
@@ -50,8 +50,12 @@ def package_version(name: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of this checkout, with `-dirty` where tracked files differ from it; None outside of git."""
+    """The commit of this checkout, with `-dirty` where tracked files differ from it.
+
+    None outside of git, and where the package is installed inside a checkout of something else.
+    """
     try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git("rev-parse", "HEAD")
         changes = _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
