@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.contenders import timed
-from benchmarks.memory import PEAK_RESET, WARM_UP, resident_mb
-from benchmarks.photos import cover, photo_1080p, read_photo
+from benchmarks.memory import WARM_UP
+from benchmarks.photos import photo_1080p, read_photo
 from benchmarks.threads import segment_on
 from kseg_batch.backends import load
+from kseg_batch.bench.memory import PEAK_RESET, resident_mb
+from kseg_batch.bench.photographs import cover
 from kseg_batch.cv2_loader import import_cv2
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.photos import cover
+from kseg_batch.bench.photographs import cover
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.encoding import encode_rgb
 

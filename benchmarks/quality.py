@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.checks import WrongResultError
-from benchmarks.contenders import DistinctColors, timed
+from benchmarks.contenders import timed
 from benchmarks.photos import PhotosMissingError
 from benchmarks.report import heading, judged, line, save
 from benchmarks.samples import MAX_PIXELS, samples
 from benchmarks.tutorial import integers
 from kseg_batch import segment
+from kseg_batch.bench.quality import DistinctColors
 from kseg_batch.errors import KsegError
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from benchmarks import calls, command
 from benchmarks.checks import WrongResultError, check
 from benchmarks.folders import write_jpeg, write_moved, write_tiny
-from benchmarks.memory import PEAK_RESET
 from benchmarks.photos import PhotosMissingError
 from benchmarks.report import heading, line, save
 from benchmarks.scaling_points import COLUMNS, WIDTHS, Point, exponents, verdict
 from benchmarks.threads import thread_counts
+from kseg_batch.bench.memory import PEAK_RESET
 from kseg_batch.errors import KsegError
 
 if TYPE_CHECKING:

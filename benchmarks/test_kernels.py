@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.photos import cover, photo_1080p
+from benchmarks.photos import photo_1080p
 from kseg_batch import decoding, encoding, kmeans
 from kseg_batch.backends import load
+from kseg_batch.bench.photographs import cover
 from kseg_batch.colors import ColorHistogram
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.labelmap import LabelMap

@@ -17,7 +17,7 @@ import numpy as np
 from kseg_batch.bench.memory import PeakMemory
 from kseg_batch.errors import BackendError
 from kseg_batch.options import FitOptions
-from kseg_batch.pool import ONE_THREAD, deaf_to_interrupts, end_with_parent, how_it_ended
+from kseg_batch.pool import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -146,8 +146,8 @@ class Contestant:
 @contextlib.contextmanager
 def _threads_in_environment(threads: int) -> Generator[None]:
     """Set the variables that libraries read when they are loaded, for a process that is started in here."""
-    former = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, str(threads)))
+    former = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
         yield
     finally:
