@@ -40,10 +40,11 @@ TASKS_PER_WORKER = 2
 BREAKS = 3
 """Workers of a lane that may end one after the other with no task begun."""
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Environment variables from which libraries take their number of threads, when they are loaded."""
+
 ENVIRONMENT = {
-    **dict.fromkeys(
-        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-    ),
+    **dict.fromkeys(THREAD_VARIABLES, "1"),
     "MALLOC_MMAP_THRESHOLD_": f"{64 << 20}",
     "MALLOC_TRIM_THRESHOLD_": f"{128 << 20}",
 }
