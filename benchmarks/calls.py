@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.contenders import timed
 from benchmarks.memory import WARM_UP
 from benchmarks.photos import photo_1080p, read_photo
-from benchmarks.threads import segment_on
+from kseg_batch import segment
 from kseg_batch.backends import load
 from kseg_batch.bench.memory import PEAK_RESET, resident_mb
 from kseg_batch.bench.photographs import cover
@@ -42,7 +42,6 @@ class Case:
     """The file to tile; None for the packaged one."""
     megapixels: float
     k: int
-    threads: int
     repeat: int
     """Timed calls, after one that is not."""
 
@@ -55,7 +54,6 @@ class Call:
     colors: int
     """Distinct ones."""
     k: int
-    threads: int
     seconds: float
     """Median of the calls."""
     peak_mb: float
@@ -63,7 +61,7 @@ class Call:
     above_mb: float
     """The same, less what the process had just before the call."""
     digest: str
-    """Of labels and centres, which do not depend on the threads."""
+    """Of labels and centres."""
 
 
 def tiled(photo: NDArray[np.uint8], megapixels: float) -> NDArray[np.uint8]:
@@ -104,18 +102,17 @@ def measure(case: Case) -> Call:
 def measure_here(case: Case) -> Call:
     """Measure a case in this process, which should be fresh."""
     rgb = tiled(load_photo(case.photo), case.megapixels)
-    segment_on(case.threads, WARM_UP, 2)
+    segment(WARM_UP, 2, backend="numba")
     PEAK_RESET.write_text("5", encoding="ascii")  # the peak counts from here
     before = resident_mb("VmRSS")
-    result = segment_on(case.threads, rgb, case.k)
+    result = segment(rgb, case.k, backend="numba")
     peak = resident_mb("VmHWM")
     assert result.counts.sum() == result.labels.size == rgb.size // 3
-    seconds = [timed(lambda: segment_on(case.threads, rgb, case.k))[0] for _ in range(case.repeat)]
+    seconds = [timed(lambda: segment(rgb, case.k, backend="numba"))[0] for _ in range(case.repeat)]
     return Call(
         pixels=rgb.size // 3,
         colors=load("numba").histogram(rgb).n_colors,
         k=case.k,
-        threads=case.threads,
         seconds=statistics.median(seconds),
         peak_mb=peak,
         above_mb=peak - before,

@@ -37,7 +37,6 @@ def tutorial(content: Content) -> Figure:
     """Milliseconds of one photo by k, for kseg-batch, scikit-learn and cv2.kmeans."""
     rows, settings = content["results"], content["settings"]
     threads = settings["threads"]
-    own = settings.get("kseg_threads", 1)  # not told in files from when there was no choice
     figure, axes = one_figure(
         content,
         f"One {settings['width']} × {settings['height']} photo, from its pixels to labels and centres",
@@ -46,7 +45,7 @@ def tutorial(content: Content) -> Figure:
     )
     clusters = sorted({row["k"] for row in rows})
     contenders = {
-        "ours": (f"kseg-batch, {count(own, 'thread')}", BLUE),
+        "ours": ("kseg-batch, 1 thread", BLUE),
         "sklearn": (f"scikit-learn, 10 starts on weighted colours, {count(threads, 'thread')}", ORANGE),
         "cv2": (f"cv2.kmeans as in the tutorial, {count(threads, 'thread')}", RED),
     }
@@ -70,7 +69,7 @@ def scaling(content: Content) -> Figure:
     parts: dict[str, list[Point]] = {}
     for row in content["results"]:
         parts.setdefault(row["part"], []).append(Point(**row))
-    how = "segment(): medians, threads as told; runs: whole commands, once each, workers of one thread"
+    how = "segment(): medians, 1 thread; runs: whole commands, once each, workers of one thread"
     figure = whole_figure(content, "How time and memory grow", how, 7)
     pixels, clusters, memory, images = figure.subplots(2, 2).flat
     _pixels(pixels, parts.get("pixels", []))
@@ -86,10 +85,10 @@ def _pixels(axes: Axes, points: Sequence[Point]) -> None:
     def label(group: Sequence[Point]) -> str:
         slope = exponent(group)
         fitted = "" if slope is None else f": pixels ** {slope:.2f}"
-        return f"k = {group[0].k}, {count(group[0].threads, 'thread')}{fitted}"
+        return f"k = {group[0].k}, 1 thread{fitted}"
 
     lines = Lines(
-        key=lambda point: (point.k, point.threads),
+        key=lambda point: (point.k,),
         label=label,
         x=lambda point: point.pixels / 1e6,
         y=lambda point: 1e3 * point.seconds,
@@ -101,8 +100,8 @@ def _pixels(axes: Axes, points: Sequence[Point]) -> None:
 def _clusters(axes: Axes, points: Sequence[Point]) -> None:
     """Time of segment() by k."""
     lines = Lines(
-        key=lambda point: (point.threads,),
-        label=lambda group: count(group[0].threads, "thread"),
+        key=lambda _: (),
+        label=lambda _: "1 thread",
         x=lambda point: point.k,
         y=lambda point: 1e3 * point.seconds,
     )

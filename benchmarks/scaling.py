@@ -1,4 +1,4 @@
-"""How time and memory grow: with pixels, clusters and threads, with images and workers. Linux only.
+"""How time and memory grow: with pixels and clusters, with images and workers. Linux only.
 
 python -m benchmarks.scaling [PHOTO] [--quick]
 """
@@ -20,7 +20,6 @@ from benchmarks.folders import write_jpeg, write_moved, write_tiny
 from benchmarks.photos import PhotosMissingError
 from benchmarks.report import heading, line, save
 from benchmarks.scaling_points import COLUMNS, WIDTHS, Point, exponents, verdict
-from benchmarks.threads import thread_counts
 from kseg_batch.bench.memory import PEAK_RESET
 from kseg_batch.errors import KsegError
 
@@ -93,7 +92,7 @@ def main() -> None:
         repeat=asked.repeat or preset.repeat,
     )
     settings = {**asdict(ranges), "photo": Path(asked.photo).name if asked.photo else "packaged"}
-    settings["threads"] = thread_counts()
+    settings["threads"] = 1
     points: list[Point] = []
     try:
         print(heading("How time and memory grow", settings), end=f"\n\n{NOTES}\n\n")
@@ -117,27 +116,17 @@ def measure(ranges: Ranges) -> Iterator[Point]:
     """Check a result, then measure all cases.
 
     Raises:
-        WrongResultError: A result is not right, or depends on the threads.
+        WrongResultError: A result is not right.
     """
     photo = calls.tiled(calls.load_photo(ranges.photo), 1920 * 1080 / 1e6)
     check(photo, TILED_K[0])
     sizes = [("pixels", megapixels, k) for k in TILED_K for megapixels in ranges.megapixels]
     for part, megapixels, k in [*sizes, *(("clusters", 1920 * 1080 / 1e6, k) for k in ranges.k)]:
-        yield from _calls(ranges, part, megapixels, k)
+        call = calls.measure(calls.Case(ranges.photo, megapixels, k, ranges.repeat))
+        yield Point(part, "tiled", call.pixels, 1, k, call.seconds, call.peak_mb, digest=call.digest)
     with tempfile.TemporaryDirectory() as name:
         yield from _worker(ranges, Path(name))
         yield from _images(ranges, Path(name))
-
-
-def _calls(ranges: Ranges, part: str, megapixels: float, k: int) -> Iterator[Point]:
-    """segment() on each number of threads."""
-    digests = set()
-    for threads in thread_counts():
-        call = calls.measure(calls.Case(ranges.photo, megapixels, k, threads, ranges.repeat))
-        digests.add(call.digest)
-        if len(digests) > 1:
-            raise WrongResultError(f"{megapixels} megapixels, k = {k}: the result depends on the threads")
-        yield Point(part, "tiled", call.pixels, 1, k, call.seconds, call.peak_mb, threads, digest=call.digest)
 
 
 def _worker(ranges: Ranges, folder: Path) -> Iterator[Point]:

@@ -21,8 +21,8 @@ WORKER_MB = 350.0
 WORKER_BYTES = 12.0
 """Target: that, in bytes."""
 
-WIDTHS = (-9, -7, 10, 8, 4, 8, 8, 10, 9, 9)
-COLUMNS = ("part", "kind", "pixels", "images", "k", "threads", "workers", "seconds", "peak MB", "CPU s")
+WIDTHS = (-9, -7, 10, 8, 4, 8, 10, 9, 9)
+COLUMNS = ("part", "kind", "pixels", "images", "k", "workers", "seconds", "peak MB", "CPU s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,6 @@ class Point:
     seconds: float
     peak_mb: float
     """Peak resident memory of the process that the part is about."""
-    threads: int = 1
     """Of segment()."""
     workers: int | None = None
     """Of a run; None for segment(), and so below."""
@@ -50,7 +49,7 @@ class Point:
 
     def cells(self) -> tuple[str, ...]:
         """What the table shows."""
-        numbers = (f"{self.pixels:,}", f"{self.images:,}", str(self.k), str(self.threads))
+        numbers = (f"{self.pixels:,}", f"{self.images:,}", str(self.k))
         workers = "-" if self.workers is None else str(self.workers)
         parent = "-" if self.parent_seconds is None else f"{self.parent_seconds:.2f}"
         return self.part, self.kind, *numbers, workers, f"{self.seconds:.4f}", f"{self.peak_mb:.0f}", parent
@@ -60,10 +59,11 @@ def exponents(points: Sequence[Point]) -> list[str]:
     """How time grows with pixels."""
     lines = []
     ordered = sorted((point for point in points if point.part == "pixels"), key=series)
-    for (k, threads), group in groupby(ordered, key=series):
+    for k, group in groupby(ordered, key=series):
         if (found := exponent(list(group))) is not None:
-            what = f"k = {k}, {threads} thread{'s' if threads > 1 else ''}"
-            lines.append(f"{what}: seconds grow as pixels ** {found:.2f}, fitted from 1 megapixel on")
+            lines.append(
+                f"k = {k}, 1 thread: seconds grow as pixels ** {found:.2f}, fitted from 1 megapixel on"
+            )
     return lines
 
 
@@ -76,9 +76,9 @@ def exponent(points: Sequence[Point]) -> float | None:
     return float(np.polyfit(found[:, 0], found[:, 1], 1)[0])
 
 
-def series(point: Point) -> tuple[int, int]:
+def series(point: Point) -> int:
     """What is the same along a curve of time against pixels."""
-    return point.k, point.threads
+    return point.k
 
 
 def verdict(points: Sequence[Point]) -> list[str]:
