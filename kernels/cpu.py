@@ -126,33 +126,50 @@ def count_colors(pixels, codes, table, occupied, fulls, n_fulls):
 
 
 @kernel
-def drain_table(table, occupied, cells, starts, slots, counts):
+def drain_table(table, occupied, packed, words, cells, starts, slots, counts):
     """Move the table's contents to a histogram, leave the table all zero, and return how many colours it had.
 
     A colour in seven is there, at random, so a branch for each would be mispredicted: every slot is written,
-    and the next one overwrites it if the count was 0. So slots and counts need one spare element at the end.
+    and the next one overwrites it if the count was 0. The same goes for the words of eight slots that have a
+    pixel. Slot and count go into one number, for one store each, and are parted 16 at a time. Indices are
+    unsigned, because Numba asks of others whether they are negative.
+
+    packed: (CELL_SIZE + 1,) uint32; words: (CELL_SIZE // 8 + 1,) uint32; scratch.
     """
     eights = table.view(np.uint64)
     m = 0
-    n = 0
+    first = 0
     for cell in range(occupied.shape[0]):
         if not occupied[cell]:
             continue
-        cells[m] = cell
-        starts[m] = n
-        m += 1
-        for low in range(0, CELL_SIZE, 8):
-            base = cell * CELL_SIZE + low
-            if eights[base >> 3]:
-                for j in range(8):
-                    count = table[base + j]
-                    slots[n] = low + j
-                    counts[n] = count
-                    n += count != 0
-                eights[base >> 3] = 0
         occupied[cell] = np.uint8(0)
-    starts[m] = n
-    return n
+        cell_eights = eights[cell * CELL_SIZE // 8 : (cell + 1) * CELL_SIZE // 8]
+        cell_bytes = table[cell * CELL_SIZE : (cell + 1) * CELL_SIZE]
+        n_words = np.uint64(0)
+        for word in range(CELL_SIZE // 8):
+            words[n_words] = word
+            n_words += np.uint64(cell_eights[word] != 0)
+        end = np.uint64(0)
+        for i in range(n_words):
+            slot = np.uint64(words[i]) << np.uint64(3)
+            for _ in range(8):
+                count = cell_bytes[slot]
+                packed[end] = (slot << np.uint64(8)) | np.uint64(count)
+                end += np.uint64(count != 0)
+                slot += np.uint64(1)
+        cell_eights[:] = 0
+        cells[m] = cell
+        starts[m] = first
+        m += 1
+        n = np.int64(end)
+        cell_slots, cell_counts = slots[first : first + n], counts[first : first + n]
+        for i in range(n):
+            cell_slots[i] = np.uint16(packed[i] >> np.uint32(8))
+        for i in range(n):
+            cell_counts[i] = packed[i] & np.uint32(255)
+        first += n
+    starts[m] = first
+    return first
 
 
 @kernel

@@ -131,10 +131,11 @@ class NumbaBackend:
         for _, pixels in contiguous_parts(image):
             n_fulls = cpu.count_colors(pixels, work.codes, work.table, work.occupied, fulls, n_fulls)
         n_cells = int(np.count_nonzero(work.occupied))
-        most = min(CELL_SIZE * n_cells, n_pixels) + 1  # untouched memory costs nothing
+        most = min(CELL_SIZE * n_cells, n_pixels)  # untouched memory costs nothing
         cells, starts = np.empty(n_cells, np.uint16), np.empty(n_cells + 1, np.int64)
         slots, counts = np.empty(most, np.uint16), np.empty(most, np.uint32)
-        n_colors = cpu.drain_table(work.table, work.occupied, cells, starts, slots, counts)
+        scratch = work.codes[:1024], work.codes[1024:]
+        n_colors = cpu.drain_table(work.table, work.occupied, *scratch, cells, starts, slots, counts)
         cpu.add_fulls(fulls[:n_fulls], cells, starts, slots, counts)
         return ColorHistogram(cells, starts, slots[:n_colors], counts[:n_colors])
 
@@ -147,7 +148,8 @@ class NumbaBackend:
         sums = np.empty((k, 4), np.int64)
         centers = np.empty((3, k), np.int32)
         limits = kmeans.coarse_points(k), kmeans.FINE_POINTS
-        points = kernel_points(colors, histogram.n_pixels, *limits, rows)
+        n_pixels = int(colors.sums[:, 3].sum())
+        points = kernel_points(colors, n_pixels, *limits, rows)
         seed_centers(*points, options, rows, centers)
         scratch = np.empty_like(centers), rows, sums, np.empty(k, np.int64)
         n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
