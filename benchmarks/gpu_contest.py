@@ -53,7 +53,7 @@ def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.fl
     rows = numba_cpu.Workspace().rows
     cpu.sum_cells(colors, rows)
     centers = np.empty((3, k), np.int32)
-    limits = kmeans.coarse_points(k), kmeans.FINE_POINTS
+    limits = kmeans.coarse_points(k), kmeans.fine_points(k)
     points = numba_cpu.kernel_points(colors, histogram.n_pixels, *limits, rows)
     numba_cpu.seed_centers(*points, options, rows, centers)
     palette = backend.fit(histogram, options)

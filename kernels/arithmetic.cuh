@@ -141,6 +141,11 @@ KSEG_FUNCTION int coarse_points(int k) {
     return k > 64 ? 32 * k : 2048;
 }
 
+// Most fine seeding points.
+KSEG_FUNCTION int fine_points(int k) {
+    return k <= 4 ? coarse_points(k) : MAX_FINE;
+}
+
 // The fewest bits of a PNG pixel that hold k values.
 KSEG_FUNCTION int index_bits(int k) {
     return k <= 2 ? 1 : k <= 4 ? 2 : k <= 16 ? 4 : 8;

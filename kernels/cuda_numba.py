@@ -616,7 +616,7 @@ def number_cubes(images, states, squares, begun, firsts):
     if cuda.threadIdx.x == 0:
         states[state + SQUARES] = square
     for chosen in range(2):  # the coarse ones, then the fine ones
-        most = MAX_FINE if chosen == 1 else (32 * k if k > 64 else 2048)
+        most = MAX_FINE if chosen == 1 and k > 4 else (32 * k if k > 64 else 2048)
         level = -1
         cubes = most + 1
         while cubes > most:

@@ -125,7 +125,8 @@ number_cubes(const Image* images, State* states, const u64* squares, const u32* 
         square += squares[run];
     }
     square = block_sum(square, lanes);
-    int levels[2] = {-1, -1}, cubes[2] = {}, most[2] = {coarse_points((int)state.clusters), MAX_FINE};
+    int levels[2] = {-1, -1}, cubes[2] = {};
+    int most[2] = {coarse_points((int)state.clusters), fine_points((int)state.clusters)};
 #pragma unroll
     for (int level = 0; level <= MAX_LEVEL; level++) {
         int total = (int)block_sum(n_cubes[level], lanes);

@@ -159,10 +159,10 @@ def coarse_and_fine_points() -> None:
     """So many colours that the coarse seeding points are not the fine ones."""
     image = noise(48, 50, 0, 24, seed=33)
     histogram = ColorHistogram.from_pixels(image)
-    coarse, _ = kmeans.seeding_points(histogram, kmeans.coarse_points(2))
-    fine, _ = kmeans.seeding_points(histogram, kmeans.FINE_POINTS)
+    coarse, _ = kmeans.seeding_points(histogram, kmeans.coarse_points(5))
+    fine, _ = kmeans.seeding_points(histogram, kmeans.fine_points(5))
     assert len(coarse) < len(fine) == histogram.n_colors
-    check_fit(image, FitOptions(k=2, attempts=1, max_iter=1))
+    check_fit(image, FitOptions(k=5, attempts=1, max_iter=1))
 
 
 def check_lloyd(image: Image, starts: Sequence[int], max_iter: int) -> None:

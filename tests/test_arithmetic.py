@@ -62,6 +62,7 @@ EACH(high_product, high_product(A(0), A(1)))
 EACH(draw_below, draw_below(A(0), A(1), A(2)))
 EACH(seeding_trials, seeding_trials(I(0)))
 EACH(coarse_points, coarse_points(I(0)))
+EACH(fine_points, fine_points(I(0)))
 EACH(index_bits, index_bits(I(0)))
 EACH(row_bytes, row_bytes(A(0), I(1)))
 """
@@ -268,6 +269,7 @@ def test_choices_for_every_k(c: Arithmetic) -> None:
     every = range(1, 257)
     assert c("seeding_trials", every).tolist() == [kmeans.seeding_trials(k) for k in every]
     assert c("coarse_points", every).tolist() == [kmeans.coarse_points(k) for k in every]
+    assert c("fine_points", every).tolist() == [kmeans.fine_points(k) for k in every]
     assert c("index_bits", every).tolist() == [labelmap.index_bits(k) for k in every]
 
 

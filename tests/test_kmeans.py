@@ -109,7 +109,7 @@ def test_swaps_improve_a_start() -> None:
 def test_seeding_points_are_few_but_enough_and_keep_all_weight(k: int) -> None:
     for image in (noise(300, 300), noise(20, 20), noise(200, 200, 0, 30), photos()["coffee"]):
         histogram = ColorHistogram.from_pixels(image)
-        for most in (kmeans.coarse_points(k), kmeans.FINE_POINTS):
+        for most in (kmeans.coarse_points(k), kmeans.fine_points(k)):
             points, weights = kmeans.seeding_points(histogram, most)
             assert len(points) == len(np.unique(points, axis=0))
             assert min(histogram.n_colors, k) <= len(points) <= most

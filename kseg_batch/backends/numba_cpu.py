@@ -147,7 +147,7 @@ class NumbaBackend:
         squares = cpu.sum_cells(colors, rows)
         sums = np.empty((k, 4), np.int64)
         centers = np.empty((3, k), np.int32)
-        limits = kmeans.coarse_points(k), kmeans.FINE_POINTS
+        limits = kmeans.coarse_points(k), kmeans.fine_points(k)
         n_pixels = int(colors.sums[:, 3].sum())
         points = kernel_points(colors, n_pixels, *limits, rows)
         seed_centers(*points, options, rows, centers)
