@@ -34,6 +34,9 @@ from numba import njit
 CELL_SIZE = 512
 CELL_SHIFT = np.uint32(9)
 CELL_REACH = 448  # Q8.6 side of a cell's box, from its lowest to its highest colour: 64 * 7
+CUBE_SHIFT = 6  # 64 cells are a cube of 32 x 32 x 32 colours
+MANY_CENTERS = 32  # more are looked through cube by cube first
+CUBE_REACH = 1984  # Q8.6 side of a cube's box: 64 * 31
 MAX_DISTANCE = np.int32(2147483647)
 FULL = 255  # pixels that a byte of the table counts before it starts again from 1
 CHUNK = 4096  # pixels whose codes are computed at a time: they stay in the first-level cache
@@ -78,6 +81,8 @@ class Rows(NamedTuple):
     distances: np.ndarray
     margins: np.ndarray  # (256,) int32
     candidates: np.ndarray  # (256,) int32
+    near: np.ndarray  # (3, 256) int32, the centres that can win in the cube that a cell is part of
+    numbers: np.ndarray  # (256,) int32, and which of all centres they are
 
 
 kernel = njit(cache=True, nogil=True)
@@ -376,36 +381,38 @@ def draw_below(bound, seed, index):
 
 
 @inlined
-def find_candidates(x, y, z, side_x, side_y, side_z, centers, rows):
-    """Fill in the centres, ascending, that are nearest to some colour of the box with the middle (x, y, z).
+def find_candidates(x, y, z, side_x, side_y, side_z, centers, k, margins, candidates):
+    """Fill in those of the first k centres, ascending, that are nearest to some colour of a box.
 
-    With `o` the centre nearest to the middle, the difference of the squared distances to centre `j` and to
-    `o` is linear over the box, so its least value is the one in the middle less the sum over the channels of
-    side * |c_j - c_o|. Where that is positive, `j` wins nowhere; where it is 0, a tie is the best it can do,
-    and the lower index wins. Returns their number.
+    With `o` the centre nearest to its middle (x, y, z), the difference of the squared distances to centre `j`
+    and to `o` is linear over the box, so its least value is the one in the middle less the sum over the
+    channels of side * |c_j - c_o|. Where that is positive, `j` wins nowhere; where it is 0, a tie is the best
+    it can do, and the lower index wins. Returns their number.
+
+    margins, candidates: (256,) int32; the former is scratch.
     """
     least = MAX_DISTANCE
-    for j in range(centers.shape[1]):
+    for j in range(k):
         dx = x - centers[0, j]
         dy = y - centers[1, j]
         dz = z - centers[2, j]
         d = np.int32(dx * dx + dy * dy + dz * dz)
-        rows.margins[j] = d
+        margins[j] = d
         least = min(least, d)
     owner = 0
-    while rows.margins[owner] != least:
+    while margins[owner] != least:
         owner += 1
     x, y, z = centers[0, owner], centers[1, owner], centers[2, owner]
-    for j in range(centers.shape[1]):
+    for j in range(k):
         dx = abs(np.int32(centers[0, j] - x))
         dy = abs(np.int32(centers[1, j] - y))
         dz = abs(np.int32(centers[2, j] - z))
         reach = np.int32(side_x * dx + side_y * dy + side_z * dz)
-        rows.margins[j] = np.int32(rows.margins[j] - least - reach + (1 if j > owner else 0))
+        margins[j] = np.int32(margins[j] - least - reach + (1 if j > owner else 0))
     n = 0
-    for j in range(centers.shape[1]):
-        rows.candidates[n] = j
-        n += rows.margins[j] <= 0
+    for j in range(k):
+        candidates[n] = j
+        n += margins[j] <= 0
     return n
 
 
@@ -562,7 +569,9 @@ def sum_points(points, centers, rows, sums):
         x = boxes[block, 0] + (side_x >> 1)
         y = boxes[block, 1] + (side_y >> 1)
         z = boxes[block, 2] + (side_z >> 1)
-        n_candidates = find_candidates(x, y, z, side_x, side_y, side_z, centers, rows)
+        n_candidates = find_candidates(
+            x, y, z, side_x, side_y, side_z, centers, centers.shape[1], rows.margins, rows.candidates
+        )
         last = rows.candidates[n_candidates - 1]
         if n_candidates < SCATTERED:
             for column in range(4):
@@ -829,12 +838,38 @@ def swap_centers(
 
 
 @inlined
-def cell_candidates(r, g, b, centers, rows):
-    """As `find_candidates`, for the cell with the lowest corner (r, g, b), in grey levels."""
-    half = CELL_REACH // 2
-    x, y, z = np.int32(64 * r + half), np.int32(64 * g + half), np.int32(64 * b + half)
-    side = np.int32(CELL_REACH)
-    return find_candidates(x, y, z, side, side, side, centers, rows)
+def box_candidates(corners, cell, reach, centers, k, margins, candidates):
+    """As `find_candidates`, for the cube of side `reach` from a cell's lowest corner on."""
+    half, side = reach // 2, np.int32(reach)
+    x = np.int32(64 * corners[0, cell] + half)
+    y = np.int32(64 * corners[1, cell] + half)
+    z = np.int32(64 * corners[2, cell] + half)
+    return find_candidates(x, y, z, side, side, side, centers, k, margins, candidates)
+
+
+@kernel
+def find_near(cube, corners, centers, rows):
+    """Fill in the centres that can win in a cube: others can win in none of its cells. Returns their number.
+
+    So a cell is compared with some 40 centres where there are 256.
+    """
+    k = centers.shape[1]
+    n = box_candidates(corners, cube << CUBE_SHIFT, CUBE_REACH, centers, k, rows.margins, rows.candidates)
+    for i in range(n):
+        j = rows.candidates[i]
+        rows.numbers[i] = j
+        for channel in range(3):
+            rows.near[channel, i] = centers[channel, j]
+    return n
+
+
+@inlined
+def near_candidates(corners, cell, near, numbers, n_near, margins, candidates):
+    """The numbers of the centres that can win in a cell, after `find_near` for its cube."""
+    n = box_candidates(corners, cell, CELL_REACH, near, n_near, margins, candidates)
+    for i in range(n):
+        candidates[i] = numbers[candidates[i]]
+    return n
 
 
 @inlined
@@ -854,11 +889,22 @@ def label_rows(rows, n, r, g, b, centers, n_candidates):
 def sum_clusters(colors, centers, rows, sums):
     """Fill `sums` with the channel sums and pixel counts of the clusters of the given centres."""
     sums[:] = 0
+    margins, candidates, near, numbers = rows.margins, rows.candidates, rows.near, rows.numbers
+    corners = colors.corners
+    cube, n_near = np.int64(-1), 0
     for c in range(colors.cells.shape[0]):
-        cell = colors.cells[c]
-        r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
-        n_candidates = cell_candidates(r, g, b, centers, rows)
-        last = rows.candidates[n_candidates - 1]
+        cell = np.int64(colors.cells[c])
+        r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]
+        if centers.shape[1] <= MANY_CENTERS:
+            n_candidates = box_candidates(
+                corners, cell, CELL_REACH, centers, centers.shape[1], margins, candidates
+            )
+        else:
+            if cell >> CUBE_SHIFT != cube:
+                cube = cell >> CUBE_SHIFT
+                n_near = find_near(cube, corners, centers, rows)
+            n_candidates = near_candidates(corners, cell, near, numbers, n_near, margins, candidates)
+        last = candidates[n_candidates - 1]
         for column in range(4):
             sums[last, column] += colors.sums[c, column]
         if n_candidates == 1:
@@ -868,7 +914,7 @@ def sum_clusters(colors, centers, rows, sums):
         find_offsets(colors.slots[first : first + n], rows.x, rows.y, rows.z)
         label_rows(rows, n, r, g, b, centers, n_candidates)
         for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole cell
-            j = rows.candidates[q]
+            j = candidates[q]
             counts = colors.counts[first : first + n]
             sum_r, sum_g, sum_b, total = sum_labelled(rows.labels, j, n, counts, rows.x, rows.y, rows.z)
             part = ((sum_r >> 6) + total * r, (sum_g >> 6) + total * g, (sum_b >> 6) + total * b, total)
@@ -941,13 +987,24 @@ def lloyd_colors(colors, max_iter, max_shift, centers, before, rows, sums, taken
 @kernel
 def fill_lookup(colors, centers, rows, lookup):
     """Fill in the labels of a histogram's colours. lookup: (2**24,) uint8 by z-order code."""
+    margins, candidates, near, numbers = rows.margins, rows.candidates, rows.near, rows.numbers
+    corners = colors.corners
+    cube, n_near = np.int64(-1), 0
     for c in range(colors.cells.shape[0]):
         cell = np.int64(colors.cells[c])
         labels = lookup[cell * CELL_SIZE : (cell + 1) * CELL_SIZE]
-        r, g, b = colors.corners[0, cell], colors.corners[1, cell], colors.corners[2, cell]
-        n_candidates = cell_candidates(r, g, b, centers, rows)
+        r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]
+        if centers.shape[1] <= MANY_CENTERS:
+            n_candidates = box_candidates(
+                corners, cell, CELL_REACH, centers, centers.shape[1], margins, candidates
+            )
+        else:
+            if cell >> CUBE_SHIFT != cube:
+                cube = cell >> CUBE_SHIFT
+                n_near = find_near(cube, corners, centers, rows)
+            n_candidates = near_candidates(corners, cell, near, numbers, n_near, margins, candidates)
         if n_candidates == 1:
-            labels[:] = np.uint8(rows.candidates[0])
+            labels[:] = np.uint8(candidates[0])
             continue
         first = colors.starts[c]
         n = colors.starts[c + 1] - first
@@ -973,7 +1030,8 @@ def look_up(pixels, codes, lookup, labels):
 def label_cell(cell, corners, slots, centers, rows, lookup):
     """Fill the 512 entries of `lookup` that belong to one cell. slots: (512,) uint16, 0 to 511."""
     r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]
-    n_candidates = cell_candidates(r, g, b, centers, rows)
+    k = centers.shape[1]
+    n_candidates = box_candidates(corners, cell, CELL_REACH, centers, k, rows.margins, rows.candidates)
     if n_candidates == 1:
         rows.labels[:] = rows.candidates[0]
     else:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from kseg_batch.options import Init
 
 
+MOST_KEPT = 1 << 22
+"""Colours of a histogram that is kept until its image is labelled; more save no time, and take over 25 MB."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
     """An image's pixels divided among the centres of a palette. Clusters are numbered dark to light."""
@@ -137,7 +141,10 @@ def segment_with(backend: Backend, rgb: NDArray[np.uint8], options: FitOptions) 
     """Segment a checked image with a given backend."""
     histogram = backend.histogram(rgb)
     palette = backend.fit(histogram, options)
-    return Segmentation(labels=backend.assign(rgb, palette, histogram), palette=palette)
+    if histogram.n_colors <= MOST_KEPT:
+        return Segmentation(labels=backend.assign(rgb, palette, histogram), palette=palette)
+    del histogram
+    return Segmentation(labels=backend.assign(rgb, palette), palette=palette)
 
 
 def fit_palette(

@@ -1,6 +1,9 @@
 """What is written reads back the same with other libraries."""
 
 import io
+import shutil
+import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -53,6 +56,28 @@ def test_packed_labels_and_masks(k: int, width: int) -> None:
     for cluster in range(k):
         unpacked = np.unpackbits(given.mask(cluster)[:, 1:], axis=1)[:, :width]
         assert np.array_equal(unpacked, labels == cluster)
+
+
+@pytest.mark.skipif(
+    shutil.which("pngcheck") is None, reason="pngcheck is not installed; Pillow and OpenCV read"
+)
+def test_pngcheck_finds_nothing_wrong(tmp_path: Path) -> None:
+    for k in (1, 2, 3, 5, 16, 17, 255):
+        labels = noise(31, 33, 0, k, seed=k)[..., 0]
+        opaque = noise(31, 33, 0, 2, seed=k)[..., 0] > 0
+        for name, packed in (
+            ("whole", LabelMap.pack(labels, k)),
+            ("clear", LabelMap.pack(labels[opaque], k, opaque)),
+        ):
+            (tmp_path / f"{name}{k}.png").write_bytes(
+                encoding.encode_indexed(packed, np.zeros((k, 3), np.uint8))
+            )
+            (tmp_path / f"{name}{k}-mask.png").write_bytes(encoding.encode_mask(packed, 0))
+            (tmp_path / f"{name}{k}-gray.png").write_bytes(encoding.encode_gray(packed.gray))
+    files = sorted(map(str, tmp_path.iterdir()))
+    result = subprocess.run(["pngcheck", *files], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("OK: ") == len(files) == 42
 
 
 def test_indexed_png_of_a_view() -> None:

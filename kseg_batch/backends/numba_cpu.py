@@ -57,7 +57,8 @@ class Workspace(threading.local):
         self.lookup = np.empty(N_CODES, np.uint8)
         self.codes = np.empty(cpu.CHUNK, np.uint32)
         cell_rows = np.empty((5, CELL_SIZE), np.int32)
-        self.rows = cpu.Rows(*cell_rows, np.empty(MAX_CLUSTERS, np.int32), np.empty(MAX_CLUSTERS, np.int32))
+        per_center = np.empty((6, MAX_CLUSTERS), np.int32)
+        self.rows = cpu.Rows(*cell_rows, *per_center[:2], near=per_center[2:5], numbers=per_center[5])
 
 
 def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
