@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MAX_PIXELS = 1_000_000
+MAX_PIXELS = 250_000
 """Larger photos are scaled down to this, to keep the time sane."""
 
 

@@ -34,6 +34,7 @@ from numba import njit
 CELL_SIZE = 512
 CELL_SHIFT = np.uint32(9)
 CELL_REACH = 448  # Q8.6 side of a cell's box, from its lowest to its highest colour: 64 * 7
+NARROW = 1 << 22  # pixels of a cell below which sums of its Q8.6 offsets, 448 at most, fit int32
 CUBE_SHIFT = 6  # 64 cells are a cube of 32 x 32 x 32 colours
 MANY_CENTERS = 32  # more are looked through cube by cube first
 CUBE_REACH = 1984  # Q8.6 side of a cube's box: 64 * 31
@@ -557,6 +558,19 @@ def sum_labelled(labels, label, n, weights, x_row, y_row, z_row):
     return sum_x, sum_y, sum_z, total
 
 
+@inlined
+def sum_labelled_narrow(labels, label, n, weights, x_row, y_row, z_row):
+    """As `sum_labelled`, twice as fast: for sums that fit int32."""
+    sum_x, sum_y, sum_z, total = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    for i in range(n):
+        weight = np.int32(weights[i]) if labels[i] == label else np.int32(0)
+        sum_x = np.int32(sum_x + weight * x_row[i])
+        sum_y = np.int32(sum_y + weight * y_row[i])
+        sum_z = np.int32(sum_z + weight * z_row[i])
+        total = np.int32(total + weight)
+    return np.int64(sum_x), np.int64(sum_y), np.int64(sum_z), np.int64(total)
+
+
 @kernel
 def sum_points(points, centers, rows, sums):
     """Fill `sums` with the sums of weight * R, G, B and of weights of the clusters of the given centres."""
@@ -913,10 +927,15 @@ def sum_clusters(colors, centers, rows, sums):
         n = colors.starts[c + 1] - first
         find_offsets(colors.slots[first : first + n], rows.x, rows.y, rows.z)
         label_rows(rows, n, r, g, b, centers, n_candidates)
+        narrow = colors.sums[c, 3] < NARROW
         for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole cell
             j = candidates[q]
             counts = colors.counts[first : first + n]
-            sum_r, sum_g, sum_b, total = sum_labelled(rows.labels, j, n, counts, rows.x, rows.y, rows.z)
+            if narrow:
+                part = sum_labelled_narrow(rows.labels, j, n, counts, rows.x, rows.y, rows.z)
+            else:
+                part = sum_labelled(rows.labels, j, n, counts, rows.x, rows.y, rows.z)
+            sum_r, sum_g, sum_b, total = part
             part = ((sum_r >> 6) + total * r, (sum_g >> 6) + total * g, (sum_b >> 6) + total * b, total)
             for column in range(4):
                 sums[j, column] += part[column]
