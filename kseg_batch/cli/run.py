@@ -1,24 +1,30 @@
-"""The command line: flags in; printing and exit codes out."""
+"""`kseg-batch run`."""
 
 from __future__ import annotations
 
-import io
 import os
-import signal
 import sys
 from contextlib import ExitStack, closing
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from types import FrameType
+from kseg_batch.cli.common import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_SIGNAL,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    choose_backend,
+    fail,
+)
 
+if TYPE_CHECKING:
     from kseg_batch.backends import Choice
-    from kseg_batch.options import FitOptions, GpuOptions
+    from kseg_batch.options import FitOptions
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Redo
     from kseg_batch.reporting import Log
@@ -26,25 +32,6 @@ if TYPE_CHECKING:
     from kseg_batch.scan import Scan
     from kseg_batch.team import CpuPool, Team
     from kseg_batch.worker import Settings
-
-EXIT_NOTHING_DONE = 1
-EXIT_USAGE = 2
-EXIT_SOME_FAILED = 3
-EXIT_INTERRUPTED = 130
-EXIT_SIGNAL = 128
-"""Added to a signal's number, as shells do."""
-
-LOG_COLUMNS = 200
-"""How wide a table may be where there is no terminal."""
-
-app = typer.Typer(
-    name="kseg-batch",
-    help="Colour segmentation of photos by exact k-means, in bulk.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 class SaveKind(StrEnum):
@@ -63,30 +50,6 @@ class AlphaKind(StrEnum):
     ignore = "ignore"
 
 
-def main() -> None:
-    """Run the command line."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # any file name can be printed anywhere
-    signal.signal(signal.SIGTERM, _end)
-    app()
-
-
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    """Clean up before the end that was asked for."""
-    raise SystemExit(EXIT_SIGNAL + number)
-
-
-def show_version(value: bool) -> None:
-    """Print the version and end."""
-    if value:
-        from importlib.metadata import version
-
-        typer.echo(f"kseg-batch {version('kseg-batch')}")
-        raise typer.Exit
-
-
 def read_config(context: typer.Context, named: str | None) -> str | None:
     """Take flags that are not on the command line from a file."""
     from kseg_batch import config
@@ -102,20 +65,10 @@ def read_config(context: typer.Context, named: str | None) -> str | None:
             }
             context.default_map = config.flags(path, known)
     except OptionError as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
     return None if path is None else str(path)
 
 
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Colour segmentation of photos by exact k-means, in bulk."""
-
-
-@app.command()
 def run(
     sources: Annotated[
         list[str], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
@@ -236,7 +189,7 @@ def run(
         if require_gpu and gpu is False:
             raise OptionError("--require-gpu and --no-gpu contradict each other.")
     except OptionError as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
     paths = [Path(source) for source in sources]
     redo: Redo = "all" if overwrite else "failed" if retry_failed else "changed"
     try:
@@ -255,7 +208,7 @@ def run(
             pool = cleanup.enter_context(cpu_pool(limits.workers or usable_cores(), limits.timeout))
             if not dry_run and not (settings.out / NAME).exists() and (gpu is False or not gpu_packages()):
                 pool.start(found.total)  # while this process loads what it needs itself
-            choice = _choose(backend, gpu if device is None else True, require_gpu, options, first)
+            choice = choose_backend(backend, gpu if device is None else True, require_gpu, options, first)
             team = _team(pool, choice, devices, memory, options)
             if dry_run:
                 _show_plan(found, paths, settings, team, redo, as_json)
@@ -270,120 +223,12 @@ def run(
                 summary = run_batch(found.jobs(), paths, settings, team, reporter, redo=redo)
             _summarise(summary, found, settings, choice, log, as_json, quiet)
     except (OptionError, BackendUnavailableError) as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
     except KsegError as error:
-        _fail(str(error), EXIT_NOTHING_DONE)
+        fail(str(error), EXIT_NOTHING_DONE)
     except KeyboardInterrupt:
-        _fail("interrupted: what is written so far is complete", EXIT_INTERRUPTED)
+        fail("interrupted: what is written so far is complete", EXIT_INTERRUPTED)
     raise typer.Exit(_exit_code(summary, found))
-
-
-@app.command()
-def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
-) -> None:
-    """Show what this machine can do, and test each backend."""
-    import json
-    from dataclasses import asdict
-
-    from kseg_batch.doctor import as_lines, examine
-
-    report = examine(lambda text: print(f"kseg-batch: {text}", file=sys.stderr))
-    if as_json:
-        typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))
-    else:
-        for line in as_lines(report):
-            typer.echo(line)
-    if not report.ok:
-        raise typer.Exit(EXIT_NOTHING_DONE)
-
-
-@app.command()
-def bench(
-    folder: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="Photos to measure on.  [default: generated ones]")
-    ] = None,
-    k: Annotated[str, typer.Option("--k", "-k", help="Clusters, such as 2,3,5,8,16,64.")] = "3",
-    sizes: Annotated[
-        str | None,
-        typer.Option(
-            "--sizes",
-            help="Megapixels or WIDTHxHEIGHT, such as 0.1,2,12.  [default: 1920x1080, or as DIR's are]",
-        ),
-    ] = None,
-    images: Annotated[int, typer.Option("--images", help="Photos of each size, at most.")] = 3,
-    repeat: Annotated[int, typer.Option("--repeat", help="Timed passes over them, at most.")] = 5,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="What libraries get.  [default: the usable cores]")
-    ] = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option("--backend", help="One to measure; repeat it for more.  [default: all that run here]"),
-    ] = None,
-    peers: Annotated[
-        bool, typer.Option("--peers", help="Measure other people's libraries, too, those that are installed.")
-    ] = False,
-    budget: Annotated[
-        float,
-        typer.Option(
-            "--budget",
-            help="Seconds for a contender at each size and k. One that is slower is measured once and left "
-            "out of what is larger.",
-        ),
-    ] = 20.0,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
-    plot: Annotated[
-        str | None,
-        typer.Option("--plot", metavar="FILE", help="Draw them, as .png or .svg; needs matplotlib."),
-    ] = None,
-) -> None:
-    """Compare the backends, and other people's libraries, on the same photos."""
-    from rich.console import Console
-
-    from kseg_batch.bench.measure import hold
-    from kseg_batch.bench.options import DEFAULT_SIZE, BenchOptions, parse_k, parse_sizes
-    from kseg_batch.bench.progress import Progress
-    from kseg_batch.bench.report import parts
-    from kseg_batch.bench.saving import save
-    from kseg_batch.errors import BackendUnavailableError, OptionError, OutputError, SourceError
-    from kseg_batch.machine import usable_cores
-
-    if sizes is None and folder is None:
-        sizes = DEFAULT_SIZE
-    try:
-        options = BenchOptions(
-            folder=None if folder is None else Path(folder),
-            sizes=() if sizes is None else parse_sizes(sizes),
-            k=parse_k(k),
-            images=images,
-            repeat=repeat,
-            threads=usable_cores() if threads is None else threads,
-            backends=tuple(backend or ()),
-            peers=peers,
-            budget=budget,
-            json=None if json_file is None else Path(json_file),
-            plot=None if plot is None else Path(plot),
-        )
-        with Progress() as progress:
-            contest = hold(options, progress)
-        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_COLUMNS
-        console = Console(width=width, highlight=False, markup=False, emoji=False)
-        for part in parts(contest, options, console):
-            console.print(part)
-        for text in save(contest, options):
-            print(f"kseg-batch: {text}", file=sys.stderr)
-    except (OptionError, SourceError, BackendUnavailableError) as error:
-        _fail(str(error), EXIT_USAGE)
-    except OutputError as error:
-        _fail(str(error), EXIT_NOTHING_DONE)
-    if contest.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if not contest.ok:
-        raise typer.Exit(EXIT_NOTHING_DONE)
 
 
 def _kinds(save: list[SaveKind] | None, disable: list[int] | None, k: int) -> frozenset[Save]:
@@ -398,22 +243,6 @@ def _kinds(save: list[SaveKind] | None, disable: list[int] | None, k: int) -> fr
     elif SaveKind.masked in kinds:
         raise OptionError("--save masked needs --disable: which clusters are to be black?")
     return frozenset(kind.value for kind in kinds)
-
-
-def _choose(
-    name: str, gpu: bool | None, require_gpu: bool, options: FitOptions, on_gpu: GpuOptions
-) -> Choice:
-    """Take a backend, and say on stderr where it is not the one that was hoped for."""
-    from kseg_batch.backends import choose
-
-    if require_gpu or (gpu and name != "auto"):
-        return choose(name, only="gpu", options=options, gpu=on_gpu)
-    choice = choose(name, only="cpu" if gpu is False else None, options=options, gpu=on_gpu)
-    missed = [p for p in choice.passed_over if gpu or p.installed]
-    if missed:
-        reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
-        print(f"kseg-batch: running on the CPU with {choice.backend.name} ({reasons})", file=sys.stderr)
-    return choice
 
 
 def _team(
@@ -511,8 +340,3 @@ def _exit_code(summary: Summary, found: Scan) -> int:
     if summary.failed or found.passed_over.unreadable:
         return EXIT_SOME_FAILED if summary.done or summary.skipped else EXIT_NOTHING_DONE
     return 0
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"kseg-batch: {message}", file=sys.stderr)
-    raise typer.Exit(code)

@@ -1,0 +1,61 @@
+"""The command line: flags in; printing and exit codes out. A module for each command."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from kseg_batch.cli import bench, doctor, run
+from kseg_batch.cli.common import EXIT_SIGNAL
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(
+    name="kseg-batch",
+    help="Colour segmentation of photos by exact k-means, in bulk.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run.run, doctor.doctor, bench.bench):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # any file name can be printed anywhere
+    signal.signal(signal.SIGTERM, _end)
+    app()
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """Clean up before the end that was asked for."""
+    raise SystemExit(EXIT_SIGNAL + number)
+
+
+def show_version(value: bool) -> None:
+    """Print the version and end."""
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"kseg-batch {version('kseg-batch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Colour segmentation of photos by exact k-means, in bulk."""

@@ -1,0 +1,41 @@
+"""What commands have in common: exit codes, the last words of one that fails, the choice of a backend."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from kseg_batch.backends import Choice
+    from kseg_batch.options import FitOptions, GpuOptions
+
+EXIT_NOTHING_DONE = 1
+EXIT_USAGE = 2
+EXIT_SOME_FAILED = 3
+EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128
+"""Added to a signal's number, as shells do."""
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say why on stderr, and end."""
+    print(f"kseg-batch: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def choose_backend(
+    name: str, gpu: bool | None, require_gpu: bool, options: FitOptions, on_gpu: GpuOptions
+) -> Choice:
+    """Take a backend, and say on stderr where it is not the one that was hoped for."""
+    from kseg_batch.backends import choose
+
+    if require_gpu or (gpu and name != "auto"):
+        return choose(name, only="gpu", options=options, gpu=on_gpu)
+    choice = choose(name, only="cpu" if gpu is False else None, options=options, gpu=on_gpu)
+    missed = [p for p in choice.passed_over if gpu or p.installed]
+    if missed:
+        reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
+        print(f"kseg-batch: running on the CPU with {choice.backend.name} ({reasons})", file=sys.stderr)
+    return choice
