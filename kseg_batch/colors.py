@@ -7,7 +7,7 @@ that every squared distance is an exact integer and every backend sees the same 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -29,6 +29,9 @@ CELL_SIZE = 1 << (3 * CELL_BITS)
 
 MAX_CLUSTERS = 256
 """Most clusters a palette can have, so that a label fits one byte."""
+
+ColorSpace = Literal["rgb"]
+"""What the three channels are that are clustered."""
 
 MAX_PIXELS = 1 << 45
 """Most pixels of a histogram, 35 million megapixels, so that no sum of squares leaves int64."""
@@ -159,6 +162,10 @@ class Palette:
     """Iterations of Lloyd's algorithm over the distinct colours; None from opencv, which does not tell."""
     backend: str
     """Name of the backend that computed it."""
+    color_space: ColorSpace = "rgb"
+    """What the channels of the centres are."""
+    names: tuple[str, ...] = ()
+    """A name for each cluster, empty where it has none; or none at all."""
 
     def __post_init__(self) -> None:
         """Refuse centres that no kernel could be trusted with."""

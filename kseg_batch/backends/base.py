@@ -39,6 +39,12 @@ class Backend(Protocol):
             BackendError: It failed.
         """
 
+    def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
+        """The same centres, in their order, with their counts and compactness over a histogram's pixels.
+
+        `n_iter` is 0, for nothing is fitted.
+        """
+
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
     ) -> NDArray[np.uint8]:

@@ -157,6 +157,10 @@ class GpuBackend:
             clusters = self._fetch(slot, arrays["clusters"], np.int64)
         return self._palette(states, centers, clusters)
 
+    def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
+        """See `Backend.measure`."""
+        return kmeans.measure_palette(histogram, palette, self.name)
+
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
     ) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from inspect import getfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,11 +156,24 @@ class NumbaBackend:
         scratch = np.empty_like(centers), rows, sums, np.empty(k, np.int64)
         n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
         sorted_centers = kmeans.dark_to_light(centers.T.astype(np.int64))
-        cpu.sum_clusters(colors, np.ascontiguousarray(sorted_centers.T, dtype=np.int32), rows, sums)
+        return self._palette(colors, squares, sorted_centers, n_iter)
+
+    def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
+        """See `Backend.measure`."""
+        colors = kernel_colors(histogram)
+        squares = cpu.sum_cells(colors, self._workspace.rows)
+        measured = self._palette(colors, squares, palette.fixed_centers.astype(np.int64), 0)
+        return replace(measured, color_space=palette.color_space, names=palette.names)
+
+    def _palette(self, colors: cpu.Colors, squares: int, centers: NDArray[np.int64], n_iter: int) -> Palette:
+        """Centres with what they cost on colours whose cells are summed up."""
+        sums = np.empty((len(centers), 4), np.int64)
+        fixed = centers.astype(np.int32)
+        cpu.sum_clusters(colors, np.ascontiguousarray(fixed.T), self._workspace.rows, sums)
         return Palette(
-            fixed_centers=sorted_centers.astype(np.int32),
+            fixed_centers=fixed,
             counts=sums[:, 3].copy(),
-            compactness=kmeans.compactness(int(squares), sums[:, :3], sums[:, 3], sorted_centers),
+            compactness=kmeans.compactness(int(squares), sums[:, :3], sums[:, 3], centers),
             n_iter=n_iter,
             backend=self.name,
         )

@@ -68,6 +68,10 @@ class OpenCVBackend:
         fixed = np.clip(np.rint(SCALE * centers.astype(np.float64)), 0, SCALE * 255).astype(np.int64)
         return kmeans.measure(histogram, kmeans.dark_to_light(fixed), None, self.name)
 
+    def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
+        """See `Backend.measure`."""
+        return kmeans.measure_palette(histogram, palette, self.name)
+
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
     ) -> NDArray[np.uint8]:
