@@ -105,9 +105,14 @@ KSEG_FUNCTION bool can_win(int margin, int j, int o) {
     return margin < 0 || (margin == 0 && j <= o);
 }
 
-// By what centres are sorted, dark to light: luma (ITU-R BT.601, in thousandths), then R, then G; they leave one B.
+// By what RGB centres are sorted, dark to light: luma (ITU-R BT.601, in thousandths), then R, then G; they leave one B.
 KSEG_FUNCTION u64 light(int x, int y, int z) {
     return (u64)(299 * x + 587 * y + 114 * z) << 32 | (u64)x << 16 | (u64)y;
+}
+
+// By what centres are sorted whose first channel is the lightness: by the channels, one after the other.
+KSEG_FUNCTION u64 in_order(int x, int y, int z) {
+    return (u64)x << 32 | (u64)y << 16 | (u64)z;
 }
 
 // Number `index` of the SplitMix64 sequence of `seed`.

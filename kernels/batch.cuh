@@ -9,6 +9,10 @@
 
 #include "arithmetic.cuh"
 
+#define GIVEN 0     // the centres are a palette's: they are neither moved nor sorted
+#define BY_LUMA 1   // dark to light, where the channels are R, G and B
+#define BY_FIRST 2  // dark to light, where the first channel is the lightness
+
 struct Image {           // written by the host
     i64 pixels;          // its first pixel in `pixels`, a multiple of 16
     i64 height, width;   // pixels
@@ -17,6 +21,7 @@ struct Image {           // written by the host
     i64 seed;            // of the random numbers
     i64 max_iter;        // most iterations
     i64 max_shift;       // greatest squared shift in Q8.6 that counts as standing still
+    i64 order;           // of the clusters: GIVEN, BY_LUMA or BY_FIRST
     i64 weight_shift;    // by which pixel counts are scaled down to seeding weights
     i64 colors;          // its first colour in `xyz` and `weights`, a multiple of RUN
     i64 bits;            // of an index, 1, 2, 4 or 8; 0 for the fewest that hold its clusters

@@ -36,9 +36,10 @@ SLOTS = 2048
 MAX_REPLICAS = 32
 
 # Columns of an Image and of a State: see batch.cuh.
-PIXELS, HEIGHT, WIDTH, CLUSTERS, ATTEMPTS, SEED, MAX_ITER, MAX_SHIFT, WEIGHT_SHIFT = range(9)
-FIRST_COLOR, BITS, ROWS, MASKS = range(9, 13)
-IMAGE_COLUMNS = 13
+PIXELS, HEIGHT, WIDTH, CLUSTERS, ATTEMPTS, SEED, MAX_ITER, MAX_SHIFT, ORDER = range(9)
+WEIGHT_SHIFT, FIRST_COLOR, BITS, ROWS, MASKS = range(9, 14)
+IMAGE_COLUMNS = 14
+GIVEN, BY_LUMA, BY_FIRST = range(3)
 N_COLORS, N_CLUSTERS, SQUARES, N_COARSE, N_FINE, COARSE_LEVEL, FINE_LEVEL, ENERGY, ITERATIONS = range(9)
 STATE_COLUMNS = 9
 
@@ -283,7 +284,9 @@ def number_cells(images, states, in_cells, starts):
         start += in_cells[image * CELLS + cell]
     if cuda.threadIdx.x == 0:
         states[image * STATE_COLUMNS + N_COLORS] = total
-        states[image * STATE_COLUMNS + N_CLUSTERS] = min(images[image * IMAGE_COLUMNS + CLUSTERS], total)
+        clusters = images[image * IMAGE_COLUMNS + CLUSTERS]
+        given = images[image * IMAGE_COLUMNS + ORDER] == GIVEN
+        states[image * STATE_COLUMNS + N_CLUSTERS] = clusters if given else min(clusters, total)
 
 
 @kernel
@@ -908,12 +911,13 @@ def improve_centers(
 
 
 @function
-def is_darker(centers, i, j):
-    """Whether centre i comes before centre j: by luma, R, G, B, and by number where all are equal."""
-    a = 299 * centers[i, 0] + 587 * centers[i, 1] + 114 * centers[i, 2]
-    b = 299 * centers[j, 0] + 587 * centers[j, 1] + 114 * centers[j, 2]
-    if a != b:
-        return a < b
+def is_darker(centers, i, j, order):
+    """Whether centre i comes before centre j: by luma in RGB, the channels, the number."""
+    if order == BY_LUMA:
+        a = 299 * centers[i, 0] + 587 * centers[i, 1] + 114 * centers[i, 2]
+        b = 299 * centers[j, 0] + 587 * centers[j, 1] + 114 * centers[j, 2]
+        if a != b:
+            return a < b
     for channel in range(3):
         if centers[i, channel] != centers[j, channel]:
             return centers[i, channel] < centers[j, channel]
@@ -929,16 +933,19 @@ def converge_centers(images, states, xyz, weights, low, high, sums, result, clus
     k = states[state + N_CLUSTERS]
     colors = Points(xyz, weights, low, high, sums, images[row + FIRST_COLOR], states[state + N_COLORS])
     load_centers(result, image * ROW, s.centers, k)
-    iterations = lloyd(colors, s, k, images[row + MAX_ITER], images[row + MAX_SHIFT])
-    for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
-        place = 0
-        for i in range(k):
-            if is_darker(s.centers, i, j):
-                place += 1
-        for channel in range(3):
-            s.moved[place, channel] = s.centers[j, channel]
-    cuda.syncthreads()
-    move_centers(s, k)
+    iterations = int64(0)
+    order = images[row + ORDER]
+    if order != GIVEN:
+        iterations = lloyd(colors, s, k, images[row + MAX_ITER], images[row + MAX_SHIFT])
+        for j in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+            place = 0
+            for i in range(k):
+                if is_darker(s.centers, i, j, order):
+                    place += 1
+            for channel in range(3):
+                s.moved[place, channel] = s.centers[j, channel]
+        cuda.syncthreads()
+        move_centers(s, k)
     sum_clusters(colors, s, k)
     store_centers(s.centers, result, image * ROW, k)
     for i in range(cuda.threadIdx.x, 4 * k, cuda.blockDim.x):

@@ -91,7 +91,8 @@ number_cells(const Image* images, State* states, const u32* in_cells, u32* start
     if (threadIdx.x == 0) {
         State& state = states[blockIdx.y];
         state.colors = (i64)total;
-        state.clusters = min(images[blockIdx.y].clusters, (i64)total);
+        i64 clusters = images[blockIdx.y].clusters;
+        state.clusters = images[blockIdx.y].order == GIVEN ? clusters : min(clusters, (i64)total);
     }
 }
 

@@ -1,7 +1,8 @@
 // Lloyd's algorithm over all distinct colours of each image, to convergence.
 //
 //     xyz, weights, low, high, sums    the sets of points of clusters.cuh: the distinct colours of all images
-//     centers      (images, ROW) int4    in: where to start; out: the result, sorted from dark to light
+//     centers      (images, ROW) int4    in: where to start; out: the result, sorted from dark to light; unchanged
+//                                        where the image's order is GIVEN
 //     clusters     (images, ROW, 4) u64  out: sums of x, y, z (Q8.6) and pixels of each cluster of the result
 //
 // converge_centers    grid (1, images), blocks of up to MAX_THREADS threads, a power of two
@@ -24,14 +25,18 @@
 
 #include "clusters.cuh"
 
+__device__ inline u64 rank(int4 c, i64 order) {
+    return order == BY_LUMA ? light(c.x, c.y, c.z) : in_order(c.x, c.y, c.z);
+}
+
 // Sort `s.centers` from dark to light: each goes to the place that is the number of those before it.
-__device__ inline void sort_centers(Scratch& s, int k) {
+__device__ inline void sort_centers(Scratch& s, int k, i64 order) {
     for (int j = threadIdx.x; j < k; j += blockDim.x) {
         int4 c = s.centers[j];
-        u64 mine = light(c.x, c.y, c.z);
+        u64 mine = rank(c, order);
         int place = 0;
         for (int i = 0; i < k; i++) {
-            u64 other = light(s.centers[i].x, s.centers[i].y, s.centers[i].z);
+            u64 other = rank(s.centers[i], order);
             place += other < mine || (other == mine && i < j);
         }
         s.moved[place] = c;
@@ -56,9 +61,12 @@ converge_centers(
     centers += (i64)blockIdx.y * ROW;
     clusters += (i64)blockIdx.y * ROW * 4;
     load_centers(s, centers, k);
-    bool still;
-    int iterations = lloyd(points, s, k, image.max_iter, image.max_shift, &still);
-    sort_centers(s, k);
+    int iterations = 0;
+    if (image.order != GIVEN) {
+        bool still;
+        iterations = lloyd(points, s, k, image.max_iter, image.max_shift, &still);
+        sort_centers(s, k, image.order);
+    }
     sum_clusters(points, s, k);
     store_centers(s, centers, k);
     for (int i = threadIdx.x; i < 4 * k; i += blockDim.x) clusters[i] = s.totals[i];

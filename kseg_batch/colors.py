@@ -7,10 +7,11 @@ that every squared distance is an exact integer and every backend sees the same 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.color_spaces import ColorSpace, to_rgb
 from kseg_batch.errors import OptionError
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ CELL_SIZE = 1 << (3 * CELL_BITS)
 
 MAX_CLUSTERS = 256
 """Most clusters a palette can have, so that a label fits one byte."""
-
-ColorSpace = Literal["rgb"]
-"""What the three channels are that are clustered."""
 
 MAX_PIXELS = 1 << 45
 """Most pixels of a histogram, 35 million megapixels, so that no sum of squares leaves int64."""
@@ -153,11 +151,11 @@ class Palette:
     """The centres of a clustering, dark to light, and what they cost on the data they were fitted to."""
 
     fixed_centers: NDArray[np.int32]
-    """(k, 3) centres, RGB, Q8.6: 64 times the mean, rounded, 0 .. 16320."""
+    """(k, 3) centres in `color_space`, Q8.6: 64 times the mean, rounded, 0 .. 16320."""
     counts: NDArray[np.int64]
     """(k,) pixels nearest to each centre."""
     compactness: float
-    """Sum of squared distances of all pixels to their centres, as cv2.kmeans returns it."""
+    """Sum of squared distances of all pixels to their centres in `color_space`, as cv2.kmeans returns it."""
     n_iter: int | None
     """Iterations of Lloyd's algorithm over the distinct colours; None from opencv, which does not tell."""
     backend: str
@@ -185,9 +183,11 @@ class Palette:
     @property
     def centers(self) -> NDArray[np.float64]:
         """(k, 3) float64 centres, RGB, 0 .. 255."""
-        return self.fixed_centers / SCALE
+        return to_rgb(self.fixed_centers / SCALE, self.color_space)
 
     @property
     def colors(self) -> NDArray[np.uint8]:
         """(k, 3) uint8 centres, RGB, rounded half up: what a segmented picture shows."""
-        return ((self.fixed_centers + SCALE // 2) // SCALE).astype(np.uint8)
+        if self.color_space == "rgb":
+            return ((self.fixed_centers + SCALE // 2) // SCALE).astype(np.uint8)
+        return np.floor(self.centers + 0.5).astype(np.uint8)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from kseg_batch.colors import SCALE, ColorHistogram, Palette, from_zorder, zorder
 
 if TYPE_CHECKING:
+    from kseg_batch.color_spaces import ColorSpace
     from kseg_batch.options import FitOptions
 
 IntArray = NDArray[np.int64]
@@ -46,6 +47,9 @@ SWAP_ROUNDS = 50
 
 SWAP_PATIENCE = 10
 """Swaps that may fail in a row before the search ends."""
+
+LUMA = (299, 587, 114)
+"""Weights of R, G and B, in thousandths (ITU-R BT.601)."""
 
 SWAP_STREAM = 1 << 40
 """Where the swaps' random numbers start; those of the starts are below."""
@@ -241,10 +245,13 @@ def seed_centers(histogram: ColorHistogram, k: int, options: FitOptions) -> IntA
     return best if k == 1 else swap_centers(points, weights, best, options)
 
 
-def dark_to_light(centers: IntArray) -> IntArray:
-    """Sort (k, 3) centres by luma (ITU-R BT.601, in thousandths), ties by (R, G, B)."""
-    luma = centers @ np.array([299, 587, 114])
-    return centers[np.lexsort((centers[:, 2], centers[:, 1], centers[:, 0], luma))]
+def dark_to_light(centers: IntArray, color_space: ColorSpace = "rgb") -> IntArray:
+    """Sort (k, 3) centres by lightness, ties by the channels in their order.
+
+    In RGB that is luma (ITU-R BT.601, in thousandths); elsewhere it is the first channel.
+    """
+    lightness = centers @ np.array(LUMA) if color_space == "rgb" else centers[:, 0]
+    return centers[np.lexsort((centers[:, 2], centers[:, 1], centers[:, 0], lightness))]
 
 
 def compactness(squares: int, sums: IntArray, counts: IntArray, centers: IntArray) -> float:
@@ -268,10 +275,17 @@ def fit(histogram: ColorHistogram, options: FitOptions) -> Palette:
     start = seed_centers(histogram, k, options)
     colors, weights = histogram.colors.astype(np.int64), histogram.counts.astype(np.int64)
     centers, n_iter = lloyd(colors * SCALE, weights, start, options.max_iter, options.max_shift)
-    return measure(histogram, dark_to_light(centers), n_iter, "numpy")
+    centers = dark_to_light(centers, options.color_space)
+    return measure(histogram, centers, n_iter, "numpy", options.color_space)
 
 
-def measure(histogram: ColorHistogram, centers: IntArray, n_iter: int | None, backend: str) -> Palette:
+def measure(
+    histogram: ColorHistogram,
+    centers: IntArray,
+    n_iter: int | None,
+    backend: str,
+    color_space: ColorSpace = "rgb",
+) -> Palette:
     """The palette of given (k, 3) centres, with its counts and its compactness over a histogram."""
     colors, weights = histogram.colors.astype(np.int64), histogram.counts.astype(np.int64)
     labels, _ = nearest(colors * SCALE, centers)
@@ -285,13 +299,14 @@ def measure(histogram: ColorHistogram, centers: IntArray, n_iter: int | None, ba
         compactness=compactness(squares, sums, counts, centers),
         n_iter=n_iter,
         backend=backend,
+        color_space=color_space,
     )
 
 
 def measure_palette(histogram: ColorHistogram, palette: Palette, backend: str = "numpy") -> Palette:
     """What a palette that was not fitted to it costs on a histogram: the reference for `Backend.measure`."""
-    measured = measure(histogram, palette.fixed_centers.astype(np.int64), 0, backend)
-    return replace(measured, color_space=palette.color_space, names=palette.names)
+    centers = palette.fixed_centers.astype(np.int64)
+    return replace(measure(histogram, centers, 0, backend, palette.color_space), names=palette.names)
 
 
 def assign(image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:

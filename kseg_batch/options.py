@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace
 from kseg_batch.colors import MAX_CLUSTERS, SCALE
 from kseg_batch.errors import OptionError
 
@@ -35,6 +36,8 @@ class FitOptions:
     """Seed of the random numbers, 0 to 2**63 - 1: the same seed gives the same result."""
     init: Init | None = None
     """How starts are drawn, if not in the backend's own way: random for opencv, k-means++ for the others."""
+    color_space: ColorSpace = "rgb"
+    """Where distances are measured; `color_spaces.convert` brings images there."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of range or no whole number, naming the option as the command line does."""
@@ -57,6 +60,8 @@ class FitOptions:
             raise OptionError(f"--seed must be from 0 to 2**63 - 1, not {self.seed}.")
         if self.init not in (None, "k-means++", "random"):
             raise OptionError(f"--init must be k-means++ or random, not {self.init}.")
+        if self.color_space not in COLOR_SPACES:
+            raise OptionError(f"--color-space must be {', '.join(COLOR_SPACES)}, not {self.color_space}.")
 
     @property
     def max_shift(self) -> int:

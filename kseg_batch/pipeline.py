@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from kseg_batch.backends.gpu import MAX_IMAGES, Task
+from kseg_batch.color_spaces import convert
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.machine import usable_cores
 from kseg_batch.worker import FAILURES, Lost, failure, read, write
@@ -136,8 +137,9 @@ class _Run:
         start = time.perf_counter()
         try:
             source = read(job, self.settings)
-            pixels = self.gpu.stage(source.photo.pixels)
-            if source.photo.opaque is None:  # one copy is enough
+            space = self.settings.fit.color_space
+            pixels = self.gpu.stage(convert(source.photo.pixels, space))
+            if source.photo.opaque is None and space == "rgb":  # one copy is enough
                 source = replace(source, photo=replace(source.photo, rgb=pixels))
         except FAILURES as error:
             self.outcomes.put(failure(job, error, start))

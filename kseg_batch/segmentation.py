@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.backends import choose
+from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram, Palette
 from kseg_batch.errors import FewerColorsWarning, OptionError
 from kseg_batch.options import FitOptions
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
+    from kseg_batch.color_spaces import ColorSpace
     from kseg_batch.options import Init
 
 
@@ -98,6 +100,7 @@ def segment(
     eps: float = 0.2,
     seed: int = 0,
     init: Init | None = None,
+    color_space: ColorSpace = "rgb",
     backend: str = "auto",
 ) -> Segmentation:
     """Segment an image by k-means on its colours.
@@ -113,6 +116,7 @@ def segment(
         eps: Stop when no centre moved by more than this distance, in grey levels.
         seed: Of the random numbers, 0 to 2**63 - 1.
         init: "k-means++" or "random"; the latter with the opencv backend only, whose default it is.
+        color_space: "rgb", or "lab" or "oklab" to measure distances there.
         backend: "auto", "cupy", "numba-cuda", "numba" or "opencv".
 
     Returns:
@@ -123,7 +127,7 @@ def segment(
         BackendUnavailableError: The named backend cannot run here.
         BackendError: It failed, as where an image is too large for the GPU.
     """
-    options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)
+    options = FitOptions(k, attempts, max_iter, eps, seed, init, color_space)
     check_image(rgb)
     result = segment_with(choose(backend, options=options).backend, rgb, options)
     _warn_of_fewer(result.palette, k)
@@ -139,12 +143,13 @@ def _warn_of_fewer(palette: Palette, k: int) -> None:
 
 def segment_with(backend: Backend, rgb: NDArray[np.uint8], options: FitOptions) -> Segmentation:
     """Segment a checked image with a given backend."""
-    histogram = backend.histogram(rgb)
+    pixels = convert(rgb, options.color_space)
+    histogram = backend.histogram(pixels)
     palette = backend.fit(histogram, options)
     if histogram.n_colors <= MOST_KEPT:
-        return Segmentation(labels=backend.assign(rgb, palette, histogram), palette=palette)
+        return Segmentation(labels=backend.assign(pixels, palette, histogram), palette=palette)
     del histogram
-    return Segmentation(labels=backend.assign(rgb, palette), palette=palette)
+    return Segmentation(labels=backend.assign(pixels, palette), palette=palette)
 
 
 def fit_palette(
@@ -155,6 +160,7 @@ def fit_palette(
     max_iter: int = 100,
     eps: float = 0.2,
     seed: int = 0,
+    color_space: ColorSpace = "rgb",
     backend: str = "auto",
 ) -> Palette:
     """One palette for several images: exactly what `segment` would find on all of them glued together.
@@ -169,14 +175,16 @@ def fit_palette(
         max_iter: See `segment`.
         eps: See `segment`.
         seed: See `segment`.
+        color_space: See `segment`.
         backend: See `segment`.
 
     Raises:
         OptionError: An argument is out of range, or there are no images.
     """
-    options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed)
+    options = FitOptions(k, attempts, max_iter, eps, seed, color_space=color_space)
     engine = choose(backend, options=options).backend
-    merged = ColorHistogram.merged(engine.histogram(check_image(image)) for image in images)
+    pixels = (convert(check_image(image), color_space) for image in images)
+    merged = ColorHistogram.merged(map(engine.histogram, pixels))
     if merged.n_colors == 0:
         raise OptionError("images is empty: a palette needs at least one image.")
     palette = engine.fit(merged, options)
@@ -186,7 +194,7 @@ def fit_palette(
 
 def apply_palette(rgb: NDArray[np.uint8], palette: Palette, *, backend: str = "auto") -> NDArray[np.uint8]:
     """The (H, W) uint8 number of the palette's nearest centre for each pixel of an (H, W, 3) uint8 image."""
-    return choose(backend).backend.assign(check_image(rgb), palette)
+    return choose(backend).backend.assign(convert(check_image(rgb), palette.color_space), palette)
 
 
 def check_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch import decoding, encoding
+from kseg_batch.color_spaces import convert
 from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
@@ -107,7 +108,7 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
     start = time.perf_counter()
     try:
         source = read(job, settings)
-        pixels, opaque = source.photo.pixels, source.photo.opaque
+        pixels, opaque = convert(source.photo.pixels, settings.fit.color_space), source.photo.opaque
         histogram = backend.histogram(pixels)
         palette = backend.fit(histogram, settings.fit)
         if opaque is None:

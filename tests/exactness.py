@@ -9,7 +9,7 @@ import numpy as np
 from kseg_batch import kmeans
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.colors import ColorHistogram, Palette
+from kseg_batch.colors import SCALE, ColorHistogram, Palette
 from kseg_batch.labelmap import LabelMap
 
 if TYPE_CHECKING:
@@ -32,6 +32,24 @@ def assert_same_palette(one: Palette, other: Palette) -> None:
     assert np.array_equal(one.counts, other.counts)
     assert one.compactness == other.compactness
     assert one.n_iter == other.n_iter
+    assert (one.color_space, one.names) == (other.color_space, other.names)
+
+
+def some_palette(k: int, seed: int = 0) -> Palette:
+    """Random centres in no order, of which the last is the first once more, and a name."""
+    centers = np.random.default_rng(seed).integers(0, 255 * SCALE + 1, (k, 3)).astype(np.int32)
+    centers[-1] = centers[0]
+    return Palette(centers, np.zeros(k, np.int64), 0.0, None, "none", "lab", ("one",) + ("",) * (k - 1))
+
+
+def assert_measures_equally(backend: Backend, image: Image, palette: Palette) -> None:
+    """What a palette costs on an image that it was not fitted to: as the oracle has it, and its labels."""
+    histogram = ColorHistogram.from_pixels(image)
+    measured = backend.measure(histogram, palette)
+    assert_same_palette(measured, kmeans.measure_palette(histogram, palette))
+    assert (measured.backend, measured.n_iter) == (backend.name, 0)
+    labels = backend.assign(image, palette)
+    assert measured.counts.tolist() == np.bincount(labels.reshape(-1), minlength=len(palette.counts)).tolist()
 
 
 def assert_equals(backend: Backend, image: Image, options: FitOptions, *, oracle: bool = True) -> None:
@@ -49,19 +67,29 @@ def assert_equals(backend: Backend, image: Image, options: FitOptions, *, oracle
 
 
 def assert_batch_equals(
-    gpu: GpuBackend, images: Sequence[Image], options: Sequence[FitOptions], *, masks: bool = True
+    gpu: GpuBackend,
+    images: Sequence[Image],
+    options: Sequence[FitOptions],
+    *,
+    masks: bool = True,
+    palettes: Sequence[Palette | None] | None = None,
 ) -> None:
     """Many images at once, packed and all, as the numba backend does each of them alone."""
+    palettes = palettes or [None] * len(images)
     tasks = [
-        Task(gpu.stage(image), wanted, masks, number)
-        for number, (image, wanted) in enumerate(zip(images, options, strict=True))
+        Task(gpu.stage(image), wanted, masks, number, palette)
+        for number, (image, wanted, palette) in enumerate(zip(images, options, palettes, strict=True))
     ]
     results = list(gpu.segment_batches([tasks]))
     assert [result.task.tag for result in results] == list(range(len(images)))
     reference = load("numba")
-    for result, image, wanted in zip(results, images, options, strict=True):
+    for result, image, wanted, palette in zip(results, images, options, palettes, strict=True):
         assert result.labels is not None and result.palette is not None, result.error
-        expected = reference.fit(reference.histogram(image), wanted)
+        histogram = reference.histogram(image)
+        if palette is None:
+            expected = reference.fit(histogram, wanted)
+        else:
+            expected = reference.measure(histogram, palette)
         assert_same_palette(result.palette, expected)
         k = len(expected.counts)
         packed = LabelMap.pack(reference.assign(image, expected), k)

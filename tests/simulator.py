@@ -25,6 +25,7 @@ from kseg_batch.backends.numba_cuda import NumbaDevice
 from kseg_batch.colors import SCALE, ColorHistogram, Palette
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.options import FitOptions
+from tests.exactness import some_palette
 from tests.samples import AWKWARD, Image, flat, noise, two_colors
 
 if TYPE_CHECKING:
@@ -111,6 +112,13 @@ def check_fit(image: Image, options: FitOptions, threads: int = 4) -> None:
     labels = backend(threads).assign(image, palette)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, kmeans.assign(image, expected))
+
+
+def check_measure(image: Image, k: int) -> None:
+    histogram, palette = ColorHistogram.from_pixels(image), some_palette(k, seed=k)
+    assert_same_palette(backend().measure(histogram, palette), kmeans.measure_palette(histogram, palette))
+    given = Task(image, FitOptions(k=k), masks=True, palette=palette)
+    check_batches([[given, Task(image, FitOptions(k=2, attempts=1), masks=False)]])
 
 
 # ---- cases -----------------------------------------------------------------------------------------------
@@ -204,7 +212,11 @@ def check_batches(batches: Sequence[Sequence[Task]]) -> None:
     assert [result.task for result in results] == expected_tasks
     for result in results:
         image, options = result.task.image, result.task.options
-        expected = kmeans.fit(ColorHistogram.from_pixels(image), options)
+        histogram, given = ColorHistogram.from_pixels(image), result.task.palette
+        if given is None:
+            expected = kmeans.fit(histogram, options)
+        else:
+            expected = kmeans.measure_palette(histogram, given)
         assert result.error is None
         assert result.palette is not None
         assert result.labels is not None
@@ -286,6 +298,16 @@ GROUPS: dict[str, Cases] = {
             ("a tie at a corner of a run", greys(16, 2), [40, 20]),
         )
         for max_iter in (1, 2, 100)
+    },
+    "palettes": {
+        f"{name}, {k} clusters": partial(check_measure, FEW_COLORS[name], k)
+        for name in ("one pixel", "dark noise", "noise")
+        for k in (1, 3, 9)
+    },
+    "lightness": {
+        "by the first channel": partial(
+            check_fit, SMALL["noise"], FitOptions(k=5, attempts=1, color_space="oklab")
+        )
     },
     "wide": {f"k = {k}": partial(wide_counts, k) for k in (1, 3, 12)},
     "batch": {"ragged": ragged_batch, "one after the other": batches_one_after_the_other},

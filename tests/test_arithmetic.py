@@ -57,6 +57,7 @@ EACH(rounded_mean, rounded_mean(A(0), A(1)))
 EACH(margin, margin(I(0), P(1), I(4), I(5), I(6)))
 EACH(can_win, can_win(I(0), I(1), I(2)))
 EACH(light, light(I(0), I(1), I(2)))
+EACH(in_order, in_order(I(0), I(1), I(2)))
 EACH(splitmix64, splitmix64(A(0), A(1)))
 EACH(high_product, high_product(A(0), A(1)))
 EACH(draw_below, draw_below(A(0), A(1), A(2)))
@@ -251,6 +252,8 @@ def test_light_sorts_from_dark_to_light(c: Arithmetic) -> None:
     for centers in (positions(rng, MILLION), coarse, rng.integers(0, 20, (5000, 3))):
         order = np.argsort(c("light", *centers.T), kind="stable")
         assert np.array_equal(centers[order], kmeans.dark_to_light(centers))
+        order = np.argsort(c("in_order", *centers.T), kind="stable")
+        assert np.array_equal(centers[order], kmeans.dark_to_light(centers, "lab"))
 
 
 def test_random_numbers(c: Arithmetic) -> None:

@@ -14,7 +14,13 @@ from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kernels import cpu
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.options import FitOptions
-from tests.exactness import assert_equals, assert_same_histogram, assert_same_palette
+from tests.exactness import (
+    assert_equals,
+    assert_measures_equally,
+    assert_same_histogram,
+    assert_same_palette,
+    some_palette,
+)
 from tests.samples import AWKWARD, PHOTOS, Image, noise, photos
 
 NUMBA = load("numba")
@@ -221,13 +227,5 @@ def test_constants_agree_with_the_kernels() -> None:
 @pytest.mark.parametrize("image", AWKWARD.values(), ids=AWKWARD)
 def test_measuring_a_palette_of_another_image(name: str, image: Image) -> None:
     """Centres in any order, ties, and more of them than there are colours: as the oracle has it."""
-    backend, histogram = load(name), ColorHistogram.from_pixels(image)
     for k in (1, 3, 9, 256):
-        centers = np.random.default_rng(k).integers(0, 255 * 64 + 1, (k, 3)).astype(np.int32)
-        centers[-1] = centers[0]
-        palette = Palette(centers, np.zeros(k, np.int64), 0.0, None, "none", names=("one",) + ("",) * (k - 1))
-        measured = backend.measure(histogram, palette)
-        assert_same_palette(measured, kmeans.measure_palette(histogram, palette))
-        labels = backend.assign(image, palette)
-        assert measured.counts.tolist() == np.bincount(labels.reshape(-1), minlength=k).tolist()
-        assert (measured.backend, measured.n_iter, measured.names) == (name, 0, palette.names)
+        assert_measures_equally(load(name), image, some_palette(k, seed=k))

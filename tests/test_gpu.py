@@ -17,10 +17,17 @@ from PIL import Image
 
 from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.options import FitOptions, GpuOptions
-from tests.exactness import assert_batch_equals, assert_equals, assert_same_palette
+from tests.exactness import (
+    assert_batch_equals,
+    assert_equals,
+    assert_measures_equally,
+    assert_same_palette,
+    some_palette,
+)
 from tests.samples import AWKWARD, PHOTOS, noise, photos
 from tests.samples import Image as Pixels
 from tests.test_gpu_emulated import ragged
@@ -68,6 +75,22 @@ def test_every_k(gpu: GpuBackend) -> None:
     options = [FitOptions(k=k, attempts=2) for k in range(1, 257)]
     for first in range(0, 256, 64):
         assert_batch_equals(gpu, [image] * 64, options[first : first + 64], masks=False)
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_measuring_a_palette_of_another_image(gpu: GpuBackend, name: str) -> None:
+    for k in (1, 3, 9, 256):
+        assert_measures_equally(gpu, AWKWARD[name], some_palette(k, seed=k))
+
+
+def test_a_batch_with_palettes_and_without(gpu: GpuBackend) -> None:
+    images, options = ragged(33)
+    palettes = [some_palette(k, seed=k) if k % 4 else None for k in (*range(1, 32), 33, 256)]
+    assert_batch_equals(gpu, images, options, palettes=palettes)
+
+
+def test_clusters_are_numbered_by_the_lightness_of_their_space(gpu: GpuBackend) -> None:
+    assert_equals(gpu, convert(photos()["coffee"], "lab"), FitOptions(k=5, color_space="lab"), oracle=False)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 33, 64])

@@ -22,13 +22,20 @@ from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request
 from kseg_batch.backends.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu import GpuBackend, Task
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
+from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.options import FitOptions, GpuOptions, parse_bytes
 from kseg_batch.segmentation import segment_with
 from tests.conftest import EMULATED_MEMORY as MEMORY
 from tests.emulator.device import EmulatedDevice
-from tests.exactness import assert_batch_equals, assert_equals, assert_same_palette
+from tests.exactness import (
+    assert_batch_equals,
+    assert_equals,
+    assert_measures_equally,
+    assert_same_palette,
+    some_palette,
+)
 from tests.samples import AWKWARD, PHOTOS, Image, noise, photos
 
 # ---- equality --------------------------------------------------------------------------------------------
@@ -144,6 +151,19 @@ def test_the_variants_of_a_batch_agree(emulated: GpuBackend) -> None:
     assert_batch_equals(emulated, [image], [few])
 
 
+@pytest.mark.parametrize("name", AWKWARD)
+def test_measuring_a_palette_of_another_image(emulated: GpuBackend, name: str) -> None:
+    for k in (1, 3, 9, 256):
+        assert_measures_equally(emulated, AWKWARD[name], some_palette(k, seed=k))
+
+
+def test_clusters_are_numbered_by_the_lightness_of_their_space(emulated: GpuBackend) -> None:
+    options = FitOptions(k=5, attempts=1, color_space="lab")
+    image = convert(photos()["coffee"][::8, ::8], "lab")
+    assert_equals(emulated, image, options)
+    assert_batch_equals(emulated, [image, AWKWARD["noise"]], [options, FitOptions(k=5, attempts=1)])
+
+
 # ---- ragged batches --------------------------------------------------------------------------------------
 
 
@@ -168,6 +188,13 @@ def ragged(n: int) -> tuple[list[Image], list[FitOptions]]:
 @pytest.mark.parametrize("n", [1, 2, 5, 17])
 def test_a_ragged_batch(emulated: GpuBackend, n: int) -> None:
     assert_batch_equals(emulated, *ragged(n))
+
+
+def test_a_batch_with_palettes_and_without(emulated: GpuBackend) -> None:
+    """Images whose clusters are given, also more than they have colours, among those that are fitted."""
+    images, options = ragged(17)
+    palettes = [some_palette(k, seed=k) if k % 4 else None for k in (*range(1, 16), 33, 256)]
+    assert_batch_equals(emulated, images, options, palettes=palettes)
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 17])

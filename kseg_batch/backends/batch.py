@@ -26,6 +26,7 @@ IMAGE = (
     "seed",
     "max_iter",
     "max_shift",
+    "order",
     "weight_shift",
     "colors",
     "bits",
@@ -46,6 +47,11 @@ STATE = (
     "iterations",
 )
 """The columns of a State of kernels/batch.cuh."""
+
+GIVEN = 0
+"""The `order` of centres that are a palette's."""
+ORDERS = {"rgb": 1, "lab": 2, "oklab": 2}
+"""The `order` of fitted centres, by colour space."""
 
 N_CODES = 1 << 24
 N_CELLS = 1 << 15
@@ -99,6 +105,8 @@ class Request:
     """Whether masks will be written."""
     bits: int = 0
     """Of an index; 0 for the fewest that hold its clusters."""
+    given: bool = False
+    """Whether its centres are a palette's."""
 
     @property
     def n_pixels(self) -> int:
@@ -158,6 +166,7 @@ class Layout:
                 seed=options.seed,
                 max_iter=options.max_iter,
                 max_shift=options.max_shift,
+                order=GIVEN if request.given else ORDERS[options.color_space],
                 weight_shift=kmeans.weight_shift(request.n_pixels),
                 colors=n_colors,
                 bits=request.bits,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.device import Array, Device
+    from kseg_batch.color_spaces import ColorSpace
     from kseg_batch.options import GpuOptions
 
 SLOTS = 2
@@ -54,6 +55,8 @@ class Task:
     """Whether masks will be written."""
     tag: Any = None
     """The caller's own; it comes back with the result."""
+    palette: Palette | None = None
+    """What its labels are of, in place of the palette that would be fitted by `options`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +82,7 @@ class _Batch:
         self.centers = pool.take(16 * n * ROW).view(np.int32)
         self.clusters = pool.take(32 * n * ROW).view(np.int64)
         self.output = pool.take(layout.n_output)
+        self.given = pool.take(16 * n * ROW).view(np.int32)
         self.images = [np.ascontiguousarray(task.image).reshape(-1) for task in tasks]
 
 
@@ -136,11 +140,19 @@ class GpuBackend:
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """See `Backend.fit`."""
+        return self._on_colors(histogram, options, None)
+
+    def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
+        """See `Backend.measure`."""
+        return self._on_colors(histogram, _given_options(palette), palette)
+
+    def _on_colors(self, histogram: ColorHistogram, options: FitOptions, given: Palette | None) -> Palette:
+        """Fit a palette, or measure a given one."""
         wide = histogram.counts.dtype != np.uint32
-        layout = Layout.of([Request(1, histogram.n_colors, options, masks=False)])
+        layout = Layout.of([Request(1, histogram.n_colors, options, masks=False, given=given is not None)])
         layout.images[0, IMAGE.index("weight_shift")] = kmeans.weight_shift(histogram.n_pixels)
         n = histogram.n_colors
-        states = record(STATE, colors=n, clusters=min(options.k, n))
+        states = record(STATE, colors=n, clusters=min(options.k, n) if given is None else options.k)
         xyz = (histogram.colors.astype(np.int64) * SCALE << np.array([32, 16, 0])).sum(axis=1)
         weights = np.ascontiguousarray(histogram.counts, dtype=np.int64 if wide else np.uint32)
         with self._alone() as slot:
@@ -151,15 +163,14 @@ class GpuBackend:
                 self._device.upload(host.reshape(-1), arrays[target], slot.stream)
             self._device.upload(xyz, arrays["xyz"][:n], slot.stream)
             self._device.upload(weights, arrays["weights"][:n], slot.stream)
-            Launches(self._device, slot.stream, arrays, layout).fit(wide=wide)
+            if given is not None:
+                centers = _rows(given)
+                self._device.upload(centers, arrays["centers"], slot.stream)
+            Launches(self._device, slot.stream, arrays, layout).fit(given=given is not None, wide=wide)
             states = self._fetch(slot, arrays["states"], np.int64)
             centers = self._fetch(slot, arrays["centers"], np.int32)
             clusters = self._fetch(slot, arrays["clusters"], np.int64)
-        return self._palette(states, centers, clusters)
-
-    def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
-        """See `Backend.measure`."""
-        return kmeans.measure_palette(histogram, palette, self.name)
+        return self._palette(states, centers, clusters, options.color_space, given)
 
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
@@ -170,14 +181,13 @@ class GpuBackend:
         layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)])
         flat = np.ascontiguousarray(image).reshape(-1)
         states = record(STATE, clusters=k)
-        centers = np.zeros((ROW, 4), np.int32)
-        centers[:k, :3] = palette.fixed_centers
+        centers = _rows(palette)
         with self._alone() as slot:
             arrays = self._reserve(slot, layout, ("images", "states", "pixels", "centers", "output"))
             launches = Launches(self._device, slot.stream, arrays, layout)
             launches.upload([flat])
             self._device.upload(states, arrays["states"], slot.stream)
-            self._device.upload(centers.reshape(-1), arrays["centers"], slot.stream)
+            self._device.upload(centers, arrays["centers"], slot.stream)
             launches.labels()
             output = self._fetch(slot, arrays["output"], np.uint8)
         return np.ascontiguousarray(output.reshape(len(image), -1)[:, 1:])
@@ -253,11 +263,15 @@ class GpuBackend:
                     waiting.extendleft([part[half:], part[:half]])
 
     def _parts(self, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
-        """Split into parts of which each fits into a slot's share of the memory, or is one image."""
+        """Split into parts of which each fits into a slot's share of the memory, or is one image.
+
+        In a part all have a palette, or none has.
+        """
         first, n_bytes = 0, 0
         for i, task in enumerate(tasks):
             size = _bytes_alone(_request(task))
-            if i > first and (n_bytes + size > self.memory // SLOTS or i - first == self._most_images):
+            full = n_bytes + size > self.memory // SLOTS or i - first == self._most_images
+            if i > first and (full or (task.palette is None) != (tasks[first].palette is None)):
                 yield tasks[first:i]
                 first, n_bytes = i, 0
             n_bytes += size
@@ -285,7 +299,11 @@ class GpuBackend:
             launches = Launches(self._device, slot.stream, arrays, layout)
             launches.upload(batch.images)
             launches.histogram()
-            launches.fit()
+            given = tasks[0].palette is not None
+            if given:
+                batch.given[:] = np.concatenate([_rows(task.palette) for task in tasks if task.palette])
+                self._device.upload(batch.given, arrays["centers"], slot.stream)
+            launches.fit(given=given)
             launches.labels()
             for name in ("states", "centers", "clusters"):
                 self._device.download(arrays[name], getattr(batch, name), slot.stream)
@@ -306,7 +324,8 @@ class GpuBackend:
         states = batch.states.reshape(n, -1)
         centers, clusters = batch.centers.reshape(n, -1), batch.clusters.reshape(n, -1)
         for i, (task, request) in enumerate(zip(batch.tasks, batch.layout.requests, strict=True)):
-            palette = self._palette(states[i], centers[i], clusters[i])
+            space = task.options.color_space
+            palette = self._palette(states[i], centers[i], clusters[i], space, task.palette)
             first = int(batch.layout.images[i, IMAGE.index("rows")])
             output = batch.output[first : first + request.output_bytes]
             yield Result(task, _label_map(output, request, len(palette.counts)), palette)
@@ -333,7 +352,12 @@ class GpuBackend:
         return host
 
     def _palette(
-        self, state: NDArray[np.int64], centers: NDArray[np.int32], clusters: NDArray[np.int64]
+        self,
+        state: NDArray[np.int64],
+        centers: NDArray[np.int32],
+        clusters: NDArray[np.int64],
+        color_space: ColorSpace,
+        given: Palette | None,
     ) -> Palette:
         k = int(state[STATE.index("clusters")])
         fixed = centers.reshape(ROW, 4)[:k, :3].copy()
@@ -345,6 +369,8 @@ class GpuBackend:
             compactness=kmeans.compactness(squares, sums[:, :3] // SCALE, sums[:, 3], fixed.astype(np.int64)),
             n_iter=int(state[STATE.index("iterations")]),
             backend=self.name,
+            color_space=color_space if given is None else given.color_space,
+            names=() if given is None else given.names,
         )
 
 
@@ -386,7 +412,21 @@ def _bytes_alone(request: Request) -> int:
 
 def _request(task: Task) -> Request:
     height, width = task.image.shape[:2]
-    return Request(height, width, task.options, task.masks)
+    if task.palette is None:
+        return Request(height, width, task.options, task.masks)
+    return Request(height, width, _given_options(task.palette), task.masks, given=True)
+
+
+def _given_options(palette: Palette) -> FitOptions:
+    """Options of a fit in place of which there is a palette: they say how many clusters it has."""
+    return FitOptions(k=len(palette.fixed_centers), attempts=1, color_space=palette.color_space)
+
+
+def _rows(palette: Palette) -> NDArray[np.int32]:
+    """(4 * ROW,) a palette's centres as the kernels take them."""
+    rows = np.zeros((ROW, 4), np.int32)
+    rows[: len(palette.fixed_centers), :3] = palette.fixed_centers
+    return rows.reshape(-1)
 
 
 def _colors(xyz: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -50,19 +50,26 @@ class Launches:
         drained = (a["images"], a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
         self._launch("drain_table", plain, (self._blocks(N_CELLS), n), *drained)
 
-    def fit(self, *, wide: bool = False) -> None:
-        """From the colours to the sorted centres and the sums of their clusters."""
+    def fit(self, *, given: bool = False, wide: bool = False) -> None:
+        """From the colours to the sorted centres, unless those are given, and the sums of their clusters."""
         a, n = self.arrays, len(self.layout.requests)
         most = max(request.options.k for request in self.layout.requests)
         variant = Variant(NARROW_CLUSTERS if most <= NARROW_CLUSTERS else ROW, wide)
         both = (a["images"], a["states"])
         colors = (a["xyz"], a["weights"], a["low"], a["high"], a["sums"])
-        seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
-
         runs = (a["squares"], a["begun"])
         by_run = (self._blocks(-(-max(request.n_colors for request in self.layout.requests) // RUN)), n)
         self._launch("bound_colors", variant, by_run, *both, *colors, *runs, a["cube_sums"])
         self._launch("number_cubes", variant, (1, n), *both, *runs, a["firsts"])
+        if not given:
+            self._seed(variant, by_run)
+        self._launch("converge_centers", variant, (1, n), *both, *colors, a["centers"], a["clusters"])
+
+    def _seed(self, variant: Variant, by_run: tuple[int, int]) -> None:
+        """From the colours to the centres from which the iterations over all of them start."""
+        a, n = self.arrays, len(self.layout.requests)
+        both = (a["images"], a["states"])
+        seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
         self._launch("sum_cubes", variant, by_run, *both, a["xyz"], a["weights"], a["firsts"], a["cube_sums"])
         by_seed_run = (self._blocks(MAX_SEEDS // RUN), n)
         self._launch("average_cubes", variant, by_seed_run, *both, a["cube_sums"], *seeds)
@@ -72,7 +79,6 @@ class Launches:
         self._launch("start_centers", variant, (starts, n), *both, *seeds, a["distances"], *found)
         search = (starts, kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE, a["distances"])
         self._launch("improve_centers", variant, (1, n), *both, *seeds, *search, *found, a["centers"])
-        self._launch("converge_centers", variant, (1, n), *both, *colors, a["centers"], a["clusters"])
 
     def labels(self) -> None:
         """From the pixels and the centres to packed rows."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from kseg_batch.color_spaces import ColorSpace
+
 try:
     import numba
 
@@ -155,17 +157,24 @@ class NumbaBackend:
         seed_centers(*points, options, rows, centers)
         scratch = np.empty_like(centers), rows, sums, np.empty(k, np.int64)
         n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
-        sorted_centers = kmeans.dark_to_light(centers.T.astype(np.int64))
-        return self._palette(colors, squares, sorted_centers, n_iter)
+        sorted_centers = kmeans.dark_to_light(centers.T.astype(np.int64), options.color_space)
+        return self._palette(colors, squares, sorted_centers, n_iter, options.color_space)
 
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """See `Backend.measure`."""
         colors = kernel_colors(histogram)
         squares = cpu.sum_cells(colors, self._workspace.rows)
-        measured = self._palette(colors, squares, palette.fixed_centers.astype(np.int64), 0)
-        return replace(measured, color_space=palette.color_space, names=palette.names)
+        centers = palette.fixed_centers.astype(np.int64)
+        return replace(self._palette(colors, squares, centers, 0, palette.color_space), names=palette.names)
 
-    def _palette(self, colors: cpu.Colors, squares: int, centers: NDArray[np.int64], n_iter: int) -> Palette:
+    def _palette(
+        self,
+        colors: cpu.Colors,
+        squares: int,
+        centers: NDArray[np.int64],
+        n_iter: int,
+        color_space: ColorSpace,
+    ) -> Palette:
         """Centres with what they cost on colours whose cells are summed up."""
         sums = np.empty((len(centers), 4), np.int64)
         fixed = centers.astype(np.int32)
@@ -176,6 +185,7 @@ class NumbaBackend:
             compactness=kmeans.compactness(int(squares), sums[:, :3], sums[:, 3], centers),
             n_iter=n_iter,
             backend=self.name,
+            color_space=color_space,
         )
 
     def assign(

@@ -66,7 +66,8 @@ class OpenCVBackend:
         except cv2.error as error:
             raise BackendError(f"cv2.kmeans failed: {error.err}") from error
         fixed = np.clip(np.rint(SCALE * centers.astype(np.float64)), 0, SCALE * 255).astype(np.int64)
-        return kmeans.measure(histogram, kmeans.dark_to_light(fixed), None, self.name)
+        centers = kmeans.dark_to_light(fixed, options.color_space)
+        return kmeans.measure(histogram, centers, None, self.name, options.color_space)
 
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """See `Backend.measure`."""

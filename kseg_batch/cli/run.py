@@ -43,6 +43,14 @@ class SaveKind(StrEnum):
     masked = "masked"
 
 
+class Space(StrEnum):
+    """Colour spaces to cluster in."""
+
+    rgb = "rgb"
+    lab = "lab"
+    oklab = "oklab"
+
+
 class AlphaKind(StrEnum):
     """What becomes of transparent pixels."""
 
@@ -140,6 +148,9 @@ def run(
     init: Annotated[
         str | None, typer.Option("--init", help="k-means++, or random with the opencv backend.")
     ] = None,
+    color_space: Annotated[
+        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
+    ] = Space.rgb,
     full_names: Annotated[
         bool, typer.Option("--full-names", help="Keep the extension in output names: a.jpg.png.")
     ] = False,
@@ -179,7 +190,7 @@ def run(
         if overwrite and retry_failed:
             raise OptionError("--overwrite and --retry-failed contradict each other.")
         kinds = _kinds(save, disable, k)
-        options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed, init=init)  # type: ignore[arg-type] # checked there
+        options = FitOptions(k, attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
         devices = (0,) if device is None else parse_devices(device)
         memory = None if gpu_memory is None else parse_bytes(gpu_memory)

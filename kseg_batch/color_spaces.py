@@ -1,0 +1,141 @@
+"""Colour spaces to cluster in: what 8-bit RGB images become, and back again for centres.
+
+    rgb      the file's own channels
+    lab      CIE L*a*b* (1976) of sRGB, D65, in OpenCV's 8 bits: 255/100 L*, a* + 128, b* + 128
+    oklab    Oklab (Ottosson, "A perceptual color space for image processing", 2020): 255 L, 255 a + 128, ...
+
+All three fill one byte a channel, so that the histogram, the arithmetic and the kernels stay the same. What
+a pixel becomes is computed in integers, and so is the same on every machine. OpenCV's L* counts for 2.55
+times as much as its a* and b*; Oklab's axes are alike. Hue, as in HSV, is a circle and has no mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ColorSpace = Literal["rgb", "lab", "oklab"]
+
+COLOR_SPACES: tuple[ColorSpace, ...] = get_args(ColorSpace)
+
+FROM_XYZ = np.array(  # D65 to linear sRGB (IEC 61966-2-1)
+    [
+        [3.2404542, -1.5371385, -0.4985314],
+        [-0.9692660, 1.8760108, 0.0415560],
+        [0.0556434, -0.2040259, 1.0572252],
+    ]
+)
+WHITE = np.array([0.950456, 1.0, 1.088754])
+"""X, Y and Z of D65, as OpenCV has them."""
+
+TO_LMS = np.array(  # linear sRGB to the cones' responses, from here on of Oklab
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+TO_OKLAB = np.array(  # their cube roots to L, a, b
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+UNIT = (1 << 16) - 1
+"""1.0 in the tables of `kernels/color_spaces.py`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OklabTables:
+    """What the kernel takes; it explains them."""
+
+    linear: NDArray[np.int32]
+    roots: NDArray[np.int32]
+    to_lms: NDArray[np.int64]
+    to_oklab: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+
+@cache
+def oklab_tables() -> OklabTables:
+    """The tables, computed in float64: no entry is so close to a half that machines could differ."""
+    to_lms = np.rint(TO_LMS * (1 << 16)).astype(np.int64)
+    to_lms[:, 1] += (1 << 16) - to_lms.sum(axis=1)  # white stays white
+    half = 1 << 23
+    return OklabTables(
+        linear=np.rint(UNIT * _decode(np.arange(256) / 255)).astype(np.int32),
+        roots=np.rint(UNIT * np.cbrt(np.arange(UNIT + 1) / UNIT)).astype(np.int32),
+        to_lms=to_lms,
+        to_oklab=np.rint(TO_OKLAB * (255 * (1 << 24) / UNIT)).astype(np.int64),
+        offsets=np.array([half, (128 << 24) + half, (128 << 24) + half]),
+    )
+
+
+def convert(image: NDArray[np.uint8], color_space: ColorSpace) -> NDArray[np.uint8]:
+    """An (H, W, 3) uint8 RGB image in another colour space, (H, W, 3) uint8.
+
+    Raises:
+        BackendUnavailableError: What converts it cannot be imported.
+    """
+    if color_space == "rgb":
+        return image
+    image = np.ascontiguousarray(image)
+    if color_space == "lab":
+        cv2 = import_cv2()
+        lab: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+        return lab
+    try:
+        from kseg_batch.kernels.color_spaces import to_oklab
+    except (ImportError, RuntimeError) as error:
+        raise BackendUnavailableError(f"oklab needs Numba, which fails: {error}", installed=True) from error
+    tables = oklab_tables()
+    oklab = np.empty_like(image)
+    arrays = tables.linear, tables.roots, tables.to_lms, tables.to_oklab, tables.offsets
+    to_oklab(image.reshape(-1), *arrays, oklab.reshape(-1))
+    return oklab
+
+
+def oklab_reference(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The (..., 3) uint8 of Oklab as the kernel has them, in NumPy."""
+    tables = oklab_tables()
+    lms = (tables.linear[image].astype(np.int64) @ tables.to_lms.T) >> 16
+    oklab = (tables.roots[lms].astype(np.int64) @ tables.to_oklab.T + tables.offsets) >> 24
+    result: NDArray[np.uint8] = oklab.astype(np.uint8)
+    return result
+
+
+def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.float64]:
+    """The (k, 3) RGB colours, 0 .. 255, of centres in a colour space; the nearest where there is none."""
+    if color_space == "rgb":
+        return centers
+    channels = (centers - np.array([0.0, 128.0, 128.0])).T
+    if color_space == "lab":
+        lightness, a, b = channels
+        y = (lightness * (100 / 255) + 16) / 116
+        roots = np.stack([y + a / 500, y, y - b / 200])
+        xyz = np.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29))
+        linear = FROM_XYZ @ (xyz * WHITE[:, None])
+    else:
+        linear = np.linalg.inv(TO_LMS) @ (np.linalg.inv(TO_OKLAB) @ (channels / 255)) ** 3
+    rgb: NDArray[np.float64] = 255 * np.ascontiguousarray(_encode(np.clip(linear, 0.0, 1.0)).T)
+    return rgb
+
+
+def _decode(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """SRGB's channels, 0 .. 1, as linear ones (IEC 61966-2-1)."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def _encode(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `_decode`."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
