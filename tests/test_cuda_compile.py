@@ -302,7 +302,10 @@ def test_constants_of_the_kernels_agree() -> None:
                 assert numba[name] == value, f"{name} of {file}"
                 seen.add(name)
     assert seen == {
+        "BY_FIRST",
+        "BY_LUMA",
         "CELLS",
+        "GIVEN",
         "MAX_CLUSTERS",
         "MAX_COARSE",
         "MAX_DISTANCE",
@@ -328,6 +331,9 @@ def test_constants_of_the_host_agree_with_the_kernels() -> None:
     assert kmeans.seeding_trials(256) == arithmetic["MAX_TRIALS"]
     assert arithmetic["MAX_DISTANCE"] > 3 * (255 * colors.SCALE) ** 2
     assert clusters["RUN"] == batch.RUN
+    orders = defines("batch.cuh")
+    assert [orders[name] for name in ("GIVEN", "BY_LUMA", "BY_FIRST")] == [0, 1, 2]
+    assert (batch.GIVEN, batch.BY_LUMA, batch.BY_FIRST) == (0, 1, 2)
     assert batch.ROW == clusters["ROW"] == defines("labels.cu")["ROW"] == colors.MAX_CLUSTERS
     assert clusters["SLOTS"] >= 4 * colors.MAX_CLUSTERS
     assert defines("histogram.cu")["CELLS"] == batch.N_CELLS

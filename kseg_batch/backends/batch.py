@@ -48,10 +48,10 @@ STATE = (
 )
 """The columns of a State of kernels/batch.cuh."""
 
-GIVEN = 0
-"""The `order` of centres that are a palette's."""
-ORDERS = {"rgb": 1, "lab": 2, "oklab": 2}
-"""The `order` of fitted centres, by colour space."""
+GIVEN, BY_LUMA, BY_FIRST = range(3)
+"""Values of `order`, of kernels/batch.cuh."""
+ORDERS = {"rgb": BY_LUMA, "lab": BY_FIRST, "oklab": BY_FIRST}
+"""That of fitted centres, by colour space."""
 
 N_CODES = 1 << 24
 N_CELLS = 1 << 15
