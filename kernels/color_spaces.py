@@ -4,7 +4,7 @@
     linear    (256,) int32               each channel value as linear light, 0 .. 65535
     roots     (65536,) int32             the cube root of each response of a cone, 0 .. 65535
     to_lms    (3, 3) int64, Q16          linear light to the cones' responses; rows sum to 1.0
-    to_oklab  (3, 3) int64, Q24          their roots to 255 L, 255 a, 255 b
+    to_oklab  (3, 3) int64, Q24          their roots to scaled L, a and b
     offsets   (3,) int64, Q24            of L, a and b, with a half for rounding
     oklab     (3 * N,) uint8             the result
 

@@ -2,11 +2,15 @@
 
     rgb      the file's own channels
     lab      CIE L*a*b* (1976) of sRGB, D65, in OpenCV's 8 bits: 255/100 L*, a* + 128, b* + 128
-    oklab    Oklab (Ottosson, "A perceptual color space for image processing", 2020): 255 L, 255 a + 128, ...
+    oklab    Oklab (Ottosson, "A perceptual color space for image processing", 2020), with distances that fit
+             what people see: 240 L, 480 a + 120, 480 b + 155
 
 All three fill one byte a channel, so that the histogram, the arithmetic and the kernels stay the same. What
-a pixel becomes is computed in integers, and so is the same on every machine. OpenCV's L* counts for 2.55
-times as much as its a* and b*; Oklab's axes are alike. Hue, as in HSV, is a circle and has no mean.
+a pixel becomes is computed in integers, and so is the same on every machine.
+
+OpenCV's L* counts for 2.55 times as much as its a* and b*. Oklab's a and b count twice: Ottosson found
+2.02 and 2.05 to fit two data sets of colour differences best (github.com/w3c/csswg-drafts/issues/6642).
+Hue, as in HSV, goes round in a circle, and has no mean.
 """
 
 from __future__ import annotations
@@ -51,6 +55,10 @@ TO_OKLAB = np.array(  # their cube roots to L, a, b
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
 )
+OKLAB_SCALE = np.array([240, 480, 480])
+"""Steps of L, a and b from 0 to 1; the a and b of sRGB span 0.51."""
+OKLAB_GREY = np.array([0, 120, 155])
+"""What L, a and b of 0 become, so that all of sRGB has a place from 0 to 255."""
 UNIT = (1 << 16) - 1
 """1.0 in the tables of `kernels/color_spaces.py`."""
 
@@ -71,13 +79,12 @@ def oklab_tables() -> OklabTables:
     """The tables, computed in float64: no entry is so close to a half that machines could differ."""
     to_lms = np.rint(TO_LMS * (1 << 16)).astype(np.int64)
     to_lms[:, 1] += (1 << 16) - to_lms.sum(axis=1)  # white stays white
-    half = 1 << 23
     return OklabTables(
         linear=np.rint(UNIT * _decode(np.arange(256) / 255)).astype(np.int32),
         roots=np.rint(UNIT * np.cbrt(np.arange(UNIT + 1) / UNIT)).astype(np.int32),
         to_lms=to_lms,
-        to_oklab=np.rint(TO_OKLAB * (255 * (1 << 24) / UNIT)).astype(np.int64),
-        offsets=np.array([half, (128 << 24) + half, (128 << 24) + half]),
+        to_oklab=np.rint(TO_OKLAB * OKLAB_SCALE[:, None] * ((1 << 24) / UNIT)).astype(np.int64),
+        offsets=(OKLAB_GREY.astype(np.int64) << 24) + (1 << 23),  # and a half, to round
     )
 
 
@@ -118,15 +125,15 @@ def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.
     """The (k, 3) RGB colours, 0 .. 255, of centres in a colour space; the nearest where there is none."""
     if color_space == "rgb":
         return centers
-    channels = (centers - np.array([0.0, 128.0, 128.0])).T
     if color_space == "lab":
-        lightness, a, b = channels
+        lightness, a, b = (centers - np.array([0, 128, 128])).T
         y = (lightness * (100 / 255) + 16) / 116
         roots = np.stack([y + a / 500, y, y - b / 200])
         xyz = np.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29))
         linear = FROM_XYZ @ (xyz * WHITE[:, None])
     else:
-        linear = np.linalg.inv(TO_LMS) @ (np.linalg.inv(TO_OKLAB) @ (channels / 255)) ** 3
+        oklab = ((centers - OKLAB_GREY) / OKLAB_SCALE).T
+        linear = np.linalg.inv(TO_LMS) @ (np.linalg.inv(TO_OKLAB) @ oklab) ** 3
     rgb: NDArray[np.float64] = 255 * np.ascontiguousarray(_encode(np.clip(linear, 0.0, 1.0)).T)
     return rgb
 

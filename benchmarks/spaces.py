@@ -1,0 +1,51 @@
+"""The README's picture of colour spaces: `python -m benchmarks.spaces`.
+
+Writes benchmarks/results/color_spaces.jpg: the generated landscape in five colours, found in each space.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+
+from benchmarks.scene import GAP, landscape
+from kseg_batch import segment
+from kseg_batch.color_spaces import COLOR_SPACES, convert
+
+TARGET = Path(__file__).parent / "results" / "color_spaces.jpg"
+CLUSTERS = 5
+REPEATS = 20
+QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 88]
+
+
+def main() -> None:
+    """Write the picture, and print what each space costs."""
+    photo = landscape()
+    gap = np.full((len(photo), GAP, 3), 255, np.uint8)
+    row = [photo]
+    large = np.tile(photo, (3, 4, 1))
+    for space in COLOR_SPACES:
+        result = segment(photo, CLUSTERS, color_space=space)
+        row += [gap, result.segmented()]
+        colors = ", ".join(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in result.palette.colors.tolist())
+        seconds = []
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            convert(large, space)
+            seconds.append(time.perf_counter() - start)
+        size = f"{large.shape[1]} x {large.shape[0]}"
+        print(f"{space:<6} {colors}   {1e3 * median(seconds):.1f} ms to convert {size}")
+    picture = np.concatenate(row, axis=1)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), QUALITY)
+    if not done:
+        raise SystemExit("OpenCV cannot encode the picture")
+    TARGET.write_bytes(bytes(data))
+    print(f"wrote {TARGET.name}")
+
+
+if __name__ == "__main__":
+    main()
