@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.cluster_names import check_names
 from kseg_batch.color_spaces import ColorSpace, to_rgb
 from kseg_batch.errors import OptionError
 
@@ -166,7 +167,7 @@ class Palette:
     """A name for each cluster, empty where it has none; or none at all."""
 
     def __post_init__(self) -> None:
-        """Refuse centres that no kernel could be trusted with."""
+        """Refuse centres that no kernel could be trusted with, and names that are none."""
         shape = self.fixed_centers.shape
         if self.fixed_centers.dtype != np.int32 or len(shape) != 2 or shape[1] != 3:
             raise OptionError(
@@ -179,6 +180,7 @@ class Palette:
             )
         if self.fixed_centers.min() < 0 or self.fixed_centers.max() > 255 * SCALE:
             raise OptionError(f"Palette centres must be from 0 to {255 * SCALE}.")
+        check_names(self.names, len(self.fixed_centers))
 
     @property
     def centers(self) -> NDArray[np.float64]:

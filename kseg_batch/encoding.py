@@ -18,6 +18,8 @@ from kseg_batch.errors import ImageError
 from kseg_batch.labelmap import with_filter_type
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from kseg_batch.labelmap import LabelMap
@@ -43,6 +45,11 @@ def encode_indexed(labels: LabelMap, colors: NDArray[np.uint8]) -> bytes:
 def encode_mask(labels: LabelMap, cluster: int) -> bytes:
     """A 1-bit grey PNG, white where the pixel is in the cluster."""
     return _encode(labels.mask(cluster), labels.width, 1, GRAY)
+
+
+def encode_union(labels: LabelMap, clusters: Iterable[int]) -> bytes:
+    """A 1-bit grey PNG, white where the pixel is in one of the clusters."""
+    return _encode(labels.union(clusters), labels.width, 1, GRAY)
 
 
 def encode_gray(labels: NDArray[np.uint8]) -> bytes:

@@ -40,5 +40,9 @@ class BackendUnavailableError(KsegError):
         self.installed = installed
 
 
+class MissingClusterWarning(UserWarning):
+    """An image has no cluster of a number or colour that was named."""
+
+
 class FewerColorsWarning(UserWarning):
     """An image has fewer distinct colours than the clusters asked for."""

@@ -11,6 +11,8 @@ from kseg_batch.colors import MAX_CLUSTERS
 from kseg_batch.errors import ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -103,6 +105,17 @@ class LabelMap:
             rows: NDArray[np.uint8] = self._masks[cluster]
             return rows
         return with_filter_type(np.packbits(self.labels == cluster, axis=1))
+
+    def union(self, clusters: Iterable[int]) -> NDArray[np.uint8]:
+        """As `mask`, 1 where the pixel is in one of the clusters."""
+        return with_filter_type(np.packbits(members(clusters)[self.labels], axis=1))
+
+
+def members(clusters: Iterable[int]) -> NDArray[np.bool_]:
+    """(256,) whether a label is that of one of the clusters: a table that a whole label map can index."""
+    table = np.zeros(MAX_CLUSTERS, bool)
+    table[list(clusters)] = True
+    return table
 
 
 def with_filter_type(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:

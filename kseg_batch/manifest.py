@@ -63,8 +63,10 @@ class Entry:
     """Of the source, when it was done."""
     fingerprint: str
     """Of the options that its outputs were made with."""
+    filter: str
+    """The flags that chose the clusters of its `masked` and `kept` outputs; empty if they are not known."""
     disabled: tuple[int, ...]
-    """The clusters that are black in its `masked` output."""
+    """The clusters that are not shown in them."""
     outputs: Mapping[str, int | None]
     """Its files below the output folder, and their bytes; None for one that may not be complete."""
 
@@ -83,6 +85,7 @@ class Entry:
             error=line["error"],
             version=None if version is None else Version(**version),
             fingerprint=line["fingerprint"],
+            filter=line["filter"],
             disabled=tuple(line["disabled"]),
             outputs=line["outputs"],
         )
@@ -111,6 +114,7 @@ class Entry:
             "outputs": dict(self.outputs),
             "version": None if self.version is None else asdict(self.version),
             "fingerprint": self.fingerprint,
+            "filter": self.filter,
             "disabled": list(self.disabled),
         }
 

@@ -18,14 +18,17 @@ from kseg_batch.errors import OutputError, OutputGoneError
 from kseg_batch.scan import MARKER, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from kseg_batch.scan import Job
 
-Save = Literal["segmented", "masks", "labels", "masked"]
+Save = Literal["segmented", "masks", "labels", "masked", "kept"]
 """A kind of output, and the name of its folder."""
 
-KINDS: tuple[Save, ...] = ("segmented", "masks", "labels", "masked")
+KINDS: tuple[Save, ...] = ("segmented", "masks", "labels", "masked", "kept")
+
+FILTERED: frozenset[Save] = frozenset({"masked", "kept"})
+"""The kinds that show what is left when clusters are disabled."""
 
 SUFFIX = ".kseg-tmp"
 
@@ -51,9 +54,10 @@ def kind_of(name: str) -> str:
     return name.split("/", 1)[0]
 
 
-def mask_name(job: Job, cluster: int) -> str:
-    """The name of a cluster's mask."""
-    return f"masks/{job.name}_mask{cluster}.png"
+def mask_name(job: Job, cluster: int, cluster_names: Sequence[str] = ()) -> str:
+    """The name of a cluster's mask: with the cluster's own if it has one, with its number if not."""
+    called = cluster_names[cluster] if cluster_names else ""
+    return f"masks/{job.name}_mask{f'_{called}' if called else cluster}.png"
 
 
 def picture_name(job: Job, kind: Save) -> str:
@@ -61,11 +65,11 @@ def picture_name(job: Job, kind: Save) -> str:
     return f"{kind}/{job.name}.png"
 
 
-def names(job: Job, save: Collection[Save], k: int) -> Iterator[str]:
-    """The names of all outputs of an image with k clusters."""
+def names(job: Job, save: Collection[Save], k: int, cluster_names: Sequence[str] = ()) -> Iterator[str]:
+    """The names of all outputs of an image with k clusters, some of which may have names."""
     for kind in sorted(save):
         if kind == "masks":
-            yield from (mask_name(job, cluster) for cluster in range(k))
+            yield from (mask_name(job, cluster, cluster_names) for cluster in range(k))
         else:
             yield picture_name(job, kind)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans import ALGORITHM
 from kseg_batch.manifest import Entry
-from kseg_batch.outputs import kind_of, names
+from kseg_batch.outputs import FILTERED, kind_of, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,12 +45,13 @@ class Step:
         """Its line when it is done or failed. One that failed keeps what it had."""
         if outcome.error is not None:
             return replace(self.entry, status="failed", error=outcome.error, outputs=self.former)
-        disabled = settings.disable if "masked" in settings.save else self.entry.disabled
+        entry = self.entry
+        if settings.save & FILTERED:
+            entry = replace(entry, filter=str(settings.filter), disabled=outcome.disabled)
         return replace(
-            self.entry,
+            entry,
             status="done",
             version=outcome.version,
-            disabled=disabled,
             outputs={**self.kept, **{output.name: output.size for output in outcome.outputs}},
         )
 
@@ -90,7 +91,7 @@ class Planner:
                 skipped = "done" if last.status == "done" else f"{last.status}, and only failed ones are done"
                 yield Step(job, True, skipped, last, last.outputs, {})
             elif last is None and self._redo == "failed":
-                begun = self._begun(job, source, {}, ())
+                begun = self._begun(job, source)
                 yield Step(job, True, "new, and only failed ones are done", begun, {}, {})
             else:
                 yield self._step(job, source, last, reason or "new")
@@ -98,19 +99,21 @@ class Planner:
     def _step(self, job: Job, source: str, last: Entry | None, reason: str) -> Step:
         former: Mapping[str, int | None] = {} if last is None else last.outputs
         kept: Mapping[str, int | None] = {}
-        disabled: tuple[int, ...] = ()
+        begun = self._begun(job, source)
         if last is not None and last.fingerprint == self._fingerprint and not self._changed(job, last):
-            kept = {name: size for name, size in former.items() if kind_of(name) not in self._settings.save}
-            disabled = last.disabled
+            replaced = self._settings.save
+            if self._filter_changed(last):
+                replaced |= FILTERED  # no two of them show different clusters
+            else:
+                begun = replace(begun, filter=last.filter, disabled=last.disabled)
+            kept = {name: size for name, size in former.items() if kind_of(name) not in replaced}
         job = replace(job, replaces=tuple(name for name in former if name not in kept))
         possible = dict.fromkeys(names(job, self._settings.save, self._settings.fit.k))
-        begun = self._begun(job, source, {**former, **possible}, disabled)
+        begun = replace(begun, outputs={**former, **possible})
         return Step(job, False, reason, begun, former, kept)
 
-    def _begun(
-        self, job: Job, source: str, outputs: Mapping[str, int | None], disabled: tuple[int, ...]
-    ) -> Entry:
-        return Entry(job.name, source, "started", None, None, self._fingerprint, disabled, outputs)
+    def _begun(self, job: Job, source: str) -> Entry:
+        return Entry(job.name, source, "started", None, None, self._fingerprint, "", (), {})
 
     def _reason(self, job: Job, last: Entry | None) -> str | None:
         """Why an image is to be done; None if it is not, or is new."""
@@ -148,14 +151,18 @@ class Planner:
     def _missing(self, last: Entry) -> str | None:
         """Which of its outputs is not what was written, if one is not."""
         out, settings = self._manifest.path.parent, self._settings
-        if "masked" in settings.save and last.disabled != settings.disable:
-            return "--disable changed"
         if absent := settings.save - {kind_of(name) for name in last.outputs}:
             return f"--save {min(absent)} is new"
+        if self._filter_changed(last):
+            return f"it was done with {last.filter or 'all clusters'}"
         for name, size in last.outputs.items():
             if kind_of(name) in settings.save and _size(out / name) != size:
                 return f"{name} is gone or is not what was written"
         return None
+
+    def _filter_changed(self, last: Entry) -> bool:
+        """Whether other clusters are to be shown than were."""
+        return bool(self._settings.save & FILTERED) and last.filter != str(self._settings.filter)
 
     def _refuse_other(self, job: Job, last: Entry) -> None:
         """Raise if the outputs belong to another image; one that is gone may have been moved here."""
@@ -167,7 +174,7 @@ class Planner:
 
 
 def fingerprint(settings: Settings, *, exact: bool) -> str:
-    """16 hexadecimal digits that change with whatever changes the pixels of an output, but `disable`."""
+    """16 hexadecimal digits that change with whatever changes the pixels of an output, but the filter."""
     content = {
         "algorithm": ALGORITHM,
         "arithmetic": "exact" if exact else "opencv",

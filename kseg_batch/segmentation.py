@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.backends import choose
+from kseg_batch.cluster_filter import TOLERANCE, ClusterFilter
 from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram, Palette
-from kseg_batch.errors import FewerColorsWarning, OptionError
+from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
+from kseg_batch.labelmap import members
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
+    from kseg_batch.cluster_filter import Named
     from kseg_batch.color_spaces import ColorSpace
     from kseg_batch.options import Init
 
@@ -77,18 +80,45 @@ class Segmentation:
         mask: NDArray[np.bool_] = self.labels == cluster
         return mask
 
-    def masked(self, rgb: NDArray[np.uint8], disable: Iterable[int]) -> NDArray[np.uint8]:
-        """A copy of the (H, W, 3) uint8 image with the pixels of the `disable`d clusters black.
+    def masked(
+        self,
+        rgb: NDArray[np.uint8],
+        disable: Named = (),
+        *,
+        keep: Named | None = None,
+        tolerance: float = TOLERANCE,
+    ) -> NDArray[np.uint8]:
+        """A copy of the image with the pixels of some clusters black.
+
+        A cluster is named by its number, its name in the palette, or a colour, "#2e8b57" or one of CSS such
+        as "green", which means the cluster with the nearest centre in CIE Lab.
+
+        Args:
+            rgb: (H, W, 3) uint8, the image that was segmented.
+            disable: A cluster or several that are black.
+            keep: In place of `disable`, the cluster or clusters that are not.
+            tolerance: Farthest that the centre nearest to a colour may be, in Delta E CIE76. If it is
+                farther, no cluster is meant, with a `MissingClusterWarning`.
 
         Raises:
-            OptionError: There is no such cluster, or the image is not the one that was segmented.
+            OptionError: There is no such cluster or colour, or the image is not the one that was segmented.
         """
         if rgb.shape != (*self.labels.shape, 3):
             raise OptionError(f"rgb has shape {rgb.shape}, but the segmented image was {self.labels.shape}.")
-        picture = rgb.copy()
-        for cluster in disable:
-            picture[self.mask(cluster)] = 0
-        return picture
+        k, names = len(self.palette.counts), self.palette.names
+        resolved = ClusterFilter.parse(disable, keep, tolerance, k=k, names=names).resolve(self.palette)
+        for note in resolved.notes:
+            warnings.warn(note, MissingClusterWarning, stacklevel=2)
+        return black_out(rgb, self.labels, resolved.disabled)
+
+
+def black_out(
+    rgb: NDArray[np.uint8], labels: NDArray[np.uint8], clusters: Iterable[int]
+) -> NDArray[np.uint8]:
+    """A copy of an (H, W, 3) uint8 image, black where its (H, W) labels are those of the clusters."""
+    picture = rgb.copy()
+    picture[members(clusters)[labels]] = 0
+    return picture
 
 
 def segment(

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch import decoding, encoding
+from kseg_batch.cluster_filter import ALL_CLUSTERS, ClusterFilter
 from kseg_batch.color_spaces import convert
 from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
 from kseg_batch.outputs import Output, Save, mask_name, picture_name, write_all
 from kseg_batch.scan import count
-from kseg_batch.segmentation import Segmentation
+from kseg_batch.segmentation import black_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +46,8 @@ class Settings:
     """How to cluster."""
     save: frozenset[Save]
     """The kinds of output to write."""
-    disable: tuple[int, ...] = ()
-    """Clusters that are black in the `masked` output."""
+    filter: ClusterFilter = ALL_CLUSTERS
+    """Which clusters are shown in the `masked` and `kept` outputs."""
     alpha: decoding.Alpha = "keep"
     """What becomes of transparent pixels."""
     max_pixels: int = decoding.MAX_PIXELS
@@ -81,6 +82,8 @@ class Outcome:
     """Width and height, in pixels."""
     version: Version | None = None
     """What the source held; None if it failed."""
+    disabled: tuple[int, ...] = ()
+    """The clusters that are not shown in the `masked` and `kept` outputs."""
     outputs: tuple[Output, ...] = ()
     """The files written, all complete."""
     notes: tuple[str, ...] = ()
@@ -149,7 +152,9 @@ def write(
     Raises:
         OutputError: One of them cannot be written.
     """
-    outputs = write_all(settings.out, job, _files(job, settings, source.photo, labels, palette))
+    resolved = settings.filter.resolve(palette)
+    files = _files(job, settings, source.photo, labels, palette, resolved.disabled)
+    outputs = write_all(settings.out, job, files)
     notes, k = source.photo.notes, len(palette.counts)
     if k < settings.fit.k:
         notes += (f"it has {count(k, 'colour')}, so as many clusters",)
@@ -159,8 +164,9 @@ def write(
         palette=palette,
         size=(labels.width, labels.height),
         version=source.version,
+        disabled=resolved.disabled,
         outputs=outputs,
-        notes=notes,
+        notes=(*notes, *resolved.notes),
     )
 
 
@@ -172,7 +178,12 @@ def failure(job: Job, error: Exception, start: float) -> Outcome:
 
 
 def _files(
-    job: Job, settings: Settings, photo: Photo, labels: LabelMap, palette: Palette
+    job: Job,
+    settings: Settings,
+    photo: Photo,
+    labels: LabelMap,
+    palette: Palette,
+    disabled: tuple[int, ...],
 ) -> Iterator[tuple[str, bytes]]:
     """Each output's name and content."""
     k = len(palette.counts)
@@ -180,13 +191,14 @@ def _files(
         yield picture_name(job, "segmented"), encoding.encode_indexed(labels, palette.colors)
     if "masks" in settings.save:
         for cluster in range(k):
-            yield mask_name(job, cluster), encoding.encode_mask(labels, cluster)
+            yield mask_name(job, cluster, palette.names), encoding.encode_mask(labels, cluster)
     if "labels" in settings.save:
         yield picture_name(job, "labels"), encoding.encode_gray(labels.gray)
     if "masked" in settings.save:
-        result = Segmentation(labels.labels, palette)
-        picture = result.masked(photo.rgb, disable=[cluster for cluster in settings.disable if cluster < k])
+        picture = black_out(photo.rgb, labels.labels, disabled)
         yield picture_name(job, "masked"), encoding.encode_rgb(picture, photo.opaque)
+    if "kept" in settings.save:
+        yield picture_name(job, "kept"), encoding.encode_union(labels, set(range(k)) - set(disabled))
 
 
 def _read(path: Path, settings: Settings) -> tuple[bytes, Version]:

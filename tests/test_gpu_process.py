@@ -26,7 +26,7 @@ from kseg_batch.team import Team, cpu_pool
 from kseg_batch.worker import Lost, Outcome, Settings
 from tests.emulator.device import dying_gpu, emulated_gpu, failing_gpu, hanging_gpu, missing_gpu
 from tests.samples import photos
-from tests.test_pipeline import ALL, files
+from tests.test_pipeline import ALL, FILTER, files
 from tests.test_pool import PATIENCE, children
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def segment(album: Path, out: Path, *gpus: Any) -> tuple[Summary, list[Outcome]]
     listener = Listener()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     team = Team(cpu_pool(2, timeout=20), "numba", exact=True, gpus=named)
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, disable=(1,))
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
     summary = run(Scan([album]).jobs(), [album], settings, team, listener)
     assert not children()
     return summary, listener.outcomes
@@ -125,7 +125,7 @@ def test_a_gpu_that_cannot_be_opened(
 
 def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:
     prepare(out, ALL, [])
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, disable=(1,))
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
     return GpuProcess(gpu, settings, done, name="GPU 5", timeout=timeout, threads=2)
 
 

@@ -15,16 +15,20 @@ from PIL import Image
 from kseg_batch import pipeline, worker
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.cluster_filter import ClusterFilter
 from kseg_batch.errors import BackendError
 from kseg_batch.options import FitOptions
-from kseg_batch.outputs import Save, prepare
+from kseg_batch.outputs import KINDS, Save, prepare
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.scan import Job, Scan
 from kseg_batch.worker import Lost, Outcome, Settings, process
 from tests.emulator.device import EmulatedDevice, failing_gpu
 from tests.samples import noise, photos
 
-ALL: frozenset[Save] = frozenset({"segmented", "masks", "labels", "masked"})
+ALL: frozenset[Save] = frozenset(KINDS)
+
+FILTER = ClusterFilter.parse(disable=[1, "saddlebrown"], tolerance=20, k=3)
+"""A number and a colour, which most of the photos below have and some do not."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings_for(out: Path, k: int = 3, save: frozenset[Save] = ALL) -> Settings:
     prepare(out, save, [])
-    return Settings(out, FitOptions(k=k, attempts=2), save, disable=(1,))
+    return Settings(out, FitOptions(k=k, attempts=2), save, filter=FILTER)
 
 
 def on_cpu(album: Path, out: Path, k: int = 3) -> list[Outcome]:
@@ -86,7 +90,10 @@ def files(out: Path) -> dict[str, tuple[list[tuple[bytes, bytes]], bytes]]:
 def told(outcomes: list[Outcome]) -> dict[str, Any]:
     """What came of each image, without what depends on the machine."""
     return {
-        o.job.name: (o.error, o.size, o.version, o.outputs, o.notes, o.palette and o.palette.centers.tolist())
+        o.job.name: (
+            *(o.error, o.size, o.version, o.outputs, o.disabled, o.notes),
+            o.palette and o.palette.centers.tolist(),
+        )
         for o in outcomes
     }
 

@@ -128,6 +128,7 @@ def test_the_manifest_has_a_line_per_image(album: Path) -> None:
             "modified": source.stat().st_mtime_ns,
             "checksum": None,
         },
+        "filter": "",
         "disabled": [],
     }
 
@@ -135,7 +136,7 @@ def test_the_manifest_has_a_line_per_image(album: Path) -> None:
 def test_every_kind_of_output(tmp_path: Path) -> None:
     rgb = blocks([(0, 0, 0), (200, 0, 0), (255, 255, 255)])
     save(rgb, tmp_path / "photo.png")
-    kinds = ["segmented", "masks", "labels", "masked"]
+    kinds = ["segmented", "masks", "labels", "masked", "kept"]
     flags = [word for kind in kinds for word in ("--save", kind)]
     result = kseg("run", "photo.png", *flags, "--disable", 2, "--disable", 1, cwd=tmp_path)
     assert result.returncode == 0
@@ -146,6 +147,9 @@ def test_every_kind_of_output(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(picture), s.labels)
     with Image.open(out / "masked/photo.png") as picture:
         assert np.array_equal(np.asarray(picture), s.masked(rgb, [1, 2]))
+    with Image.open(out / "kept/photo.png") as picture:
+        assert picture.mode == "1"
+        assert np.array_equal(np.asarray(picture), s.mask(0))
     assert {path.split("/")[0] for path in tree(out)} == {*kinds, "manifest.jsonl"}
 
 
@@ -247,7 +251,7 @@ def test_nothing_but_broken_files(tmp_path: Path) -> None:
         (["a.png", "--backend", "numba", "--gpu"], 2, "The backend numba does not run on the GPU."),
         (["a.png", "--backend", "cupy", "--no-gpu"], 2, "The backend cupy does not run on the CPU."),
         (["a.png", "--require-gpu", "--no-gpu"], 2, "contradict"),
-        (["a.png", "--disable", "3"], 2, "--disable 3: with --k 3 the clusters are 0 to 2."),
+        (["a.png", "--disable", "3"], 2, "--disable 3: the clusters are 0 to 2."),
         (["a.png", "--init", "random"], 2, "The backend numba has no --init random"),
         (["a.png", "--init", "forgy"], 2, "--init must be k-means++ or random, not forgy."),
         (["a.png", "--attempts", "0"], 2, "--attempts must be from 1"),
@@ -255,7 +259,10 @@ def test_nothing_but_broken_files(tmp_path: Path) -> None:
         (["a.png", "--max-iter", "9" * 20], 2, "--max-iter must be from 1 to 1000000"),
         (["a.png", "--backend", "opencv", "--max-iter", "500"], 2, "opencv takes --max-iter from 2 to 100"),
         (["a.png", "--backend", "opencv", "--seed", "9999999999"], 2, "opencv takes --seed from 0 to"),
-        (["a.png", "--save", "masked"], 2, "--save masked needs --disable"),
+        (["a.png", "--save", "masked"], 2, "--save masked needs --disable or --keep"),
+        (["a.png", "--save", "kept"], 2, "--save kept needs --disable or --keep"),
+        (["a.png", "--keep", "1", "--disable", "2"], 2, "--disable and --keep contradict each other"),
+        (["a.png", "--keep", "grene"], 2, "nor a cluster of that name; did you mean green, grey, seagreen?"),
         ([""], 2, "A path is empty"),
         (["a.png", "-o", ""], 2, "A path is empty"),
         (["a.png", "--eps", "-1"], 2, "--eps must be a distance"),
@@ -309,7 +316,10 @@ def test_fewer_colors_than_clusters_are_noted(tmp_path: Path) -> None:
     result = kseg("run", "a.png", "--disable", 2, cwd=tmp_path)
     assert result.returncode == 0
     assert "1 image with a note in the manifest" in result.stdout
-    assert manifest(tmp_path / "a.png-kseg")[0]["notes"] == ["it has 2 colours, so as many clusters"]
+    assert manifest(tmp_path / "a.png-kseg")[0]["notes"] == [
+        "it has 2 colours, so as many clusters",
+        "it has no cluster 2",
+    ]
     assert len(tree(tmp_path / "a.png-kseg/masks")) == 3
 
 

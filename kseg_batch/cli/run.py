@@ -24,6 +24,7 @@ from kseg_batch.cli.common import (
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
+    from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.options import FitOptions
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Redo
@@ -41,6 +42,7 @@ class SaveKind(StrEnum):
     masks = "masks"
     labels = "labels"
     masked = "masked"
+    kept = "kept"
 
 
 class Space(StrEnum):
@@ -90,11 +92,23 @@ def run(
         typer.Option("--save", help="A kind of output; repeat it for more.  [default: segmented, masks]"),
     ] = None,
     disable: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
-            "--disable", help="A cluster to black out in the photo; repeat it for more. Saves masked."
+            "--disable",
+            metavar="CLUSTER",
+            help="A cluster to black out in the photo: its number, its name, or a colour such as green or "
+            "#2e8b57; repeat it for more. Saves masked.",
         ),
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", metavar="CLUSTER", help="A cluster to show, all others black; otherwise as --disable."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Farthest Delta E of the cluster that a colour means.")
+    ] = 50.0,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes on the CPU.  [default: one per core]")
     ] = None,
@@ -172,6 +186,7 @@ def run(
     ] = None,
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
+    from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
     from kseg_batch.machine import gpu_packages, usable_cores
     from kseg_batch.manifest import NAME
@@ -189,8 +204,9 @@ def run(
             raise OptionError("A path is empty: is a variable unset?")
         if overwrite and retry_failed:
             raise OptionError("--overwrite and --retry-failed contradict each other.")
-        kinds = _kinds(save, disable, k)
         options = FitOptions(k, attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
+        chosen = ClusterFilter.parse(disable or (), keep or None, tolerance, k=k)
+        kinds = _kinds(save, chosen)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
         devices = (0,) if device is None else parse_devices(device)
         memory = None if gpu_memory is None else parse_bytes(gpu_memory)
@@ -209,7 +225,7 @@ def run(
             out=default_output(paths) if out is None else Path(out),
             fit=options,
             save=kinds,
-            disable=tuple(sorted(set(disable or ()))),
+            filter=chosen,
             alpha=alpha.value,
             max_pixels=limits.max_pixels,
             checksum=checksum,
@@ -242,18 +258,16 @@ def run(
     raise typer.Exit(_exit_code(summary, found))
 
 
-def _kinds(save: list[SaveKind] | None, disable: list[int] | None, k: int) -> frozenset[Save]:
+def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save]:
     from kseg_batch.errors import OptionError
+    from kseg_batch.outputs import FILTERED
 
-    kinds = {SaveKind.segmented, SaveKind.masks} if not save else set(save)
-    if disable:
-        kinds.add(SaveKind.masked)
-        for cluster in disable:
-            if not 0 <= cluster < k:
-                raise OptionError(f"--disable {cluster}: with --k {k} the clusters are 0 to {k - 1}.")
-    elif SaveKind.masked in kinds:
-        raise OptionError("--save masked needs --disable: which clusters are to be black?")
-    return frozenset(kind.value for kind in kinds)
+    kinds: set[Save] = {kind.value for kind in save or (SaveKind.segmented, SaveKind.masks)}
+    if chosen.targets:
+        kinds.add("masked")
+    elif unclear := kinds & FILTERED:
+        raise OptionError(f"--save {min(unclear)} needs --disable or --keep: which clusters does it show?")
+    return frozenset(kinds)
 
 
 def _team(
