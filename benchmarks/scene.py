@@ -1,6 +1,7 @@
-"""The README's picture: `python -m benchmarks.scene` writes benchmarks/results/scene.jpg.
+"""Two of the README's pictures: `python -m benchmarks.scene` writes them into benchmarks/results.
 
-A generated landscape, what `segment` makes of it, and one mask, side by side.
+scene.jpg has a generated landscape, what `segment` makes of it, and one mask, side by side; keep.jpg has the
+landscape with its trees alone, and without them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from kseg_batch import segment
 from kseg_batch.bench.photographs import blend, smooth_noise
 
-TARGET = Path(__file__).parent / "results" / "scene.jpg"
+RESULTS = Path(__file__).parent / "results"
+TARGET = RESULTS / "scene.jpg"
+TREES = RESULTS / "keep.jpg"
 HEIGHT, WIDTH = 360, 480
 WATERLINE = 230
 GAP = 12
@@ -51,19 +54,28 @@ def landscape() -> NDArray[np.uint8]:
     return np.clip(whole, 0, 255).astype(np.uint8)
 
 
+def panels(photo: NDArray[np.uint8]) -> dict[Path, list[NDArray[np.uint8]]]:
+    """What each picture shows from left to right: (H, W, 3) uint8 RGB."""
+    three, five = segment(photo, k=3), segment(photo, k=5)
+    mask = np.repeat(three.mask(0)[..., None], 3, axis=2) * np.uint8(255)
+    return {
+        TARGET: [photo, three.segmented(), mask],
+        TREES: [photo, five.masked(photo, keep="darkgreen"), five.masked(photo, disable="darkgreen")],
+    }
+
+
 def main() -> None:
-    """Write the picture."""
-    photo = landscape()
-    result = segment(photo, k=3)
-    mask = np.repeat(result.mask(0)[..., None], 3, axis=2) * np.uint8(255)
+    """Write the pictures."""
+    RESULTS.mkdir(exist_ok=True)
     gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
-    row = np.concatenate([photo, gap, result.segmented(), gap, mask], axis=1)
-    TARGET.parent.mkdir(exist_ok=True)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(row, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
-    if not done:
-        raise SystemExit("OpenCV cannot encode the picture")
-    TARGET.write_bytes(bytes(data))
-    print(f"wrote {TARGET.name}: photo, {len(result.counts)} clusters, mask of cluster 0")
+    for path, (left, middle, right) in panels(landscape()).items():
+        row = np.concatenate([left, gap, middle, gap, right], axis=1)
+        jpeg = [cv2.IMWRITE_JPEG_QUALITY, 88]
+        done, data = cv2.imencode(".jpg", cv2.cvtColor(row, cv2.COLOR_RGB2BGR), jpeg)
+        if not done:
+            raise SystemExit("OpenCV cannot encode the picture")
+        path.write_bytes(bytes(data))
+        print(f"wrote {path.name}")
 
 
 if __name__ == "__main__":

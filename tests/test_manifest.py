@@ -19,7 +19,7 @@ def entry(name: str, **changes: object) -> Entry:
         "error": None,
         "version": Version(123, 456789, "ab"),
         "fingerprint": "0123",
-        "filter": "--keep green --tolerance 50",
+        "filter": "--keep green --tolerance 55",
         "disabled": (1, 2),
         "outputs": {f"segmented/{name}.png": 99},
     }

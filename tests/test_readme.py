@@ -17,7 +17,7 @@ from tests.test_package import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
-    line.removeprefix("$ ").split("#")[0].strip()
+    line.removeprefix("$ ").split(" # ")[0].strip()
     for language, block in BLOCKS
     if language == "console"
     for line in block.splitlines()
@@ -96,24 +96,20 @@ def test_make_demo_in_a_clean_copy(tmp_path: Path) -> None:
     assert len(written) == len(photos) >= 5
 
 
-def test_the_picture_is_what_its_script_makes() -> None:
-    """The scene, its segmentation and its mask, to within JPEG's loss.
+def test_the_pictures_are_what_their_script_makes() -> None:
+    """To within the loss of JPEG, which is 0.3 to 2.8 grey levels on average.
 
-    That is 2.8, 1.7 and 0.3 grey levels on average; another k gives 35 in the second.
+    Another k gives 35 where the segmented scene is, and up to 8 where the trees are alone.
     """
     import cv2
     import numpy as np
 
-    from benchmarks.scene import TARGET, landscape
-    from kseg_batch import segment
+    from benchmarks.scene import GAP, landscape, panels
 
-    data = np.frombuffer(TARGET.read_bytes(), np.uint8)
-    committed = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    assert committed is not None
-    photo = landscape()
-    width = photo.shape[1]
-    result = segment(photo, 3)
-    mask = np.repeat(result.mask(0)[..., None], 3, axis=2) * np.uint8(255)
-    for i, (panel, most) in enumerate(((photo, 5), (result.segmented(), 5), (mask, 1))):
-        shown = committed[:, i * (width + 12) : i * (width + 12) + width]
-        assert np.abs(shown.astype(int) - panel).mean() < most
+    for path, shown in panels(landscape()).items():
+        committed = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert committed is not None
+        for i, panel in enumerate(shown):
+            left = i * (panel.shape[1] + GAP)
+            found = committed[:, left : left + panel.shape[1]]
+            assert np.abs(found.astype(int) - panel).mean() < (5 if panel.mean() > 64 else 2)

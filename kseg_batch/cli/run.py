@@ -108,7 +108,7 @@ def run(
     ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Farthest Delta E of the cluster that a colour means.")
-    ] = 50.0,
+    ] = 55.0,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes on the CPU.  [default: one per core]")
     ] = None,
