@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import numpy as np
 
 from kseg_batch.cluster_names import NUMBER, folded
+from kseg_batch.color_spaces import to_lab
 from kseg_batch.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike, NDArray
 
     from kseg_batch.colors import Palette
 
@@ -36,15 +35,6 @@ Named: TypeAlias = "int | str | Iterable[int | str]"
 
 RGB: TypeAlias = "tuple[int, ...]"
 """A colour, 0 .. 255 each."""
-
-XYZ_OF_RGB = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
-"""(3, 3) X, Y and Z of linear sRGB under D65: http://www.brucelindbloom.com/Eqn_RGB_XYZ_Matrix.html."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +134,8 @@ def _nearest(target: Target, palette: Palette) -> tuple[int, float]:
     """The cluster that a target means, and its distance; a number has none."""
     if isinstance(target.meaning, int):
         return target.meaning, 0.0
-    distances = np.linalg.norm(lab(palette.centers) - lab(target.meaning), axis=1)
+    distances = np.linalg.norm(to_lab(palette.centers) - to_lab(target.meaning), axis=1)
     return int(distances.argmin()), float(distances.min())
-
-
-def lab(rgb: ArrayLike) -> NDArray[np.float64]:
-    """(..., 3) sRGB colours, 0 .. 255, in CIE Lab under D65.
-
-    The transfer function is that of IEC 61966-2-1, the rest CIE 15's.
-    """
-    srgb = np.asarray(rgb, np.float64) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ XYZ_OF_RGB.T / XYZ_OF_RGB.sum(axis=1)  # white is (1, 1, 1)
-    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
-    x, y, z = np.moveaxis(f, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def _texts(named: Named) -> list[str]:

@@ -25,7 +25,7 @@ from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 ColorSpace = Literal["rgb", "lab", "oklab"]
 
@@ -136,6 +136,15 @@ def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.
         linear = np.linalg.inv(TO_LMS) @ (np.linalg.inv(TO_OKLAB) @ oklab) ** 3
     rgb: NDArray[np.float64] = 255 * np.ascontiguousarray(_encode(np.clip(linear, 0.0, 1.0)).T)
     return rgb
+
+
+def to_lab(rgb: ArrayLike) -> NDArray[np.float64]:
+    """The (..., 3) CIE L*a*b* of RGB colours, 0 .. 255: L* from 0 to 100, and nothing rounded."""
+    to_xyz = np.linalg.inv(FROM_XYZ)
+    xyz = _decode(np.asarray(rgb, np.float64) / 255) @ to_xyz.T / to_xyz.sum(axis=1)  # 1 for white
+    roots = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = np.moveaxis(roots, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def _decode(srgb: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from skimage import color
 
 from kseg_batch import apply_palette, fit_palette, kmeans, segment
-from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_rgb
+from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_lab, to_rgb
 from kseg_batch.colors import ColorHistogram
 from kseg_batch.errors import OptionError
 from kseg_batch.options import FitOptions
@@ -82,6 +82,13 @@ def test_lab_is_cie_lab() -> None:
     exact = color.rgb2lab(image) * [255 / 100, 1, 1] + [0, 128, 128]
     error = np.abs(convert(image, "lab") - exact)
     assert error.max() < 3 and np.mean(error > 1) < 0.01
+
+
+def test_lab_of_colors_is_not_rounded() -> None:
+    """As scikit-image has it, whose matrix differs from the sixth digit on: less than 0.01 in Lab."""
+    rgb = noise(100, 100)
+    assert np.abs(to_lab(rgb) - color.rgb2lab(rgb)).max() < 0.01
+    assert np.allclose(to_lab([[0, 0, 0], [255, 255, 255]]), [[0, 0, 0], [100, 0, 0]], atol=1e-12)
 
 
 @pytest.mark.parametrize("space", COLOR_SPACES)
