@@ -40,7 +40,7 @@ def test_mask_and_masked_refuse_what_is_not_there() -> None:
     s = segment(rgb, 2)
     with pytest.raises(OptionError, match="no cluster 2: they are 0 to 1"):
         s.mask(2)
-    with pytest.raises(OptionError, match="no cluster -1"):
+    with pytest.raises(OptionError, match="--disable -1: the clusters are 0 to 1"):
         s.masked(rgb, disable=[-1])
     with pytest.raises(OptionError, match="shape"):
         s.masked(rgb[1:], disable=[0])
