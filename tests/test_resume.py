@@ -26,6 +26,7 @@ OTHER_VALUES: dict[str, Any] = {
     "eps": 0.1,
     "seed": 1,
     "init": "k-means++",
+    "color_space": "lab",
 }
 
 
