@@ -16,6 +16,8 @@ from kseg_batch.errors import KsegError
 from kseg_batch.machine import usable_cores
 from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
 from kseg_batch.pool import deaf_to_interrupts, end_with_parent, how_it_ended
+from kseg_batch.regions import load_cleaner
+from kseg_batch.team import warm_up
 from kseg_batch.worker import Lost
 
 if TYPE_CHECKING:
@@ -174,6 +176,8 @@ def _own_gpu(
         prepare_process()
         gpu = load()
         gpu.warm_up()
+        if settings.regions:
+            warm_up(load_cleaner())
         pipe.send(READY)
         for result in process_on_gpu(iter(jobs.get, None), settings, gpu, threads=threads):
             pipe.send(result)

@@ -63,13 +63,7 @@ class LabelMap:
             ImageError: There are 256 clusters, so that no number is left for transparent pixels.
         """
         if opaque is not None:
-            if k == MAX_CLUSTERS:
-                raise ImageError(
-                    "256 clusters leave no number for its transparent pixels; use --k 255 or --alpha ignore"
-                )
-            full = np.full(opaque.shape, k, np.uint8)
-            full[opaque] = labels.reshape(-1)
-            labels = full
+            labels = with_transparent(labels, k, opaque)
         bits = index_bits(k if opaque is None else k + 1)
         packed = cls(with_filter_type(_pack(labels, bits)), labels.shape[1], bits)
         packed.labels = labels
@@ -116,6 +110,21 @@ def members(clusters: Iterable[int]) -> NDArray[np.bool_]:
     table = np.zeros(MAX_CLUSTERS, bool)
     table[list(clusters)] = True
     return table
+
+
+def with_transparent(labels: NDArray[np.uint8], k: int, opaque: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(H, W) labels, k where a pixel is transparent, of those of the opaque pixels.
+
+    Raises:
+        ImageError: There are 256 clusters, so that no number is left for transparent pixels.
+    """
+    if k == MAX_CLUSTERS:
+        raise ImageError(
+            "256 clusters leave no number for its transparent pixels; use --k 255 or --alpha ignore"
+        )
+    full = np.full(opaque.shape, k, np.uint8)
+    full[opaque] = labels.reshape(-1)
+    return full
 
 
 def with_filter_type(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -69,6 +69,36 @@ class FitOptions:
         return int((SCALE * min(self.eps, 512.0)) ** 2)
 
 
+MAX_SMOOTH = 7
+"""Greatest radius of the majority filter, so that the pixels of a window, 225, can be counted in a byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOptions:
+    """How to clean a label map. False if nothing is to be done."""
+
+    smooth: int = 0
+    """Radius of the majority filter, in pixels, 0 to 7; 0 for none."""
+    min_region: int = 0
+    """Pixels; regions of fewer are merged with what surrounds them. 0 and 1 for none."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range or no whole number, naming the option as the command line does."""
+        for flag, value in (("smooth", self.smooth), ("min-region", self.min_region)):
+            try:
+                operator.index(value)
+            except TypeError as error:
+                raise OptionError(f"--{flag} must be a whole number, not {value!r}.") from error
+        if not 0 <= self.smooth <= MAX_SMOOTH:
+            raise OptionError(f"--smooth must be a radius from 0 to {MAX_SMOOTH} pixels, not {self.smooth}.")
+        if self.min_region < 0:
+            raise OptionError(f"--min-region must be a number of pixels, 0 or more, not {self.min_region}.")
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return self.smooth > 0 or self.min_region > 1
+
+
 def parse_bytes(text: str) -> int:
     """A size such as 4G, 800M or 6000000000 as bytes; K, M and G are powers of 1024.
 

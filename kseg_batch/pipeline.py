@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.backends.gpu import MAX_IMAGES, Task
 from kseg_batch.color_spaces import convert
-from kseg_batch.labelmap import LabelMap
 from kseg_batch.machine import usable_cores
-from kseg_batch.worker import FAILURES, Lost, failure, read, write
+from kseg_batch.worker import FAILURES, Lost, failure, pack, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -169,8 +168,9 @@ class _Run:
             yield [self._task(item)]
 
     def _task(self, item: _Item) -> Task:
-        """Masks come from the device where its labels are those of the whole image."""
-        masks = "masks" in self.settings.save and item.source.photo.opaque is None
+        """Masks come from the device where its labels are those that are written."""
+        packed = item.source.photo.opaque is None and not self.settings.regions
+        masks = "masks" in self.settings.save and packed
         return Task(item.pixels, self.settings.fit, masks, item)
 
     def _own_gpu(self) -> None:
@@ -188,11 +188,12 @@ class _Run:
         if result.labels is None or result.palette is None:
             self.outcomes.put(Lost(item.job, str(result.error)))
             return
-        labels, opaque = result.labels, item.source.photo.opaque
-        if opaque is not None:
-            labels = LabelMap.pack(labels.labels, len(result.palette.counts), opaque)
+        labels, palette = result.labels, result.palette
+        opaque, regions = item.source.photo.opaque, self.settings.regions
         try:
-            outcome = write(item.job, self.settings, item.source, labels, result.palette, item.start)
+            if opaque is not None or regions:
+                labels, palette = pack(labels.labels, palette, regions, opaque)
+            outcome = write(item.job, self.settings, item.source, labels, palette, item.start)
         except FAILURES as error:
             outcome = failure(item.job, error, item.start)
         self.outcomes.put(outcome)

@@ -180,6 +180,7 @@ def fingerprint(settings: Settings, *, exact: bool) -> str:
         "arithmetic": "exact" if exact else "opencv",
         "alpha": settings.alpha,
         **asdict(settings.fit),
+        **asdict(settings.regions),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -14,7 +14,8 @@ from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram, Palette
 from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
 from kseg_batch.labelmap import members
-from kseg_batch.options import FitOptions
+from kseg_batch.options import FitOptions, RegionOptions
+from kseg_batch.regions import load_cleaner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,6 +132,8 @@ def segment(
     seed: int = 0,
     init: Init | None = None,
     color_space: ColorSpace = "rgb",
+    smooth: int = 0,
+    min_region: int = 0,
     backend: str = "auto",
 ) -> Segmentation:
     """Segment an image by k-means on its colours.
@@ -147,6 +150,8 @@ def segment(
         seed: Of the random numbers, 0 to 2**63 - 1.
         init: "k-means++" or "random"; the latter with the opencv backend only, whose default it is.
         color_space: "rgb", or "lab" or "oklab" to measure distances there.
+        smooth: Radius of a majority filter over the labels, in pixels, 0 to 7; 0 for none.
+        min_region: Regions of fewer pixels take the label of what surrounds them; 0 for none.
         backend: "auto", "cupy", "numba-cuda", "numba" or "opencv".
 
     Returns:
@@ -158,8 +163,11 @@ def segment(
         BackendError: It failed, as where an image is too large for the GPU.
     """
     options = FitOptions(k, attempts, max_iter, eps, seed, init, color_space)
+    regions = RegionOptions(smooth, min_region)
     check_image(rgb)
     result = segment_with(choose(backend, options=options).backend, rgb, options)
+    if regions:
+        result = Segmentation(*load_cleaner().clean(result.labels, result.palette, regions))
     _warn_of_fewer(result.palette, k)
     return result
 

@@ -16,6 +16,7 @@ from kseg_batch.backends import load
 from kseg_batch.decoding import prepare_process
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.pool import Pool
+from kseg_batch.regions import load_cleaner
 from kseg_batch.worker import Outcome, process
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.cleaner import Cleaner
     from kseg_batch.scan import Job
     from kseg_batch.worker import Settings
 
@@ -57,27 +59,37 @@ class Team:
     """The name of each GPU, and what opens it in its process."""
 
 
-def cpu_pool(workers: int, timeout: float | None = None) -> CpuPool:
+def cpu_pool(workers: int, timeout: float | None = None, *, regions: bool = False) -> CpuPool:
     """Worker processes on the CPU, not started yet.
 
     Args:
         workers: How many.
         timeout: Seconds that an image may take.
+        regions: Whether label maps will be cleaned.
     """
-    return Pool(workers, _process, SimpleQueue(), initializer=begin_worker, timeout=timeout)
+    return Pool(
+        workers,
+        _process,
+        SimpleQueue(),
+        initializer=begin_worker,
+        initargs=(regions,),
+        timeout=timeout,
+    )
 
 
-def begin_worker() -> None:
-    """In a worker, before its first image: load what it needs."""
+def begin_worker(regions: bool) -> None:
+    """In a worker, before its first image: load what it needs, with `regions` to clean label maps, too."""
     prepare_process()
     with contextlib.suppress(BackendUnavailableError):
         warm_up(load("numba"))
+        if regions:
+            warm_up(load_cleaner())
 
 
-def warm_up(backend: Backend) -> None:
-    """Make a backend ready. One process compiles the kernels; the others wait, and load them then."""
-    with contextlib.nullcontext() if backend.compiled else _compiling():
-        backend.warm_up()
+def warm_up(kernels: Backend | Cleaner) -> None:
+    """Make kernels ready. One process compiles them; the others wait, and load them then."""
+    with contextlib.nullcontext() if kernels.compiled else _compiling():
+        kernels.warm_up()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch import decoding, encoding
@@ -15,13 +15,18 @@ from kseg_batch.color_spaces import convert
 from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
+from kseg_batch.options import RegionOptions
 from kseg_batch.outputs import Output, Save, mask_name, picture_name, write_all
+from kseg_batch.regions import load_cleaner
 from kseg_batch.scan import count
 from kseg_batch.segmentation import black_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.colors import Palette
@@ -52,6 +57,8 @@ class Settings:
     """What becomes of transparent pixels."""
     max_pixels: int = decoding.MAX_PIXELS
     """Most pixels of an image; larger ones fail before they are decoded."""
+    regions: RegionOptions = field(default_factory=RegionOptions)
+    """How to clean the labels."""
     checksum: bool = False
     """Whether the journal gets a checksum of the source."""
 
@@ -114,12 +121,12 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
         pixels, opaque = convert(source.photo.pixels, settings.fit.color_space), source.photo.opaque
         histogram = backend.histogram(pixels)
         palette = backend.fit(histogram, settings.fit)
-        if opaque is None:
+        if opaque is None and not settings.regions:
             masks = "masks" in settings.save
             labels = backend.label_map(pixels, palette, histogram, masks=masks)
         else:
             numbers = backend.assign(pixels, palette, histogram)
-            labels = LabelMap.pack(numbers, len(palette.counts), opaque)
+            labels, palette = pack(numbers, palette, settings.regions, opaque)
         return write(job, settings, source, labels, palette, start)
     except FAILURES as error:
         return failure(job, error, start)
@@ -134,6 +141,28 @@ def read(job: Job, settings: Settings) -> Source:
     data, version = _read(job.source, settings)
     photo = decoding.decode(data, max_pixels=settings.max_pixels, alpha=settings.alpha)
     return Source(photo, version)
+
+
+def pack(
+    labels: NDArray[np.uint8],
+    palette: Palette,
+    regions: RegionOptions,
+    opaque: NDArray[np.bool_] | None,
+) -> tuple[LabelMap, Palette]:
+    """Clean labels, if that is wanted, and pack them; and the palette with the counts of what is packed.
+
+    Args:
+        labels: (H, W) uint8; or with `opaque`, one for each pixel that is, in any shape.
+        palette: The clusters.
+        regions: How to clean the labels.
+        opaque: (H, W) False where a pixel is transparent; None where none is.
+
+    Raises:
+        ImageError: There are transparent pixels, and 256 clusters.
+    """
+    if regions:
+        labels, palette = load_cleaner().clean(labels, palette, regions, opaque)
+    return LabelMap.pack(labels, len(palette.counts), opaque), palette
 
 
 def write(

@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 from inspect import getfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,6 +64,14 @@ class Workspace(threading.local):
         self.rows = cpu.Rows(*cell_rows, *per_center[:2], near=per_center[2:5], numbers=per_center[5])
 
 
+def is_cached(kernel: Any) -> bool:
+    """Whether a kernel is in Numba's cache. It may be for another processor, and is compiled again then."""
+    source = Path(getfile(kernel.py_func))
+    changed = max(file.stat().st_mtime for file in (source, Path(getfile(numba))))
+    entries = Path(kernel.stats.cache_path).glob(f"{source.stem}.{kernel.__name__}-*.nbi")
+    return any(entry.stat().st_mtime > changed for entry in entries)
+
+
 def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
     """Row ranges of an image and their pixels in one row, copied a few rows at a time if need be."""
     step = len(image) if image.flags.c_contiguous else COPY_ROWS
@@ -94,13 +102,8 @@ class NumbaBackend:
 
     @property
     def compiled(self) -> bool:
-        """See `Backend.compiled`: whether the kernel that is compiled last is in Numba's cache.
-
-        It may be there for another processor; then it is compiled all the same.
-        """
-        changed = max(Path(getfile(module)).stat().st_mtime for module in (cpu, numba))
-        cached = Path(cpu.label_rows_packed.stats.cache_path).glob("cpu.label_rows_packed-*.nbi")
-        return any(index.stat().st_mtime > changed for index in cached)
+        """See `Backend.compiled`: whether the kernel that is compiled last is in Numba's cache."""
+        return is_cached(cpu.label_rows_packed)
 
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""

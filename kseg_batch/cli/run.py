@@ -165,6 +165,13 @@ def run(
     color_space: Annotated[
         Space, typer.Option("--color-space", help="Where distances between colours are measured.")
     ] = Space.rgb,
+    smooth: Annotated[
+        int, typer.Option("--smooth", help="Give pixels the most frequent label within so many, 0 to 7.")
+    ] = 0,
+    min_region: Annotated[
+        int,
+        typer.Option("--min-region", help="Give regions of fewer pixels the label of their surroundings."),
+    ] = 0,
     full_names: Annotated[
         bool, typer.Option("--full-names", help="Keep the extension in output names: a.jpg.png.")
     ] = False,
@@ -190,7 +197,16 @@ def run(
     from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
     from kseg_batch.machine import gpu_packages, usable_cores
     from kseg_batch.manifest import NAME
-    from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_bytes, parse_devices, parse_pixels
+    from kseg_batch.options import (
+        FitOptions,
+        GpuOptions,
+        Limits,
+        RegionOptions,
+        parse_bytes,
+        parse_devices,
+        parse_pixels,
+    )
+    from kseg_batch.regions import load_cleaner
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.run import run as run_batch
     from kseg_batch.scan import Scan, Selection, count, default_output
@@ -207,6 +223,7 @@ def run(
         options = FitOptions(k, attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
         chosen = ClusterFilter.parse(disable or (), keep or None, tolerance, k=k)
         kinds = _kinds(save, chosen)
+        regions = RegionOptions(smooth, min_region)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
         devices = (0,) if device is None else parse_devices(device)
         memory = None if gpu_memory is None else parse_bytes(gpu_memory)
@@ -228,14 +245,18 @@ def run(
             filter=chosen,
             alpha=alpha.value,
             max_pixels=limits.max_pixels,
+            regions=regions,
             checksum=checksum,
         )
         found = Scan(paths, full_names=full_names, selection=selection)
         with ExitStack() as cleanup:
-            pool = cleanup.enter_context(cpu_pool(limits.workers or usable_cores(), limits.timeout))
+            pool = cleanup.enter_context(
+                cpu_pool(limits.workers or usable_cores(), limits.timeout, regions=bool(regions))
+            )
             if not dry_run and not (settings.out / NAME).exists() and (gpu is False or not gpu_packages()):
                 pool.start(found.total)  # while this process loads what it needs itself
             choice = choose_backend(backend, gpu if device is None else True, require_gpu, options, first)
+            compiled = choice.backend.compiled and (not regions or load_cleaner().compiled)
             team = _team(pool, choice, devices, memory, options)
             if dry_run:
                 _show_plan(found, paths, settings, team, redo, as_json)
@@ -245,7 +266,7 @@ def run(
             with Reporter(found.total, log, as_json=as_json, quiet=quiet) as reporter:
                 for folder, reason in found.passed_over.unreadable:
                     reporter.message(f"failed: {folder}: it cannot be read: {reason}")
-                if not (quiet or choice.backend.compiled or team.gpus):
+                if not (quiet or compiled or team.gpus):
                     reporter.message("the kernels are not compiled yet: the first image waits for it, once")
                 summary = run_batch(found.jobs(), paths, settings, team, reporter, redo=redo)
             _summarise(summary, found, settings, choice, log, as_json, quiet)

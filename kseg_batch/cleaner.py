@@ -1,0 +1,98 @@
+"""Drives `kernels/regions.py`: it allocates and launches. `kseg_batch.regions` says what the kernels do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch.backends.numba_cpu import is_cached
+from kseg_batch.colors import MAX_CLUSTERS
+from kseg_batch.kernels import regions as kernels
+from kseg_batch.labelmap import with_transparent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kseg_batch.colors import Palette
+    from kseg_batch.options import RegionOptions
+
+
+class Cleaner:
+    """Cleans label maps, on one CPU core. Methods may be called from several threads."""
+
+    @property
+    def compiled(self) -> bool:
+        """As `Backend.compiled`."""
+        return is_cached(kernels.count_labels)
+
+    def warm_up(self) -> None:
+        """As `Backend.warm_up`: compile the kernels, or load them from Numba's cache."""
+        labels = np.zeros((3, 3), np.uint8)
+        merge_small(smooth(labels, 1, 1), 1, 2)
+        count_labels(labels, 1)
+
+    def clean(
+        self,
+        labels: NDArray[np.uint8],
+        palette: Palette,
+        options: RegionOptions,
+        opaque: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.uint8], Palette]:
+        """Smooth labels, and then merge small regions with what surrounds them.
+
+        Args:
+            labels: (H, W) cluster of each pixel; or with `opaque`, one for each pixel that is, in any shape.
+            palette: The clusters.
+            options: What to do.
+            opaque: (H, W) False where a pixel is transparent, and so in no cluster and in no region.
+
+        Returns:
+            The new labels, (H, W), or with `opaque`, (N,), one for each pixel that is; and the palette with
+            their counts.
+
+        Raises:
+            ImageError: There are transparent pixels, and 256 clusters.
+        """
+        k = len(palette.counts)
+        whole = np.ascontiguousarray(labels if opaque is None else with_transparent(labels, k, opaque))
+        if options.smooth:
+            whole = smooth(whole, k, options.smooth)
+        if options.min_region:
+            whole = merge_small(whole, k, options.min_region)
+        cleaned = whole if opaque is None else whole[opaque]
+        return cleaned, replace(palette, counts=count_labels(cleaned, k))
+
+
+def smooth(labels: NDArray[np.uint8], k: int, radius: int) -> NDArray[np.uint8]:
+    """What `regions.smoothed` gives. labels: C-contiguous."""
+    votes = np.empty(kernels.TILE_WIDTH + 2 * radius, np.uint8)
+    total = np.empty(kernels.TILE_WIDTH, np.uint8)
+    most = np.empty((kernels.TILE_HEIGHT, kernels.TILE_WIDTH), np.uint8)
+    present = np.empty(MAX_CLUSTERS + 1, np.uint8)
+    smoothed = np.empty_like(labels)
+    kernels.smooth(labels, k, radius, votes, total, most, present, smoothed)
+    return smoothed
+
+
+def merge_small(labels: NDArray[np.uint8], k: int, min_region: int) -> NDArray[np.uint8]:
+    """What `regions.merged` gives. labels: C-contiguous."""
+    threshold = min(min_region, labels.size + 1)
+    n = kernels.count_runs(labels)
+    runs = np.empty((n + 1, 8), np.uint32)
+    kernels.find_regions(labels, runs)
+    small, ordered = np.empty((2, n), np.uint32)  # untouched memory costs nothing
+    ends, border = np.empty(threshold, np.int64), np.zeros(MAX_CLUSTERS + 1, np.int64)
+    touching = np.empty(4 * min(threshold, n), np.uint32)
+    merged = labels.copy()
+    kernels.merge_small(merged, k, threshold, runs, small, ordered, ends, border, touching)
+    return merged
+
+
+def count_labels(labels: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
+    """(k,) int64 pixels of each label."""
+    counts = np.zeros((4, MAX_CLUSTERS), np.int64)
+    kernels.count_labels(labels.reshape(-1), counts)
+    total: NDArray[np.int64] = counts.sum(axis=0)[:k]
+    return total
