@@ -17,7 +17,7 @@ from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.cluster_filter import ClusterFilter
 from kseg_batch.errors import BackendError
-from kseg_batch.options import FitOptions
+from kseg_batch.options import FitOptions, RegionOptions
 from kseg_batch.outputs import KINDS, Save, prepare
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.scan import Job, Scan
@@ -47,21 +47,31 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings_for(out: Path, k: int = 3, save: frozenset[Save] = ALL) -> Settings:
+AS_THEY_ARE = RegionOptions()
+
+
+def settings_for(
+    out: Path, k: int = 3, save: frozenset[Save] = ALL, regions: RegionOptions = AS_THEY_ARE
+) -> Settings:
     prepare(out, save, [])
-    return Settings(out, FitOptions(k=k, attempts=2), save, filter=FILTER)
+    return Settings(out, FitOptions(k=k, attempts=2), save, filter=FILTER, regions=regions)
 
 
-def on_cpu(album: Path, out: Path, k: int = 3) -> list[Outcome]:
-    settings = settings_for(out, k)
+def on_cpu(album: Path, out: Path, k: int = 3, regions: RegionOptions = AS_THEY_ARE) -> list[Outcome]:
+    settings = settings_for(out, k, regions=regions)
     return [process(job, settings, load("numba")) for job in Scan([album]).jobs()]
 
 
 def on_gpu(
-    album: Path, out: Path, gpu: GpuBackend, k: int = 3, save: frozenset[Save] = ALL
+    album: Path,
+    out: Path,
+    gpu: GpuBackend,
+    k: int = 3,
+    save: frozenset[Save] = ALL,
+    regions: RegionOptions = AS_THEY_ARE,
 ) -> tuple[list[Outcome], list[Lost]]:
     outcomes, lost = [], []
-    for result in process_on_gpu(Scan([album]).jobs(), settings_for(out, k, save), gpu):
+    for result in process_on_gpu(Scan([album]).jobs(), settings_for(out, k, save, regions), gpu):
         if isinstance(result, Lost):
             lost.append(result)
         else:
@@ -92,7 +102,7 @@ def told(outcomes: list[Outcome]) -> dict[str, Any]:
     return {
         o.job.name: (
             *(o.error, o.size, o.version, o.outputs, o.disabled, o.notes),
-            o.palette and o.palette.centers.tolist(),
+            o.palette and (o.palette.centers.tolist(), o.palette.counts.tolist()),
         )
         for o in outcomes
     }
@@ -107,6 +117,30 @@ def test_the_same_files_as_on_the_cpu(album: Path, tmp_path: Path, emulated: Gpu
     assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
     assert told(outcomes) == told(expected)
     assert {o.palette.backend for o in outcomes if o.palette} == {"cupy"}
+
+
+def test_clean_labels_are_the_same_as_on_the_cpu(album: Path, tmp_path: Path, emulated: GpuBackend) -> None:
+    regions = RegionOptions(smooth=1, min_region=12)
+    expected = on_cpu(album, tmp_path / "cpu", 3, regions)
+    outcomes, _ = on_gpu(album, tmp_path / "gpu", emulated, 3, regions=regions)
+    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
+    assert told(outcomes) == told(expected) != told(on_cpu(album, tmp_path / "plain"))
+    assert files(tmp_path / "plain") != files(tmp_path / "cpu")
+
+
+def test_transparent_pixels_beside_256_clusters_fail_that_image_alone(
+    tmp_path: Path, emulated: GpuBackend
+) -> None:
+    rgb = noise(20, 30)
+    alpha = noise(20, 30, 0, 2)[..., :1] * np.uint8(255)
+    (tmp_path / "p").mkdir()
+    Image.fromarray(rgb).save(tmp_path / "p/whole.png")
+    Image.fromarray(np.dstack([rgb, alpha])).save(tmp_path / "p/clear.png")
+    expected = on_cpu(tmp_path / "p", tmp_path / "cpu", 256)
+    outcomes, _ = on_gpu(tmp_path / "p", tmp_path / "gpu", emulated, 256)
+    assert told(outcomes) == told(expected)
+    (failed,) = (o for o in outcomes if o.error is not None)
+    assert failed.job.name == "clear" and "use --k 255" in str(failed.error)
 
 
 def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kseg_batch.options import FitOptions
+from kseg_batch.options import FitOptions, RegionOptions
 from kseg_batch.plan import fingerprint
 from kseg_batch.worker import Settings
 from tests.samples import blocks, noise
@@ -112,6 +112,8 @@ def test_every_option_that_changes_the_bytes_changes_the_fingerprint() -> None:
     settings = Settings(Path("out"), FitOptions(), frozenset({"masks"}))
     changed = [
         replace(settings, alpha="ignore"),
+        replace(settings, regions=RegionOptions(smooth=1)),
+        replace(settings, regions=RegionOptions(min_region=2)),
         *(
             replace(settings, fit=replace(settings.fit, **{name: value}))
             for name, value in OTHER_VALUES.items()
