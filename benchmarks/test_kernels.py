@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import photo_1080p
-from kseg_batch import decoding, encoding, kmeans
+from kseg_batch import cleaner, decoding, encoding, kmeans, regions
 from kseg_batch.backends import load
 from kseg_batch.bench.photographs import cover
 from kseg_batch.colors import ColorHistogram
@@ -65,6 +65,11 @@ def labels(k: int) -> NDArray[np.uint8]:
     return NUMBA.assign(photo(), palette(k))
 
 
+def small_labels(k: int) -> NDArray[np.uint8]:
+    """(27, 48) clusters of a small photo."""
+    return NUMBA.assign(cover(photo(), *SMALL), palette(k))
+
+
 def test_histogram(benchmark: BenchmarkFixture) -> None:
     """Count the colours."""
     found, expected = NUMBA.histogram(photo()), ColorHistogram.from_pixels(photo())
@@ -94,6 +99,22 @@ def test_labels(benchmark: BenchmarkFixture, k: int) -> None:
     """Find the nearest centre of every pixel."""
     assert np.array_equal(labels(k), kmeans.assign(photo(), palette(k)))
     benchmark(NUMBA.assign, photo(), palette(k))
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_smooth(benchmark: BenchmarkFixture, k: int) -> None:
+    """Give each pixel the most frequent label around it."""
+    small = small_labels(k)
+    assert np.array_equal(cleaner.smooth(small, k, 1), regions.smoothed(small, k, 1))
+    benchmark(cleaner.smooth, labels(k), k, 1)
+
+
+@pytest.mark.parametrize("k", CLUSTERS)
+def test_min_region(benchmark: BenchmarkFixture, k: int) -> None:
+    """Merge regions of fewer than 50 pixels with what surrounds them."""
+    small = small_labels(k)
+    assert np.array_equal(cleaner.merge_small(small, k, 50), regions.merged(small, k, 50))
+    benchmark(cleaner.merge_small, labels(k), k, 50)
 
 
 @pytest.mark.parametrize("k", CLUSTERS)

@@ -267,8 +267,9 @@ def find_surroundings(region, height, width, k, runs, border, touching):
     run = np.int64(region)
     while True:
         start, end = np.int64(runs[run, START]), np.int64(runs[run, END])
-        n = note(run - 1, np.int64(start % width != 0), own, k, runs, border, touching, n)
-        n = note(run + 1, np.int64(end % width != 0), own, k, runs, border, touching, n)
+        x = start % width
+        n = note(run - 1, np.int64(x > 0), own, k, runs, border, touching, n)
+        n = note(run + 1, np.int64(x + end - start < width), own, k, runs, border, touching, n)
         if start >= width:
             above = np.int64(runs[run, ABOVE])
             n = note_row(above, start, end, width, own, k, runs, border, touching, n)
