@@ -166,7 +166,7 @@ def run(
         Space, typer.Option("--color-space", help="Where distances between colours are measured.")
     ] = Space.rgb,
     smooth: Annotated[
-        int, typer.Option("--smooth", help="Give pixels the most frequent label within so many, 0 to 7.")
+        int, typer.Option("--smooth", help="Radius of a majority filter over the labels, 0 to 7 pixels.")
     ] = 0,
     min_region: Annotated[
         int,
