@@ -109,6 +109,8 @@ class Entry:
                     "n_iter": palette.n_iter,
                     "backend": palette.backend,
                 }
+            if outcome.k_curve is not None:
+                line["k_curve"] = [[tried.k, round(tried.value, 6)] for tried in outcome.k_curve]
             line["notes"] = list(outcome.notes)
         return line | {
             "outputs": dict(self.outputs),

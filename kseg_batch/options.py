@@ -99,6 +99,44 @@ class RegionOptions:
         return self.smooth > 0 or self.min_region > 1
 
 
+@dataclass(frozen=True, slots=True)
+class KRange:
+    """Numbers of clusters, of which one is chosen by the colours of an image."""
+
+    low: int = 2
+    """Fewest clusters: one alone is nothing that could be compared."""
+    high: int = 12
+    """Most clusters, up to 256."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no range, naming the option as the command line does."""
+        if not 2 <= self.low < self.high <= MAX_CLUSTERS:
+            raise OptionError(
+                f"--k auto takes a range from 2 to {MAX_CLUSTERS} such as auto:2-20, the lower number first, "
+                f"not {self.low}-{self.high}."
+            )
+
+
+def parse_k(k: int | str) -> tuple[int, KRange | None]:
+    """The most clusters, for `FitOptions.k`, and the range where the number is to be chosen.
+
+    Args:
+        k: A number, as such or in digits; "auto"; or a range such as "auto:2-20".
+
+    Raises:
+        OptionError: It is nothing of the kind.
+    """
+    if not isinstance(k, str):
+        return k, None
+    if re.fullmatch(r"-?\d{1,9}", k):
+        return int(k), None
+    match = re.fullmatch(r"auto(?::(\d{1,9})-(\d{1,9}))?", k)
+    if match is None:
+        raise OptionError(f"--k must be a whole number, auto, or a range such as auto:2-20, not {k!r}.")
+    k_range = KRange() if match[1] is None else KRange(int(match[1]), int(match[2]))
+    return k_range.high, k_range
+
+
 def parse_bytes(text: str) -> int:
     """A size such as 4G, 800M or 6000000000 as bytes; K, M and G are powers of 1024.
 

@@ -18,6 +18,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from kseg_batch.auto_k import Chosen, choose_k
+from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu import MAX_IMAGES, Task
 from kseg_batch.color_spaces import convert
 from kseg_batch.machine import usable_cores
@@ -50,6 +52,8 @@ class _Item:
     pixels: NDArray[np.uint8]
     """What is clustered, where the device reads it fastest."""
     start: float
+    chosen: Chosen | None
+    """Its clusters, where their number is chosen by its colours."""
 
 
 def process_on_gpu(
@@ -142,8 +146,20 @@ class _Run:
                 source = replace(source, photo=replace(source.photo, rgb=pixels))
         except FAILURES as error:
             self.outcomes.put(failure(job, error, start))
+            return
+        try:
+            chosen = self._choose_k(pixels)
+        except (DeviceMemoryError, MemoryError) as error:
+            self.outcomes.put(Lost(job, str(error) or "there is not enough memory for it"))
         else:
-            self.ready.put(_Item(job, source, pixels, start))
+            self.ready.put(_Item(job, source, pixels, start, chosen))
+
+    def _choose_k(self, pixels: NDArray[np.uint8]) -> Chosen | None:
+        """Choose the number of clusters, if it is not given: before a batch, which fits once."""
+        if self.settings.k_range is None:
+            return None
+        histogram = self.gpu.histogram(pixels)
+        return choose_k(self.gpu, histogram, self.settings.fit, self.settings.k_range)
 
     def _batches(self) -> Iterator[list[Task]]:
         """What is decoded, up to a full batch, or an empty one when nothing is."""
@@ -171,7 +187,8 @@ class _Run:
         """Masks come from the device where its labels are those that are written."""
         packed = item.source.photo.opaque is None and not self.settings.regions
         masks = "masks" in self.settings.save and packed
-        return Task(item.pixels, self.settings.fit, masks, item)
+        palette = item.chosen.palette if item.chosen else None
+        return Task(item.pixels, self.settings.fit, masks, item, palette)
 
     def _own_gpu(self) -> None:
         for result in self.gpu.segment_batches(self._batches()):
@@ -188,12 +205,13 @@ class _Run:
         if result.labels is None or result.palette is None:
             self.outcomes.put(Lost(item.job, str(result.error)))
             return
-        labels, palette = result.labels, result.palette
+        chosen = item.chosen or Chosen(result.palette, None)
+        labels, palette = result.labels, chosen.palette
         opaque, regions = item.source.photo.opaque, self.settings.regions
         try:
             if opaque is not None or regions:
                 labels, palette = pack(labels.labels, palette, regions, opaque)
-            outcome = write(item.job, self.settings, item.source, labels, palette, item.start)
+            outcome = write(item.job, self.settings, item.source, labels, palette, item.start, chosen.curve)
         except FAILURES as error:
             outcome = failure(item.job, error, item.start)
         self.outcomes.put(outcome)

@@ -182,6 +182,8 @@ def fingerprint(settings: Settings, *, exact: bool) -> str:
         **asdict(settings.fit),
         **asdict(settings.regions),
     }
+    if settings.k_range is not None:
+        content["k_range"] = asdict(settings.k_range)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

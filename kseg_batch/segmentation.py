@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.auto_k import choose_k
 from kseg_batch.backends import choose
 from kseg_batch.cluster_filter import TOLERANCE, ClusterFilter
 from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram, Palette
 from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
 from kseg_batch.labelmap import members
-from kseg_batch.options import FitOptions, RegionOptions
+from kseg_batch.options import FitOptions, RegionOptions, parse_k
 from kseg_batch.regions import load_cleaner
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from kseg_batch.auto_k import Candidate
     from kseg_batch.backends.base import Backend
     from kseg_batch.cluster_filter import Named
     from kseg_batch.color_spaces import ColorSpace
-    from kseg_batch.options import Init
+    from kseg_batch.options import Init, KRange
 
 
 MOST_KEPT = 1 << 22
@@ -40,6 +42,8 @@ class Segmentation:
     """(H, W) cluster number of each pixel: that of the nearest centre, the lowest on a tie."""
     palette: Palette
     """The centres, with their counts and compactness over this image."""
+    k_curve: tuple[Candidate, ...] | None = None
+    """The numbers of clusters that were tried, each with its index; None where k was given."""
 
     @property
     def centers(self) -> NDArray[np.float64]:
@@ -124,7 +128,7 @@ def black_out(
 
 def segment(
     rgb: NDArray[np.uint8],
-    k: int = 3,
+    k: int | str = 3,
     *,
     attempts: int = 10,
     max_iter: int = 100,
@@ -143,7 +147,8 @@ def segment(
 
     Args:
         rgb: (H, W, 3) uint8 image, RGB, in any memory layout.
-        k: Clusters, 1 to 256. An image with fewer colours gets fewer, with a `FewerColorsWarning`.
+        k: Clusters, 1 to 256; or "auto", or a range such as "auto:2-20", to have the image decide: see
+            `auto_k`. An image with fewer colours gets fewer clusters, with a `FewerColorsWarning`.
         attempts: k-means++ starts, of which the best is kept.
         max_iter: Most iterations of Lloyd's algorithm.
         eps: Stop when no centre moved by more than this distance, in grey levels.
@@ -162,13 +167,15 @@ def segment(
         BackendUnavailableError: The named backend cannot run here.
         BackendError: It failed, as where an image is too large for the GPU.
     """
-    options = FitOptions(k, attempts, max_iter, eps, seed, init, color_space)
+    most, k_range = parse_k(k)
+    options = FitOptions(most, attempts, max_iter, eps, seed, init, color_space)
     regions = RegionOptions(smooth, min_region)
     check_image(rgb)
-    result = segment_with(choose(backend, options=options).backend, rgb, options)
+    result = segment_with(choose(backend, options=options).backend, rgb, options, k_range)
     if regions:
-        result = Segmentation(*load_cleaner().clean(result.labels, result.palette, regions))
-    _warn_of_fewer(result.palette, k)
+        cleaned = load_cleaner().clean(result.labels, result.palette, regions)
+        result = Segmentation(*cleaned, result.k_curve)
+    _warn_of_fewer(result.palette, k_range.low if k_range else most)
     return result
 
 
@@ -179,20 +186,21 @@ def _warn_of_fewer(palette: Palette, k: int) -> None:
         warnings.warn(text, FewerColorsWarning, stacklevel=3)
 
 
-def segment_with(backend: Backend, rgb: NDArray[np.uint8], options: FitOptions) -> Segmentation:
-    """Segment a checked image with a given backend."""
+def segment_with(
+    backend: Backend, rgb: NDArray[np.uint8], options: FitOptions, k_range: KRange | None = None
+) -> Segmentation:
+    """Segment a checked image with a given backend; with a range, into as many clusters as suit it."""
     pixels = convert(rgb, options.color_space)
     histogram = backend.histogram(pixels)
-    palette = backend.fit(histogram, options)
-    if histogram.n_colors <= MOST_KEPT:
-        return Segmentation(labels=backend.assign(pixels, palette, histogram), palette=palette)
+    chosen = choose_k(backend, histogram, options, k_range)
+    kept = histogram if histogram.n_colors <= MOST_KEPT else None
     del histogram
-    return Segmentation(labels=backend.assign(pixels, palette), palette=palette)
+    return Segmentation(backend.assign(pixels, chosen.palette, kept), chosen.palette, chosen.curve)
 
 
 def fit_palette(
     images: Iterable[NDArray[np.uint8]],
-    k: int = 3,
+    k: int | str = 3,
     *,
     attempts: int = 10,
     max_iter: int = 100,
@@ -219,14 +227,15 @@ def fit_palette(
     Raises:
         OptionError: An argument is out of range, or there are no images.
     """
-    options = FitOptions(k, attempts, max_iter, eps, seed, color_space=color_space)
+    most, k_range = parse_k(k)
+    options = FitOptions(most, attempts, max_iter, eps, seed, color_space=color_space)
     engine = choose(backend, options=options).backend
     pixels = (convert(check_image(image), color_space) for image in images)
     merged = ColorHistogram.merged(map(engine.histogram, pixels))
     if merged.n_colors == 0:
         raise OptionError("images is empty: a palette needs at least one image.")
-    palette = engine.fit(merged, options)
-    _warn_of_fewer(palette, k)
+    palette = choose_k(engine, merged, options, k_range).palette
+    _warn_of_fewer(palette, k_range.low if k_range else most)
     return palette
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch import decoding, encoding
+from kseg_batch.auto_k import choose_k
 from kseg_batch.cluster_filter import ALL_CLUSTERS, ClusterFilter
 from kseg_batch.color_spaces import convert
 from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from kseg_batch.auto_k import Candidate
     from kseg_batch.backends.base import Backend
     from kseg_batch.colors import Palette
     from kseg_batch.decoding import Photo
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, KRange
     from kseg_batch.scan import Job
 
 FAILURES = (BackendError, ImageError, OutputError, MemoryError)
@@ -61,6 +63,8 @@ class Settings:
     """How to clean the labels."""
     checksum: bool = False
     """Whether the journal gets a checksum of the source."""
+    k_range: KRange | None = None
+    """Where k is chosen from, for each image; `fit.k` is then its end. None where k is `fit.k`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class Outcome:
     """Whether it failed because nothing can be written any more."""
     palette: Palette | None = None
     """The clusters; None if it failed."""
+    k_curve: tuple[Candidate, ...] | None = None
+    """What k was chosen from; None if it was given, or the image failed."""
     size: tuple[int, int] = (0, 0)
     """Width and height, in pixels."""
     version: Version | None = None
@@ -120,14 +126,15 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
         source = read(job, settings)
         pixels, opaque = convert(source.photo.pixels, settings.fit.color_space), source.photo.opaque
         histogram = backend.histogram(pixels)
-        palette = backend.fit(histogram, settings.fit)
+        chosen = choose_k(backend, histogram, settings.fit, settings.k_range)
+        palette = chosen.palette
         if opaque is None and not settings.regions:
             masks = "masks" in settings.save
             labels = backend.label_map(pixels, palette, histogram, masks=masks)
         else:
             numbers = backend.assign(pixels, palette, histogram)
             labels, palette = pack(numbers, palette, settings.regions, opaque)
-        return write(job, settings, source, labels, palette, start)
+        return write(job, settings, source, labels, palette, start, chosen.curve)
     except FAILURES as error:
         return failure(job, error, start)
 
@@ -166,7 +173,13 @@ def pack(
 
 
 def write(
-    job: Job, settings: Settings, source: Source, labels: LabelMap, palette: Palette, start: float
+    job: Job,
+    settings: Settings,
+    source: Source,
+    labels: LabelMap,
+    palette: Palette,
+    start: float,
+    k_curve: tuple[Candidate, ...] | None = None,
 ) -> Outcome:
     """Write all outputs of an image, or none.
 
@@ -177,6 +190,7 @@ def write(
         labels: Its packed labels.
         palette: Its clusters.
         start: When it was begun, by time.perf_counter().
+        k_curve: What their number was chosen from; None if it was given.
 
     Raises:
         OutputError: One of them cannot be written.
@@ -185,12 +199,13 @@ def write(
     files = _files(job, settings, source.photo, labels, palette, resolved.disabled)
     outputs = write_all(settings.out, job, files)
     notes, k = source.photo.notes, len(palette.counts)
-    if k < settings.fit.k:
+    if k < (settings.k_range.low if settings.k_range else settings.fit.k):
         notes += (f"it has {count(k, 'colour')}, so as many clusters",)
     return Outcome(
         job=job,
         seconds=time.perf_counter() - start,
         palette=palette,
+        k_curve=k_curve,
         size=(labels.width, labels.height),
         version=source.version,
         disabled=resolved.disabled,

@@ -86,7 +86,12 @@ def run(
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]")
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", help="Clusters, 1 to 256.")] = 3,
+    k: Annotated[
+        str,
+        typer.Option(
+            "--k", "-k", metavar="N|auto[:LOW-HIGH]", help="Clusters, 1 to 256, or chosen for each image."
+        ),
+    ] = "3",
     save: Annotated[
         list[SaveKind] | None,
         typer.Option("--save", help="A kind of output; repeat it for more.  [default: segmented, masks]"),
@@ -204,6 +209,7 @@ def run(
         RegionOptions,
         parse_bytes,
         parse_devices,
+        parse_k,
         parse_pixels,
     )
     from kseg_batch.regions import load_cleaner
@@ -220,8 +226,9 @@ def run(
             raise OptionError("A path is empty: is a variable unset?")
         if overwrite and retry_failed:
             raise OptionError("--overwrite and --retry-failed contradict each other.")
-        options = FitOptions(k, attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
-        chosen = ClusterFilter.parse(disable or (), keep or None, tolerance, k=k)
+        most, k_range = parse_k(k)
+        options = FitOptions(most, attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
+        chosen = ClusterFilter.parse(disable or (), keep or None, tolerance, k=most)
         kinds = _kinds(save, chosen)
         regions = RegionOptions(smooth, min_region)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
@@ -247,6 +254,7 @@ def run(
             max_pixels=limits.max_pixels,
             regions=regions,
             checksum=checksum,
+            k_range=k_range,
         )
         found = Scan(paths, full_names=full_names, selection=selection)
         with ExitStack() as cleanup:
