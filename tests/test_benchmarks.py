@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import ceiling, command, end_to_end, quality, scaling_points
+from benchmarks import auto_k, ceiling, command, end_to_end, quality, scaling_points, validity
 from benchmarks.calls import tiled
 from benchmarks.checks import WrongResultError
 from benchmarks.crew import Crew
@@ -24,6 +24,7 @@ from benchmarks.report import save
 from benchmarks.samples import MAX_PIXELS, samples
 from benchmarks.scaling_points import Point
 from benchmarks.scripts import tutorial
+from kseg_batch import segment
 from tests.samples import gradient, noise
 from tests.test_package import ROOT
 
@@ -261,3 +262,27 @@ def test_the_kernels_suite_passes_its_checks() -> None:
     names = ("histogram", "packing[3]", "packing[16]", "encode_indexed[3]", "encode_mask[3]", "decode_jpeg")
     tests = [f"benchmarks/test_kernels.py::test_{name}" for name in names]
     assert "6 passed" in run("pytest", "-q", "--benchmark-disable", *tests)
+
+
+def test_criteria_for_k_are_those_of_scikit_learn_and_find_what_is_plain() -> None:
+    from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
+
+    rgb = auto_k.blobs(np.random.default_rng(3), np.full(4, 0.25), noise=2, mixed=0.0)
+    found = validity.fits(rgb)
+    assert {validity.choice(criterion, found) for criterion in validity.CRITERIA} == {4}
+    for k in (2, 4, 7):
+        pixels, labels = rgb.reshape(-1, 3), segment(rgb, k).labels.reshape(-1)
+        expected = calinski_harabasz_score(pixels, labels), davies_bouldin_score(pixels, labels)
+        ours = (
+            validity.calinski_harabasz(found, k),
+            validity.davies_bouldin(found[k], found[k].mean_distances),
+        )
+        assert ours == pytest.approx(expected, rel=0.01)  # its centres are means, ours in steps of 1/64
+
+
+def test_criteria_for_k_are_tallied() -> None:
+    ks = {"a.jpg": 2, "b.jpg": 5, "c.jpg": 7, "d.jpg": 12}
+    others = {**ks, "b.jpg": 6}
+    variants = {"plain": ks, "grey": dict.fromkeys(ks, 12), "half": ks, "noise": others, "JPEG": ks}
+    row = auto_k.Tally("one", [True, False], [True, True], variants).row()
+    assert row.cells() == ("one", "50%", "100%", "2, 5, 12", "50%", "100%", "100%", "75%", "100%")
