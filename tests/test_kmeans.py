@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kseg_batch import kmeans
-from kseg_batch.colors import ColorHistogram, from_zorder, zorder
+from kseg_batch.colors import ColorHistogram, HistogramSum, from_zorder, zorder
 from kseg_batch.errors import OptionError
 from kseg_batch.options import FitOptions
 from tests.samples import blocks, noise, photos
@@ -138,6 +138,7 @@ def test_histograms_add_up() -> None:
     expected = ColorHistogram.from_pixels(glued)
     assert np.array_equal(merged.codes, expected.codes)
     assert np.array_equal(merged.counts, expected.counts)
+    assert merged.counts.dtype == np.uint32
     assert merged.n_pixels == len(glued)
     assert np.array_equal(
         merged.colors, np.unique(glued, axis=0)[np.argsort(zorder(np.unique(glued, axis=0)))]
@@ -165,3 +166,22 @@ def test_histograms_add_up() -> None:
 def test_options_out_of_range(field: str, value: object) -> None:
     with pytest.raises(OptionError, match=f"--{field.replace('_', '-')} must be .*{value}"):
         FitOptions(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_sum_may_be_taken_and_begun_again() -> None:
+    one, other = (ColorHistogram.from_pixels(noise(30, 40, low, 20, seed=low)) for low in (0, 9))
+    total = HistogramSum()
+    for histogram in (one, other):
+        total.add(histogram)
+        assert total.sum().n_pixels == total.take().n_pixels == 1200
+    assert total.take().n_colors == 0
+    total.add(one)
+    assert np.array_equal(total.sum().codes, one.codes)
+    assert np.array_equal(total.sum().counts, one.counts)
+
+
+def test_sums_of_many_pixels_are_wide() -> None:
+    one = ColorHistogram.from_pixels(noise(2, 2))
+    many = ColorHistogram(one.cells, one.starts, one.slots, one.counts.astype(np.int64) << 31)
+    merged = ColorHistogram.merged([many, many])
+    assert merged.counts.tolist() == [1 << 32] * 4
