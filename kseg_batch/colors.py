@@ -169,24 +169,27 @@ class HistogramSum:
         Raises:
             OptionError: The sum would have more than `MAX_PIXELS` pixels. It is what it was before.
         """
-        if self._n_pixels + histogram.n_pixels > MAX_PIXELS:
+        n_pixels = self._n_pixels + histogram.n_pixels
+        if n_pixels > MAX_PIXELS:
             raise OptionError(f"A histogram can have {MAX_PIXELS} pixels at most.")
-        self._n_pixels += histogram.n_pixels
+        # twice as fast as +=, where all types are as they have to be
+        codes, counts = histogram.codes.astype(np.intp), histogram.counts.astype(np.int64)
         self._occupied[histogram.cells] = True
-        # twice as fast as +=, from NumPy 1.25 on, where all types are as they have to be
-        np.add.at(self._table.reshape(-1), histogram.codes.astype(np.intp), histogram.counts.astype(np.int64))
+        np.add.at(self._table.reshape(-1), codes, counts)
+        self._n_pixels = n_pixels
 
     def sum(self) -> ColorHistogram:
         """What was added: exactly the histogram of all the images glued together."""
         cells = np.flatnonzero(self._occupied)
         in_cells = self._table[cells]  # (m, 512)
         present = in_cells > 0
-        as_of_an_image = np.uint32 if self._n_pixels < 1 << 32 else np.int64
+        counts = in_cells[present]
+        narrow = self._n_pixels < 1 << 32  # as of an image, for which the kernels are compiled already
         return ColorHistogram(
             cells=cells.astype(np.uint16),
             starts=np.append(0, np.cumsum(np.count_nonzero(present, axis=1))),
             slots=np.broadcast_to(np.arange(CELL_SIZE, dtype=np.uint16), present.shape)[present],
-            counts=in_cells[present].astype(as_of_an_image),
+            counts=counts.astype(np.uint32) if narrow else counts,
         )
 
     def take(self) -> ColorHistogram:

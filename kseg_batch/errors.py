@@ -44,5 +44,9 @@ class MissingClusterWarning(UserWarning):
     """An image has no cluster of a number or colour that was named."""
 
 
+class PaletteWarning(UserWarning):
+    """Something of a palette file was not taken as it stands there, or is of no use."""
+
+
 class FewerColorsWarning(UserWarning):
     """An image has fewer distinct colours than the clusters asked for."""

@@ -103,11 +103,15 @@ class Reporter:
         say(text)
         self._log.add(text)
 
-    def skipped(self, step: Step) -> None:
-        """See `Report.skipped`. What is skipped does not count for the rate or the time left."""
-        self._total -= 1
+    def resumed(self, n_images: int) -> None:
+        """So many fewer images are to be done, as they had been before."""
+        self._total -= n_images
         if not self._bar.disable:
             self._bar.total = self._total
+
+    def skipped(self, step: Step) -> None:
+        """See `Report.skipped`. What is skipped does not count for the rate or the time left."""
+        self.resumed(1)
         if self._as_json:
             self._print({"source": step.entry.source, "status": "skipped", "reason": step.reason})
 

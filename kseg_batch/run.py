@@ -8,9 +8,6 @@ died is tried once more when all others are done, alone, so that it has the mach
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
 from collections import deque
 from contextlib import ExitStack
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from kseg_batch.errors import OutputError
 from kseg_batch.gpu_process import GpuProcess
+from kseg_batch.interrupts import Interrupt, interrupts_to
 from kseg_batch.manifest import Journal
 from kseg_batch.outputs import prepare, remove, remove_temporaries, sweep
 from kseg_batch.plan import Planner
@@ -30,9 +28,8 @@ from kseg_batch.team import Task
 from kseg_batch.worker import Lost, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-    from types import FrameType
 
     from kseg_batch.plan import Redo, Step
     from kseg_batch.team import Team
@@ -121,18 +118,13 @@ def run(
         summary = Summary(swept=sweep(settings.out))
         steps = Planner(journal, settings, exact=team.exact, redo=redo).steps(jobs)
         batch = cleanup.enter_context(_Batch(settings, team, journal, summary, report))
-        with _signals_to(team.pool.done):
+        with interrupts_to(team.pool.done):
             batch.run(steps)
         summary.seconds = time.perf_counter() - start
     return summary
 
 
-@dataclass(frozen=True, slots=True)
-class _Signal:
-    number: int
-
-
-_Event: TypeAlias = Outcome | Lost | Crash[Task] | BaseException | _Signal
+_Event: TypeAlias = Outcome | Lost | Crash[Task] | BaseException | Interrupt
 
 
 class _Worker(Protocol):
@@ -285,7 +277,7 @@ class _Batch:
     def _take(self, event: _Event) -> None:
         if isinstance(event, BaseException):
             raise event
-        if isinstance(event, _Signal):
+        if isinstance(event, Interrupt):
             self._interrupt(event.number)
         elif isinstance(event, Outcome):
             self._release(event.job)
@@ -345,21 +337,3 @@ class _Batch:
         if self._summary.stopped is None:
             self._summary.stopped = reason
         self._end_soon(GRACE)
-
-
-@contextlib.contextmanager
-def _signals_to(done: SimpleQueue[_Event]) -> Generator[None]:
-    """Put an interrupt (Ctrl-C) or a request to end (systemd, kill) among the events."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def take(number: int, _: FrameType | None) -> None:
-        done.put(_Signal(number))
-
-    former = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -112,8 +112,8 @@ class PassedOver:
         return texts
 
 
-def default_output(sources: Sequence[Path]) -> Path:
-    """The source's name with -kseg appended, beside it.
+def beside(sources: Sequence[Path], suffix: str) -> Path:
+    """The source's name with a suffix appended, beside it.
 
     Raises:
         SourceError: There is no such place, because there are several sources or the source is a root.
@@ -121,7 +121,7 @@ def default_output(sources: Sequence[Path]) -> Path:
     source = Path(os.path.abspath(sources[0]))  # noqa: PTH100 - resolve() would follow links
     if len(sources) > 1 or not source.name:
         raise SourceError("With several sources, or the root of a disk, say where to write: -o OUT.")
-    return source.with_name(source.name + "-kseg")
+    return source.with_name(source.name + suffix)
 
 
 class Scan:
@@ -137,13 +137,19 @@ class Scan:
     """
 
     def __init__(
-        self, sources: Sequence[Path], *, full_names: bool = False, selection: Selection | None = None
+        self,
+        sources: Sequence[Path],
+        *,
+        full_names: bool = False,
+        outputs: bool = True,
+        selection: Selection | None = None,
     ) -> None:
         """Search once.
 
         Args:
             sources: Files, taken whatever their name, and folders, searched for images.
             full_names: Keep the extension in output names, so that a.jpg and a.png do not collide.
+            outputs: Whether images have outputs at all. If not, none collide, and stems are whole paths.
             selection: Which files of the folders are images.
 
         Raises:
@@ -152,11 +158,12 @@ class Scan:
         self.passed_over = PassedOver()
         self._sources = sources
         self._full_names = full_names
+        self._outputs = outputs
         self._selection = selection or Selection()
         self._stems: set[bytes] = set()
         twice: set[str] = set()
-        for _, relative in self._find(self.passed_over):
-            stem = self._stem(relative)
+        for source, relative in self._find(self.passed_over):
+            stem = self._stem(source, relative)
             key = digest(stem)
             if key in self._stems:
                 twice.add(stem)
@@ -170,7 +177,7 @@ class Scan:
     def jobs(self) -> Iterator[Job]:
         """The images, in the order of their paths, once. One that was not there at first is left out."""
         for source, relative in self._find(PassedOver()):
-            stem = self._stem(relative)
+            stem = self._stem(source, relative)
             key = digest(stem)
             if key in self._stems:
                 self._stems.remove(key)
@@ -178,7 +185,14 @@ class Scan:
             else:
                 self.passed_over.late += 1
 
-    def _stem(self, relative: str) -> str:
+    def paths(self) -> Iterator[Path]:
+        """The images' files, looked for once more; `jobs` has them all the same."""
+        for source, _ in self._find(PassedOver()):
+            yield Path(source)
+
+    def _stem(self, source: str, relative: str) -> str:
+        if not self._outputs:
+            return os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
         return relative if self._full_names else os.path.splitext(relative)[0]  # noqa: PTH122
 
     def _find(self, passed_over: PassedOver) -> Iterator[tuple[str, str]]:
@@ -239,7 +253,7 @@ class Scan:
         """Name the sources that share an output."""
         groups: dict[str, list[Path]] = {stem: [] for stem in twice}
         for source, relative in self._find(PassedOver()):
-            if (stem := self._stem(relative)) in groups:
+            if (stem := self._stem(source, relative)) in groups:
                 groups[stem].append(Path(source))
         collisions = [group for group in groups.values() if len(group) > 1]
         lines = [f"  {_listed(group)}" for group in sorted(collisions)[:SHOWN]]

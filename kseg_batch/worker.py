@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from kseg_batch import decoding, encoding
 from kseg_batch.auto_k import choose_k
@@ -41,6 +41,22 @@ FAILURES = (BackendError, ImageError, OutputError, MemoryError)
 
 BYTES_PER_PIXEL = 8
 """Of the largest file that is read: 16 bits for each of four channels."""
+
+
+class Reading(Protocol):
+    """How image files are read; part of what `Settings` say."""
+
+    @property
+    def alpha(self) -> decoding.Alpha:
+        """What becomes of transparent pixels."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Most pixels of an image; larger ones fail before they are decoded."""
+
+    @property
+    def checksum(self) -> bool:
+        """Whether the version has a checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,7 @@ class Outcome:
     output_gone: bool = False
     """Whether it failed because nothing can be written any more."""
     palette: Palette | None = None
-    """The clusters; None if it failed."""
+    """The clusters; None if it failed, or only its colours were counted."""
     k_curve: tuple[Candidate, ...] | None = None
     """What k was chosen from; None if it was given, or the image failed."""
     size: tuple[int, int] = (0, 0)
@@ -139,7 +155,7 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
         return failure(job, error, start)
 
 
-def read(job: Job, settings: Settings) -> Source:
+def read(job: Job, settings: Reading) -> Source:
     """Read and decode a job's file.
 
     Raises:
@@ -245,7 +261,7 @@ def _files(
         yield picture_name(job, "kept"), encoding.encode_union(labels, set(range(k)) - set(disabled))
 
 
-def _read(path: Path, settings: Settings) -> tuple[bytes, Version]:
+def _read(path: Path, settings: Reading) -> tuple[bytes, Version]:
     """A regular file's content, and which version of it that is."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device, which might never end

@@ -215,7 +215,7 @@ def run(
     from kseg_batch.regions import load_cleaner
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.run import run as run_batch
-    from kseg_batch.scan import Scan, Selection, count, default_output
+    from kseg_batch.scan import Scan, Selection, beside, count
     from kseg_batch.team import cpu_pool
     from kseg_batch.worker import Settings
 
@@ -246,7 +246,7 @@ def run(
     try:
         selection = Selection(tuple(include or ()), tuple(exclude or ()))
         settings = Settings(
-            out=default_output(paths) if out is None else Path(out),
+            out=beside(paths, "-kseg") if out is None else Path(out),
             fit=options,
             save=kinds,
             filter=chosen,

@@ -1,0 +1,186 @@
+"""`kseg-batch fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kseg_batch.cli.common import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_SIGNAL,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    choose_backend,
+    fail,
+)
+from kseg_batch.cli.run import AlphaKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kseg_batch.colors import Palette
+    from kseg_batch.dataset import Summary
+    from kseg_batch.scan import Scan
+
+
+def fit(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="The palette's file.  [default: SRC-palette.json, beside SRC]"),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", help="Clusters, 1 to 256.")] = 3,
+    names: Annotated[
+        str | None, typer.Option("--names", help="Of the clusters, dark to light, such as shadow,tree,sky.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that count.  [default: one per core]")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: any]")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", help="Glob of files to take, in place of the extensions; repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", help="Glob of files and folders to pass over; repeatable."),
+    ] = None,
+    alpha: Annotated[
+        AlphaKind,
+        typer.Option("--alpha", help="Leave transparent pixels out, or take the colours under them."),
+    ] = AlphaKind.keep,
+    max_pixels: Annotated[
+        str, typer.Option("--max-pixels", help="Fail larger images before decoding them.")
+    ] = "200M",
+    gpu: Annotated[
+        bool | None, typer.Option("--gpu/--no-gpu", help="Cluster on a GPU if there is one, or do not.")
+    ] = None,
+    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")] = False,
+    backend: Annotated[
+        str, typer.Option("--backend", help="What clusters: auto, cupy, numba-cuda, numba or opencv.")
+    ] = "auto",
+    attempts: Annotated[int, typer.Option("--attempts", help="Starts, of which the best is kept.")] = 10,
+    max_iter: Annotated[int, typer.Option("--max-iter", help="Most iterations.")] = 100,
+    eps: Annotated[float, typer.Option("--eps", help="Stop when no centre moved by more grey levels.")] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+) -> None:
+    """Fit one palette to all photos together, for `run --palette`."""
+    from contextlib import ExitStack
+
+    from kseg_batch.backends import choose
+    from kseg_batch.cluster_names import check_names
+    from kseg_batch.counting import Counting, count_pool
+    from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
+    from kseg_batch.fit import Task
+    from kseg_batch.fit import fit as fit_dataset
+    from kseg_batch.machine import usable_cores
+    from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_pixels
+    from kseg_batch.reporting import Log, Reporter
+    from kseg_batch.scan import Scan, Selection, beside
+
+    try:
+        if "" in (*sources, out):
+            raise OptionError("A path is empty: is a variable unset?")
+        if require_gpu and gpu is False:
+            raise OptionError("--require-gpu and --no-gpu contradict each other.")
+        options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed)
+        limits = Limits(workers, timeout, parse_pixels(max_pixels))
+        cluster_names = () if names is None else tuple(name.strip() for name in names.split(","))
+        check_names(cluster_names, k)
+    except OptionError as error:
+        fail(str(error), EXIT_USAGE)
+    paths = [Path(source) for source in sources]
+    try:
+        task = Task(
+            out=beside(paths, "-palette.json") if out is None else Path(out),
+            options=options,
+            counting=Counting(alpha.value, limits.max_pixels),
+            names=cluster_names,
+        )
+        found = Scan(paths, outputs=False, selection=Selection(tuple(include or ()), tuple(exclude or ())))
+        with ExitStack() as cleanup:
+            pool = cleanup.enter_context(count_pool(limits.workers or usable_cores(), limits.timeout))
+            pool.start(found.total)  # while this process loads what it needs itself
+            choice = choose_backend(backend, gpu, require_gpu, options, GpuOptions())
+            counter = choose(only="cpu").backend
+            reporter = cleanup.enter_context(Reporter(found.total, Log(None), as_json=as_json, quiet=quiet))
+            for folder, reason in found.passed_over.unreadable:
+                reporter.message(f"failed: {folder}: it cannot be read: {reason}")
+            if not (quiet or counter.compiled):
+                reporter.message("the kernels are not compiled yet: the first image waits for it, once")
+            summary, palette = fit_dataset(found, task, pool, counter.name, choice.backend, reporter)
+        _summarise(summary, palette, found, task.out, as_json, quiet)
+    except (OptionError, BackendUnavailableError) as error:
+        fail(str(error), EXIT_USAGE)
+    except KsegError as error:
+        fail(str(error), EXIT_NOTHING_DONE)
+    except KeyboardInterrupt:
+        fail("interrupted: the same command goes on with the rest", EXIT_INTERRUPTED)
+    raise typer.Exit(_exit_code(summary, found))
+
+
+def _summarise(
+    summary: Summary, palette: Palette | None, found: Scan, out: Path, as_json: bool, quiet: bool
+) -> None:
+    import json
+    from dataclasses import asdict
+
+    from kseg_batch.reporting import say
+
+    if as_json:
+        totals = {**asdict(summary), "palette": None if palette is None else str(out)}
+        print(json.dumps({"summary": totals}), flush=True)
+    if not quiet:
+        for line in _lines(summary, palette, found, out):
+            say(line) if as_json else typer.echo(line)
+
+
+def _lines(summary: Summary, palette: Palette | None, found: Scan, out: Path) -> Iterator[str]:
+    """What was done, for people."""
+    from kseg_batch.scan import count
+
+    yield (
+        f"{count(summary.counted, 'image')} in {summary.seconds:.2f} s: "
+        f"{summary.counted / summary.seconds:.1f} images/s"
+    )
+    if summary.resumed:
+        yield f"{count(summary.resumed, 'image')} had been counted before"
+    if summary.failed:
+        yield f"{count(summary.failed, 'image')} failed: named above"
+    if summary.noted:
+        yield f"{count(summary.noted, 'image')} with a note: --json shows it"
+    if summary.signal is not None:
+        yield "interrupted: the same command goes on with the rest"
+    yield from found.passed_over.texts()
+    if palette is not None:
+        colors = count(summary.colors, "colour")
+        yield f"{summary.pixels / 1e6:,.1f} megapixels of {colors}, clustered with {palette.backend}:"
+        yield from _table(palette)
+        yield f"palette    {out}"
+
+
+def _table(palette: Palette) -> Iterator[str]:
+    """A line for each cluster: its number, colour, share of the pixels and name."""
+    total = int(palette.counts.sum())
+    for cluster, (color, pixels) in enumerate(zip(palette.colors, palette.counts.tolist(), strict=True)):
+        name = palette.names[cluster] if palette.names else ""
+        yield f"{cluster:>7}  #{bytes(color).hex()}  {100 * pixels / total:5.1f} %  {name}".rstrip()
+
+
+def _exit_code(summary: Summary, found: Scan) -> int:
+    if summary.signal is not None:
+        return EXIT_SIGNAL + summary.signal
+    if not summary.images:
+        return EXIT_NOTHING_DONE
+    return EXIT_SOME_FAILED if summary.failed or found.passed_over.unreadable else 0

@@ -1,0 +1,136 @@
+"""One palette for a dataset: the colours of all its images are counted, and their sum is clustered.
+
+What is counted is exact in any order, so the palette depends on the images and the options alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from kseg_batch.backends import GPU_BACKENDS, load
+from kseg_batch.checkpoint import Checkpoint
+from kseg_batch.dataset import DatasetCount
+from kseg_batch.errors import BackendError, OptionError, OutputError
+from kseg_batch.files import locked
+from kseg_batch.interrupts import interrupts_to
+from kseg_batch.kmeans import ALGORITHM
+from kseg_batch.palette_files import read_written, write_palette
+from kseg_batch.scan import count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.colors import ColorHistogram, Palette
+    from kseg_batch.counting import Counting, CountPool
+    from kseg_batch.dataset import Report, Summary
+    from kseg_batch.options import FitOptions
+    from kseg_batch.scan import Scan
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A palette to make."""
+
+    out: Path
+    """Its file."""
+    options: FitOptions
+    """How to cluster."""
+    counting: Counting
+    """What is counted of every image."""
+    names: tuple[str, ...]
+    """Of the clusters; empty if they have none."""
+
+
+def fit(
+    found: Scan, task: Task, pool: CountPool, counter: str, backend: Backend, report: Report
+) -> tuple[Summary, Palette | None]:
+    """Make one palette for all images, and write it.
+
+    If it ends early, for whatever reason, a checkpoint stays, and the next fit goes on from it.
+
+    Args:
+        found: The images.
+        task: What is to be made.
+        pool: Workers, which count.
+        counter: Name of the backend that they count with.
+        backend: What clusters.
+        report: Told of every image.
+
+    Returns:
+        The totals; and the palette, if there is one.
+
+    Raises:
+        OutputError: The palette cannot be written, or another process is about to.
+        BackendError: The clustering failed.
+    """
+    start = time.perf_counter()
+    with locked(task.out):
+        _refuse_to_replace(task.out, task.names)
+        checkpoint = Checkpoint(task.out, asdict(task.counting))
+        counting = DatasetCount(task.counting, pool, counter, checkpoint, report)
+        counting.resume(found)
+        palette, complete = None, False
+        try:
+            with interrupts_to(pool.done):
+                counting.run(found)
+            summary = counting.summary
+            total = counting.total.sum()
+            summary.pixels, summary.colors = total.n_pixels, total.n_colors
+            if summary.signal is None and summary.images:
+                palette = _cluster(total, task, backend, counter, report)
+                write_palette(task.out, palette, fitted=_fitted(task, summary))
+            complete = summary.signal is None
+        finally:
+            if complete:
+                checkpoint.remove()
+            else:
+                counting.save()
+    summary.seconds = time.perf_counter() - start
+    return summary, palette
+
+
+def _refuse_to_replace(out: Path, names: tuple[str, ...]) -> None:
+    """Raise an OutputError if the file is there and is no palette, or one with names that would be lost."""
+    if not os.path.lexists(out):
+        return
+    try:
+        former = read_written(out)
+    except OptionError as error:
+        raise OutputError(f"{out} is there, and no fit wrote it: choose another -o.") from error
+    if former.names and not names:
+        given = shlex.quote(",".join(former.names))
+        raise OutputError(f"{out} has names, which would be lost: give them by --names {given}.")
+
+
+def _cluster(total: ColorHistogram, task: Task, backend: Backend, on_cpu: str, report: Report) -> Palette:
+    """The palette of all colours; on the CPU where the GPU fails."""
+    try:
+        palette = backend.fit(total, task.options)
+    except BackendError as error:
+        if backend.name not in GPU_BACKENDS:
+            raise
+        report.message(f"clustered on the CPU: {backend.name}: {error}")
+        palette = load(on_cpu).fit(total, task.options)
+    except MemoryError as error:
+        pixels = count(total.n_pixels, "pixel")
+        raise BackendError(f"There is not enough memory for {backend.name} and {pixels}.") from error
+    return replace(palette, names=task.names)
+
+
+def _fitted(task: Task, summary: Summary) -> dict[str, object]:
+    """What the palette's file tells of how it came about: the same for the same images and options."""
+    return {
+        "images": summary.images,
+        "failed": summary.failed,
+        "pixels": summary.pixels,
+        "colors": summary.colors,
+        "algorithm": ALGORITHM,
+        **asdict(task.options),
+        "alpha": task.counting.alpha,
+        "max_pixels": task.counting.max_pixels,
+    }
