@@ -5,6 +5,15 @@ s = segment(rgb, k=3)    # rgb: (H, W, 3) uint8
 """
 
 from kseg_batch.colors import Palette
+from kseg_batch.palette_files import read_palette, write_palette
 from kseg_batch.segmentation import Segmentation, apply_palette, fit_palette, segment
 
-__all__ = ["Palette", "Segmentation", "apply_palette", "fit_palette", "segment"]
+__all__ = [
+    "Palette",
+    "Segmentation",
+    "apply_palette",
+    "fit_palette",
+    "read_palette",
+    "segment",
+    "write_palette",
+]

@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.backends import load
+from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram, HistogramSum
 from kseg_batch.pool import Pool
 from kseg_batch.team import begin_worker
@@ -16,6 +17,7 @@ from kseg_batch.worker import FAILURES, Outcome, failure, read
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
+    from kseg_batch.color_spaces import ColorSpace
     from kseg_batch.decoding import Alpha
     from kseg_batch.scan import Job
 
@@ -28,6 +30,8 @@ class Counting:
     """What becomes of transparent pixels."""
     max_pixels: int
     """Most pixels of an image; larger ones fail before they are decoded."""
+    color_space: ColorSpace = "rgb"
+    """Which colours are counted."""
     checksum: bool = False
     """Whether the content is told apart; size and time are enough here."""
 
@@ -86,7 +90,7 @@ def _count(job: Job, counting: Counting, backend: Backend, total: HistogramSum) 
     start = time.perf_counter()
     try:
         source = read(job, counting)
-        total.add(backend.histogram(source.photo.pixels))
+        total.add(backend.histogram(convert(source.photo.pixels, counting.color_space)))
     except FAILURES as error:
         return failure(job, error, start)
     height, width = source.photo.rgb.shape[:2]

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and one process at a time at them."""
+"""Files that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from kseg_batch.errors import OutputError
-from kseg_batch.outputs import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
+
+
+SUFFIX = ".kseg-tmp"
+"""Of the names of files that are not complete."""
 
 
 def temporary_of(path: Path) -> Path:
@@ -42,25 +43,3 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
         raise
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let nobody else write a file meanwhile. The lock stays beside it, as removing it would let two in.
-
-    Raises:
-        OutputError: Somebody else writes it, or nobody can.
-    """
-    lock = FileLock(path.with_name(f".{path.name}.kseg-lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise OutputError(
-            f"Another process is about to write {path}: let it end, or choose another -o."
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    try:
-        yield
-    finally:
-        lock.release()

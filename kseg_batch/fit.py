@@ -15,9 +15,9 @@ from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.checkpoint import Checkpoint
 from kseg_batch.dataset import DatasetCount
 from kseg_batch.errors import BackendError, OptionError, OutputError
-from kseg_batch.files import locked
 from kseg_batch.interrupts import interrupts_to
 from kseg_batch.kmeans import ALGORITHM
+from kseg_batch.locking import locked
 from kseg_batch.palette_files import read_written, write_palette
 from kseg_batch.scan import count
 

@@ -120,7 +120,7 @@ def with_transparent(labels: NDArray[np.uint8], k: int, opaque: NDArray[np.bool_
     """
     if k == MAX_CLUSTERS:
         raise ImageError(
-            "256 clusters leave no number for its transparent pixels; use --k 255 or --alpha ignore"
+            "256 clusters leave no number for its transparent pixels; use 255, or --alpha ignore"
         )
     full = np.full(opaque.shape, k, np.uint8)
     full[opaque] = labels.reshape(-1)

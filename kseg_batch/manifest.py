@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 from kseg_batch.errors import OutputError, OutputGoneError
-from kseg_batch.outputs import SUFFIX
+from kseg_batch.files import SUFFIX
 from kseg_batch.scan import digest
 
 if TYPE_CHECKING:

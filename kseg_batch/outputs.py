@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.errors import OutputError, OutputGoneError
+from kseg_batch.files import SUFFIX
 from kseg_batch.scan import MARKER, digest
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ KINDS: tuple[Save, ...] = ("segmented", "masks", "labels", "masked", "kept")
 
 FILTERED: frozenset[Save] = frozenset({"masked", "kept"})
 """The kinds that show what is left when clusters are disabled."""
-
-SUFFIX = ".kseg-tmp"
 
 TEMPORARY = re.compile(rf"\.[0-9a-f]{{32}}-\d+{re.escape(SUFFIX)}")
 """The names of files that are not complete."""

@@ -9,12 +9,13 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kseg_batch.color_lists import GIMP, gimp_colors, hex_colors, with_usable_names
-from kseg_batch.colors import MAX_CLUSTERS, MAX_PIXELS, SCALE, ColorSpace, Palette
+from kseg_batch.color_spaces import COLOR_SPACES
+from kseg_batch.colors import MAX_CLUSTERS, MAX_PIXELS, SCALE, Palette
 from kseg_batch.errors import OptionError, PaletteWarning
 from kseg_batch.files import replacing
 
@@ -227,9 +228,8 @@ def _check_fields(content: Mapping[str, Any]) -> None:
 
 
 def _check_centers(color_space: object, centers: object) -> None:
-    spaces = get_args(ColorSpace)
-    if color_space not in spaces:
-        raise OptionError(f'"color_space" must be {" or ".join(spaces)}, not {json.dumps(color_space)}.')
+    if color_space not in COLOR_SPACES:
+        raise OptionError(f'"color_space" must be {", ".join(COLOR_SPACES)}, not {json.dumps(color_space)}.')
     if not isinstance(centers, list) or not 1 <= len(centers) <= MAX_CLUSTERS:
         raise OptionError(f'"centers" must be a list of 1 to {MAX_CLUSTERS}, {_length(centers)}.')
     for number, center in enumerate(centers):

@@ -187,7 +187,7 @@ class _Run:
         """Masks come from the device where its labels are those that are written."""
         packed = item.source.photo.opaque is None and not self.settings.regions
         masks = "masks" in self.settings.save and packed
-        palette = item.chosen.palette if item.chosen else None
+        palette = item.chosen.palette if item.chosen else self.settings.palette
         return Task(item.pixels, self.settings.fit, masks, item, palette)
 
     def _own_gpu(self) -> None:

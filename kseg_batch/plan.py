@@ -108,7 +108,9 @@ class Planner:
                 begun = replace(begun, filter=last.filter, disabled=last.disabled)
             kept = {name: size for name, size in former.items() if kind_of(name) not in replaced}
         job = replace(job, replaces=tuple(name for name in former if name not in kept))
-        possible = dict.fromkeys(names(job, self._settings.save, self._settings.fit.k))
+        palette = self._settings.palette
+        cluster_names = () if palette is None else palette.names
+        possible = dict.fromkeys(names(job, self._settings.save, self._settings.fit.k, cluster_names))
         begun = replace(begun, outputs={**former, **possible})
         return Step(job, False, reason, begun, former, kept)
 
@@ -175,15 +177,21 @@ class Planner:
 
 def fingerprint(settings: Settings, *, exact: bool) -> str:
     """16 hexadecimal digits that change with whatever changes the pixels of an output, but the filter."""
-    content = {
+    content: dict[str, object] = {
         "algorithm": ALGORITHM,
-        "arithmetic": "exact" if exact else "opencv",
         "alpha": settings.alpha,
-        **asdict(settings.fit),
         **asdict(settings.regions),
     }
-    if settings.k_range is not None:
-        content["k_range"] = asdict(settings.k_range)
+    if (palette := settings.palette) is not None:  # with which every backend is exact
+        content |= {
+            "centers": palette.fixed_centers.tolist(),
+            "color_space": palette.color_space,
+            "names": palette.names,
+        }
+    else:
+        content |= {"arithmetic": "exact" if exact else "opencv", **asdict(settings.fit)}
+        if settings.k_range is not None:
+            content["k_range"] = asdict(settings.k_range)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from kseg_batch import decoding, encoding
-from kseg_batch.auto_k import choose_k
+from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.cluster_filter import ALL_CLUSTERS, ClusterFilter
 from kseg_batch.color_spaces import convert
 from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.auto_k import Candidate
     from kseg_batch.backends.base import Backend
-    from kseg_batch.colors import Palette
+    from kseg_batch.colors import ColorHistogram, Palette
     from kseg_batch.decoding import Photo
     from kseg_batch.options import FitOptions, KRange
     from kseg_batch.scan import Job
@@ -66,9 +66,11 @@ class Settings:
     out: Path
     """The output folder."""
     fit: FitOptions
-    """How to cluster."""
+    """How to cluster; where there is a palette, with its number of clusters and its colour space."""
     save: frozenset[Save]
     """The kinds of output to write."""
+    palette: Palette | None = None
+    """Whose clusters all images are divided among; None to find each one's own."""
     filter: ClusterFilter = ALL_CLUSTERS
     """Which clusters are shown in the `masked` and `kept` outputs."""
     alpha: decoding.Alpha = "keep"
@@ -142,7 +144,7 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
         source = read(job, settings)
         pixels, opaque = convert(source.photo.pixels, settings.fit.color_space), source.photo.opaque
         histogram = backend.histogram(pixels)
-        chosen = choose_k(backend, histogram, settings.fit, settings.k_range)
+        chosen = find_clusters(backend, histogram, settings)
         palette = chosen.palette
         if opaque is None and not settings.regions:
             masks = "masks" in settings.save
@@ -153,6 +155,17 @@ def process(job: Job, settings: Settings, backend: Backend) -> Outcome:
         return write(job, settings, source, labels, palette, start, chosen.curve)
     except FAILURES as error:
         return failure(job, error, start)
+
+
+def find_clusters(backend: Backend, histogram: ColorHistogram, settings: Settings) -> Chosen:
+    """The clusters of an image's colours: those of the palette for all images, or its own.
+
+    Raises:
+        BackendError: The backend failed.
+    """
+    if settings.palette is not None:
+        return Chosen(backend.measure(histogram, settings.palette), None)
+    return choose_k(backend, histogram, settings.fit, settings.k_range)
 
 
 def read(job: Job, settings: Reading) -> Source:

@@ -128,7 +128,7 @@ def test_transparent_pixels(k: int) -> None:
 
 
 def test_256_clusters_leave_no_number_for_transparency() -> None:
-    with pytest.raises(ImageError, match="use --k 255 or --alpha ignore"):
+    with pytest.raises(ImageError, match="use 255, or --alpha ignore"):
         LabelMap.pack(np.zeros(3, np.uint8), 256, np.array([[True, False, True, True]]))
 
 

@@ -16,7 +16,7 @@ from kseg_batch.cli.common import (
     choose_backend,
     fail,
 )
-from kseg_batch.cli.run import AlphaKind
+from kseg_batch.cli.run import AlphaKind, Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +70,9 @@ def fit(
     max_iter: Annotated[int, typer.Option("--max-iter", help="Most iterations.")] = 100,
     eps: Annotated[float, typer.Option("--eps", help="Stop when no centre moved by more grey levels.")] = 0.2,
     seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    color_space: Annotated[
+        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
+    ] = Space.rgb,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")
     ] = False,
@@ -94,7 +97,7 @@ def fit(
             raise OptionError("A path is empty: is a variable unset?")
         if require_gpu and gpu is False:
             raise OptionError("--require-gpu and --no-gpu contradict each other.")
-        options = FitOptions(k=k, attempts=attempts, max_iter=max_iter, eps=eps, seed=seed)
+        options = FitOptions(k, attempts, max_iter, eps, seed, color_space=color_space.value)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
         cluster_names = () if names is None else tuple(name.strip() for name in names.split(","))
         check_names(cluster_names, k)
@@ -105,7 +108,7 @@ def fit(
         task = Task(
             out=beside(paths, "-palette.json") if out is None else Path(out),
             options=options,
-            counting=Counting(alpha.value, limits.max_pixels),
+            counting=Counting(alpha.value, limits.max_pixels, options.color_space),
             names=cluster_names,
         )
         found = Scan(paths, outputs=False, selection=Selection(tuple(include or ()), tuple(exclude or ())))

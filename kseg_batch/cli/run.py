@@ -25,6 +25,7 @@ from kseg_batch.cli.common import (
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
     from kseg_batch.cluster_filter import ClusterFilter
+    from kseg_batch.colors import Palette
     from kseg_batch.options import FitOptions
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Redo
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from kseg_batch.scan import Scan
     from kseg_batch.team import CpuPool, Team
     from kseg_batch.worker import Settings
+
+
+FITTING = ("k", "attempts", "max_iter", "eps", "seed", "init", "color_space")
+"""Flags that say how clusters are found, where none are given."""
 
 
 class SaveKind(StrEnum):
@@ -80,6 +85,7 @@ def read_config(context: typer.Context, named: str | None) -> str | None:
 
 
 def run(
+    context: typer.Context,
     sources: Annotated[
         list[str], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
     ],
@@ -92,6 +98,14 @@ def run(
             "--k", "-k", metavar="N|auto[:LOW-HIGH]", help="Clusters, 1 to 256, or chosen for each image."
         ),
     ] = "3",
+    palette: Annotated[
+        str | None,
+        typer.Option(
+            "--palette",
+            help="Clusters for all images, in place of their own: a file of kseg-batch fit, a GIMP palette, "
+            "a list of hexadecimal colours, or '#112233,#aabbcc'.",
+        ),
+    ] = None,
     save: Annotated[
         list[SaveKind] | None,
         typer.Option("--save", help="A kind of output; repeat it for more.  [default: segmented, masks]"),
@@ -228,7 +242,11 @@ def run(
             raise OptionError("--overwrite and --retry-failed contradict each other.")
         most, k_range = parse_k(k)
         options = FitOptions(most, attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
-        chosen = ClusterFilter.parse(disable or (), keep or None, tolerance, k=most)
+        given = None if palette is None else _palette(palette, context)
+        if given is not None:
+            options, k_range = FitOptions(len(given.counts), color_space=given.color_space), None
+        names = () if given is None else given.names
+        chosen = ClusterFilter.parse(disable or (), keep or None, tolerance, k=options.k, names=names)
         kinds = _kinds(save, chosen)
         regions = RegionOptions(smooth, min_region)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
@@ -248,6 +266,7 @@ def run(
         settings = Settings(
             out=beside(paths, "-kseg") if out is None else Path(out),
             fit=options,
+            palette=given,
             save=kinds,
             filter=chosen,
             alpha=alpha.value,
@@ -285,6 +304,28 @@ def run(
     except KeyboardInterrupt:
         fail("interrupted: what is written so far is complete", EXIT_INTERRUPTED)
     raise typer.Exit(_exit_code(summary, found))
+
+
+def _palette(text: str, context: typer.Context) -> Palette:
+    """The palette that was asked for, with what there is to say of it on stderr.
+
+    Flags that say how to find clusters contradict it, but for those in a file if it is on the command line.
+    """
+    import warnings
+
+    from kseg_batch.errors import OptionError
+    from kseg_batch.palette_files import read_palette
+
+    places = {name: getattr(context.get_parameter_source(name), "name", "") for name in ("palette", *FITTING)}
+    for name in FITTING:
+        if places[name] in ("COMMANDLINE", places["palette"]):
+            raise OptionError(f"--{name.replace('_', '-')} and --palette contradict each other: a palette has its clusters.")
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        palette = read_palette(text)
+    for note in notes:
+        print(f"kseg-batch: {note.message}", file=sys.stderr)
+    return palette
 
 
 def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save]:

@@ -1,0 +1,36 @@
+"""One process at a time at a file."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from kseg_batch.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let nobody else write a file meanwhile. The lock stays beside it, as removing it would let two in.
+
+    Raises:
+        OutputError: Somebody else writes it, or nobody can.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.kseg-lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise OutputError(
+            f"Another process is about to write {path}: let it end, or choose another -o."
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
