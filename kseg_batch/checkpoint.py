@@ -87,7 +87,7 @@ class Checkpoint:
             StaleError: It cannot be read, or was counted with other options.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as whole, np.load(whole, allow_pickle=False) as file:
                 header = json.loads(file["header"].tobytes())
                 if header["format"] != FORMAT:
                     raise ValueError

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let nobody else write a file meanwhile. The lock stays beside it, as removing it would let two in.
+    """Let nobody else write a file meanwhile. Its folder is made if need be.
+
+    The lock's own file stays beside it: removing it would let two in.
 
     Raises:
         OutputError: Somebody else writes it, or nobody can.
     """
     lock = FileLock(path.with_name(f".{path.name}.kseg-lock"))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
         raise OutputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from kseg_batch import pipeline, worker
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.cluster_filter import ClusterFilter
+from kseg_batch.color_spaces import ColorSpace
+from kseg_batch.colors import Palette
 from kseg_batch.errors import BackendError
 from kseg_batch.options import FitOptions, RegionOptions
 from kseg_batch.outputs import KINDS, Save, prepare
@@ -140,7 +143,31 @@ def test_transparent_pixels_beside_256_clusters_fail_that_image_alone(
     outcomes, _ = on_gpu(tmp_path / "p", tmp_path / "gpu", emulated, 256)
     assert told(outcomes) == told(expected)
     (failed,) = (o for o in outcomes if o.error is not None)
-    assert failed.job.name == "clear" and "use --k 255" in str(failed.error)
+    assert failed.job.name == "clear" and "use 255" in str(failed.error)
+
+
+@pytest.mark.parametrize("color_space", ["rgb", "lab"])
+def test_the_clusters_of_a_palette(
+    album: Path, tmp_path: Path, emulated: GpuBackend, color_space: ColorSpace
+) -> None:
+    """Whose order is not that of their lightness, and some of which have no pixel."""
+    centers = 64 * np.array([[250, 1, 2], [90, 60, 40], [20, 20, 20], [90, 60, 40]], np.int32)
+    palette = Palette(centers, np.zeros(4, np.int64), 0.0, None, "", color_space)
+    told_of = {}
+    for name in ("cpu", "gpu"):
+        settings = replace(settings_for(tmp_path / name, 4), palette=palette)
+        settings = replace(settings, fit=FitOptions(k=4, color_space=color_space))
+        jobs = Scan([album]).jobs()
+        if name == "cpu":
+            outcomes = [process(job, settings, load("numba")) for job in jobs]
+        else:
+            outcomes = [o for o in process_on_gpu(jobs, settings, emulated) if isinstance(o, Outcome)]
+        told_of[name] = told(outcomes)
+        measured = [o.palette for o in outcomes if o.palette]
+        assert all(np.array_equal(p.fixed_centers, centers) and p.counts[3] == 0 for p in measured)
+        assert len(measured) == 19
+    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
+    assert told_of["gpu"] == told_of["cpu"]
 
 
 def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache: Path) -> None:

@@ -28,7 +28,7 @@ def kseg(*arguments: object, cwd: Path, path: Path | None = None) -> subprocess.
 
     Without a GPU, so that a test does the same wherever it runs, unless the arguments choose.
     """
-    if arguments[0] == "run" and CHOOSING.isdisjoint(arguments):
+    if arguments[0] in ("run", "fit") and CHOOSING.isdisjoint(arguments):
         arguments = (*arguments, "--no-gpu")
     environment = dict(os.environ, COLUMNS="80")
     if path is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.colors import Palette
     from kseg_batch.dataset import Summary
+    from kseg_batch.fit import Task
     from kseg_batch.scan import Scan
 
 
@@ -123,7 +124,7 @@ def fit(
             if not (quiet or counter.compiled):
                 reporter.message("the kernels are not compiled yet: the first image waits for it, once")
             summary, palette = fit_dataset(found, task, pool, counter.name, choice.backend, reporter)
-        _summarise(summary, palette, found, task.out, as_json, quiet)
+        _summarise(summary, palette, found, task, as_json, quiet)
     except (OptionError, BackendUnavailableError) as error:
         fail(str(error), EXIT_USAGE)
     except KsegError as error:
@@ -134,7 +135,7 @@ def fit(
 
 
 def _summarise(
-    summary: Summary, palette: Palette | None, found: Scan, out: Path, as_json: bool, quiet: bool
+    summary: Summary, palette: Palette | None, found: Scan, task: Task, as_json: bool, quiet: bool
 ) -> None:
     import json
     from dataclasses import asdict
@@ -142,14 +143,14 @@ def _summarise(
     from kseg_batch.reporting import say
 
     if as_json:
-        totals = {**asdict(summary), "palette": None if palette is None else str(out)}
+        totals = {**asdict(summary), "palette": None if palette is None else str(task.out)}
         print(json.dumps({"summary": totals}), flush=True)
     if not quiet:
-        for line in _lines(summary, palette, found, out):
+        for line in _lines(summary, palette, found, task):
             say(line) if as_json else typer.echo(line)
 
 
-def _lines(summary: Summary, palette: Palette | None, found: Scan, out: Path) -> Iterator[str]:
+def _lines(summary: Summary, palette: Palette | None, found: Scan, task: Task) -> Iterator[str]:
     """What was done, for people."""
     from kseg_batch.scan import count
 
@@ -170,7 +171,9 @@ def _lines(summary: Summary, palette: Palette | None, found: Scan, out: Path) ->
         colors = count(summary.colors, "colour")
         yield f"{summary.pixels / 1e6:,.1f} megapixels of {colors}, clustered with {palette.backend}:"
         yield from _table(palette)
-        yield f"palette    {out}"
+        if (k := len(palette.counts)) < task.options.k:
+            yield f"{count(k, 'cluster')}, not {task.options.k}: there are no more colours"
+        yield f"palette    {task.out}"
 
 
 def _table(palette: Palette) -> Iterator[str]:

@@ -319,7 +319,8 @@ def _palette(text: str, context: typer.Context) -> Palette:
     places = {name: getattr(context.get_parameter_source(name), "name", "") for name in ("palette", *FITTING)}
     for name in FITTING:
         if places[name] in ("COMMANDLINE", places["palette"]):
-            raise OptionError(f"--{name.replace('_', '-')} and --palette contradict each other: a palette has its clusters.")
+            flag = name.replace("_", "-")
+            raise OptionError(f"--{flag} and --palette contradict each other: a palette has its clusters.")
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         palette = read_palette(text)
