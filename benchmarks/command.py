@@ -1,4 +1,4 @@
-"""`kseg-batch run` as a user starts it, watched from outside. Linux only."""
+"""`kseg-batch run` and `kseg-batch fit` as a user starts them, watched from outside. Linux only."""
 
 from __future__ import annotations
 
@@ -57,8 +57,23 @@ def run(
     Raises:
         WrongResultError: It failed, or not every image was done.
     """
-    command = [sys.executable, "-m", "kseg_batch", "run", *map(str, sources), "-o", str(out)]
-    command += ["--no-gpu", "--json", "--workers", str(workers), *flags]
+    words = ["run", *map(str, sources), "-o", str(out), "--workers", str(workers), *flags]
+    return _watched(words, n_images, "skipped" if skipped else "done")
+
+
+def fit(sources: Sequence[Path], out: Path, workers: int, n_images: int, *flags: str) -> Watched:
+    """As `run`, for the palette of a dataset.
+
+    Raises:
+        WrongResultError: It failed, or not every image was counted.
+    """
+    words = ["fit", *map(str, sources), "-o", str(out), "--workers", str(workers), *flags]
+    return _watched(words, n_images, "counted")
+
+
+def _watched(words: Sequence[str], n_images: int, expected: str) -> Watched:
+    """Run a command that prints a line for each image, all of which the summary is expected to count."""
+    command = [sys.executable, "-m", "kseg_batch", *words, "--no-gpu", "--json"]
     start = time.perf_counter()
     lines: list[tuple[float, bytes]] = []
     with (
@@ -74,7 +89,7 @@ def run(
         if process.returncode != 0:
             raise WrongResultError(f"{' '.join(command)} failed:\n{errors.read().decode()}")
     summary = json.loads(lines[-1][1])["summary"]
-    if summary["skipped" if skipped else "done"] != n_images or len(lines) != n_images + 1:
+    if summary[expected] != n_images or len(lines) != n_images + 1:
         raise WrongResultError(f"{' '.join(command)} did not do every image: {summary}")
     rate = n_images / summary["seconds"]
     return Watched(

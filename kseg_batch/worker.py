@@ -69,10 +69,10 @@ class Settings:
     """How to cluster; where there is a palette, with its number of clusters and its colour space."""
     save: frozenset[Save]
     """The kinds of output to write."""
-    palette: Palette | None = None
-    """Whose clusters all images are divided among; None to find each one's own."""
     filter: ClusterFilter = ALL_CLUSTERS
     """Which clusters are shown in the `masked` and `kept` outputs."""
+    palette: Palette | None = None
+    """Whose clusters all images are divided among; None to find each one's own."""
     alpha: decoding.Alpha = "keep"
     """What becomes of transparent pixels."""
     max_pixels: int = decoding.MAX_PIXELS

@@ -19,6 +19,8 @@ from PIL import Image
 
 from kseg_batch import read_palette, segment
 from kseg_batch.backends import load
+from kseg_batch.backends.base import Backend
+from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.color_spaces import ColorSpace, convert
 from kseg_batch.colors import ColorHistogram
 from kseg_batch.counting import Counting, CountPool, count_pool
@@ -29,6 +31,8 @@ from kseg_batch.fit import Task, fit
 from kseg_batch.options import FitOptions
 from kseg_batch.scan import Scan
 from kseg_batch.worker import Outcome
+from tests.emulator.device import failing_gpu
+from tests.exactness import assert_same_palette
 from tests.samples import blocks, noise, photos
 from tests.test_interruption import CRASHES, PATIENCE, wait_until_alone
 from tests.test_run import kseg, save
@@ -48,6 +52,9 @@ if "spawn_main" in " ".join(sys.orig_argv):
     pathlib.Path.open = slow_open
 """
 """For workers: note each image that is read, and take some time for it."""
+
+
+NUMBA = load("numba")
 
 
 class Told:
@@ -77,14 +84,20 @@ def pool() -> Iterator[CountPool]:
 
 
 def fit_by(
-    pool: CountPool, out: Path, sources: list[Path], k: int = 3, names: tuple[str, ...] = (), **how: Any
+    pool: CountPool,
+    out: Path,
+    sources: list[Path],
+    k: int = 3,
+    names: tuple[str, ...] = (),
+    backend: Backend = NUMBA,
+    **how: Any,
 ) -> tuple[Summary, list[str]]:
     """Write a palette as the command does; return the totals, and the messages."""
     counting = Counting(**{"alpha": "keep", "max_pixels": 200_000_000, **how})
     options = FitOptions(k=k, color_space=counting.color_space)
     told = Told()
     found = Scan(sources, outputs=False)
-    summary, _ = fit(found, Task(out, options, counting, names), pool, "numba", load("numba"), told)
+    summary, _ = fit(found, Task(out, options, counting, names), pool, "numba", backend, told)
     assert len(told.lines) == summary.counted + summary.failed == found.total - summary.resumed
     return summary, told.messages
 
@@ -266,6 +279,22 @@ def test_nothing_but_damaged_images(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "failed: p/empty.png: the file is empty" in result.stderr
     assert left(tmp_path) == []
+
+
+def test_a_gpu_clusters_and_the_cpu_where_it_fails(
+    album: Path, pool: CountPool, emulated: GpuBackend, cache: Path
+) -> None:
+    palettes = {}
+    for name, gpu in (("whole", emulated), ("failing", failing_gpu(cache, 3))):
+        _, messages = fit_by(pool, album / f"{name}.json", [album / "p/a.png"], 4, backend=gpu)
+        palettes[name] = read_palette(album / f"{name}.json")
+        assert len(messages) == (name == "failing")
+    assert messages[0].startswith("clustered on the CPU: cupy: ")
+    assert {name: palette.backend for name, palette in palettes.items()} == {
+        "whole": "cupy",
+        "failing": "numba",
+    }
+    assert_same_palette(palettes["whole"], palettes["failing"])
 
 
 def test_opencv_clusters_fewer_colors_than_clusters(tmp_path: Path) -> None:

@@ -78,6 +78,19 @@ def test_a_cluster_is_the_same_in_every_image_and_some_have_no_pixel(album: Path
         assert not np.asarray(picture).any()
 
 
+def test_names_stand_in_flags_and_in_the_names_of_masks(album: Path) -> None:
+    (album / "p.txt").write_text("#fafafa snow\n#202020\n#a06030 old wood\n")
+    flags = ("--palette", "p.txt", "--save", "masks", "--disable", "Snow")
+    assert kseg("run", "p", *flags, cwd=album).returncode == 0
+    out = album / "p-kseg"
+    masks = ["a_mask1.png", "a_mask_old wood.png", "a_mask_snow.png"]
+    assert sorted(path.name for path in (out / "masks").glob("a_*")) == masks
+    with Image.open(out / "masked/a.png") as picture, Image.open(out / "masks/a_mask_snow.png") as snow:
+        assert not np.asarray(picture)[np.asarray(snow)].any()
+    assert {tuple(line["disabled"]) for line in manifest(out)} == {(0,)}  # type: ignore[arg-type]
+    assert "3 images skipped" in kseg("run", "p", *flags, cwd=album).stdout
+
+
 def test_transparent_pixels_are_in_no_cluster(tmp_path: Path) -> None:
     rgba = np.dstack([photos()["coffee"][:40, :50], noise(40, 50, 0, 2)[..., :1] * np.uint8(255)])
     save(rgba, tmp_path / "a.png")
@@ -129,7 +142,7 @@ def test_what_a_changed_palette_changes(album: Path) -> None:
 def test_the_fingerprint_is_that_of_all_that_a_palette_decides() -> None:
     zeros = np.zeros(2, np.int64)
     palette = Palette(np.array([[0, 0, 0], [64, 64, 64]], np.int32), zeros, 0.0, None, "", "rgb", ("a", "b"))
-    settings = Settings(Path("out"), FitOptions(k=2), frozenset({"masks"}), palette)
+    settings = Settings(Path("out"), FitOptions(k=2), frozenset({"masks"}), palette=palette)
     other = [
         settings,
         replace(settings, palette=None),
