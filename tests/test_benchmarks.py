@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -143,6 +144,17 @@ def test_a_watched_command_has_to_do_every_image(tmp_path: Path, jpegs: list[Pat
         command.run([source], tmp_path / "out", 1, 3)
     with pytest.raises(WrongResultError, match="failed"):
         command.run([tmp_path / "missing"], tmp_path / "out", 1, 1)
+
+
+def test_a_fit_is_measured_beside_a_run(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    told = run("benchmarks.fit_dataset", "--images", 3, "--repeat", 1, "--workers", 1, "--json", target)
+    assert re.search(
+        r"^fit, 1 workers: \d+\.\d images/s\nrun, 1 workers: \d+\.\d images/s$", told, re.MULTILINE
+    )
+    rows = json.loads(target.read_text())["results"]
+    assert [row["command"] for row in rows] == ["fit", "run"]
+    assert all(row["images"] == 3 and row["rate"] > 0 and row["parent_mb"] > 0 for row in rows)
 
 
 def test_scaling_measures_every_part(tmp_path: Path) -> None:

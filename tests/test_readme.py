@@ -16,13 +16,13 @@ from tests.test_package import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line.removeprefix("$ ").split(" # ")[0].strip()
+SESSIONS = [
+    [line.removeprefix("$ ").split(" # ")[0].strip() for line in block.splitlines() if line.startswith("$ ")]
     for language, block in BLOCKS
     if language == "console"
-    for line in block.splitlines()
-    if line.startswith("$ ")
 ]
+"""The commands of each block, which follow each other."""
+COMMANDS = [command for session in SESSIONS for command in session]
 TOOL = [command for command in COMMANDS if command.startswith("kseg-batch")]
 
 
@@ -32,23 +32,27 @@ def test_commands_are_known_kinds() -> None:
     assert len(TOOL) >= 5
 
 
-@pytest.mark.parametrize("command", TOOL)
-def test_each_command_succeeds(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("session", [s for s in SESSIONS if s[-1] in TOOL], ids=lambda session: session[0])
+def test_each_command_succeeds(session: list[str], tmp_path: Path) -> None:
     collect = [sys.executable, "-m", "benchmarks.photos", str(tmp_path / "photos")]
     subprocess.run(collect, cwd=ROOT, check=True, capture_output=True, timeout=60)
     program = Path(sysconfig.get_path("scripts")) / "kseg-batch"
-    words = [str(program), *shlex.split(command)[1:]]
-    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
+    for command in session:
+        if command in TOOL:
+            words = [str(program), *shlex.split(command)[1:]]
+            result = subprocess.run(
+                words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+            )
+            assert result.returncode == 0, result.stderr
 
 
-def test_python_examples_run() -> None:
+def test_python_examples_run(tmp_path: Path) -> None:
     examples = [block for language, block in BLOCKS if language == "python"]
     assert len(examples) == 1
-    subprocess.run([sys.executable, "-W", "error", "-c", examples[0]], check=True, timeout=300)
+    subprocess.run([sys.executable, "-W", "error", "-c", examples[0]], cwd=tmp_path, check=True, timeout=300)
 
 
-@pytest.mark.parametrize("name", ["run", "bench"])
+@pytest.mark.parametrize("name", ["run", "fit", "bench"])
 def test_the_table_of_flags_is_complete_and_has_the_true_defaults(name: str) -> None:
     import typer
 
