@@ -27,6 +27,8 @@ from kseg_batch import kmeans
 from kseg_batch.colors import SCALE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
@@ -89,6 +91,11 @@ def choose_k(
     )
     best = min(curve, key=lambda tried: tried.value).k if curve else k_range.low
     return Chosen(palettes[best], curve)
+
+
+def as_pairs(curve: Iterable[Candidate]) -> list[list[float]]:
+    """The curve as files have it: k and its value, to six decimal places."""
+    return [[tried.k, round(tried.value, 6)] for tried in curve]
 
 
 def index(palette: Palette, spreads: NDArray[np.float64]) -> float:

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from kseg_batch.auto_k import as_pairs, choose_k
 from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.checkpoint import Checkpoint
 from kseg_batch.dataset import DatasetCount
@@ -24,11 +25,12 @@ from kseg_batch.scan import count
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kseg_batch.auto_k import Chosen
     from kseg_batch.backends.base import Backend
     from kseg_batch.colors import ColorHistogram, Palette
     from kseg_batch.counting import Counting, CountPool
     from kseg_batch.dataset import Report, Summary
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, KRange
     from kseg_batch.scan import Scan
 
 
@@ -44,6 +46,8 @@ class Task:
     """What is counted of every image."""
     names: tuple[str, ...]
     """Of the clusters; empty if they have none."""
+    k_range: KRange | None = None
+    """Where the number of clusters is looked for; None if `options` say it."""
 
 
 def fit(
@@ -82,8 +86,9 @@ def fit(
             total = counting.total.sum()
             summary.pixels, summary.colors = total.n_pixels, total.n_colors
             if summary.signal is None and summary.images:
-                palette = _cluster(total, task, backend, counter, report)
-                write_palette(task.out, palette, fitted=_fitted(task, summary))
+                chosen = _cluster(total, task, backend, counter, report)
+                palette = replace(chosen.palette, names=task.names)
+                write_palette(task.out, palette, fitted=_fitted(task, summary, chosen))
             complete = summary.signal is None
         finally:
             if complete:
@@ -107,24 +112,23 @@ def _refuse_to_replace(out: Path, names: tuple[str, ...]) -> None:
         raise OutputError(f"{out} has names, which would be lost: give them by --names {given}.")
 
 
-def _cluster(total: ColorHistogram, task: Task, backend: Backend, on_cpu: str, report: Report) -> Palette:
+def _cluster(total: ColorHistogram, task: Task, backend: Backend, on_cpu: str, report: Report) -> Chosen:
     """The palette of all colours; on the CPU where the GPU fails."""
     try:
-        palette = backend.fit(total, task.options)
+        return choose_k(backend, total, task.options, task.k_range)
     except BackendError as error:
         if backend.name not in GPU_BACKENDS:
             raise
         report.message(f"clustered on the CPU: {backend.name}: {error}")
-        palette = load(on_cpu).fit(total, task.options)
+        return choose_k(load(on_cpu), total, task.options, task.k_range)
     except MemoryError as error:
         pixels = count(total.n_pixels, "pixel")
         raise BackendError(f"There is not enough memory for {backend.name} and {pixels}.") from error
-    return replace(palette, names=task.names)
 
 
-def _fitted(task: Task, summary: Summary) -> dict[str, object]:
+def _fitted(task: Task, summary: Summary, chosen: Chosen) -> dict[str, object]:
     """What the palette's file tells of how it came about: the same for the same images and options."""
-    return {
+    fitted: dict[str, object] = {
         "images": summary.images,
         "failed": summary.failed,
         "pixels": summary.pixels,
@@ -134,3 +138,6 @@ def _fitted(task: Task, summary: Summary) -> dict[str, object]:
         "alpha": task.counting.alpha,
         "max_pixels": task.counting.max_pixels,
     }
+    if chosen.curve is not None:
+        fitted |= {"k": len(chosen.palette.counts), "k_curve": as_pairs(chosen.curve)}
+    return fitted

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
+from kseg_batch.auto_k import as_pairs
 from kseg_batch.errors import OutputError, OutputGoneError
 from kseg_batch.files import SUFFIX
 from kseg_batch.scan import digest
@@ -110,7 +111,7 @@ class Entry:
                     "backend": palette.backend,
                 }
             if outcome.k_curve is not None:
-                line["k_curve"] = [[tried.k, round(tried.value, 6)] for tried in outcome.k_curve]
+                line["k_curve"] = as_pairs(outcome.k_curve)
             line["notes"] = list(outcome.notes)
         return line | {
             "outputs": dict(self.outputs),

@@ -77,7 +77,7 @@ def cpu_pool(workers: int, timeout: float | None = None, *, regions: bool = Fals
     )
 
 
-def begin_worker(regions: bool) -> None:
+def begin_worker(regions: bool = False) -> None:
     """In a worker, before its first image: load what it needs, with `regions` to clean label maps, too."""
     prepare_process()
     with contextlib.suppress(BackendUnavailableError):

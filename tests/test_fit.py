@@ -561,3 +561,22 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
         peaks.append(int(result.stderr.split("peak ")[1]))
     assert json.loads((tmp_path / "p.json").read_text())["fitted"]["images"] == 20
     assert peaks[1] < peaks[0] + 20, peaks
+
+
+def test_the_number_of_clusters_is_chosen_for_all_photos_together(tmp_path: Path) -> None:
+    """Six colours, three in each of two images; and `--k` is what the curve says."""
+    colors = [(10, 10, 20), (200, 20, 20), (30, 220, 40), (20, 30, 230), (240, 230, 60), (250, 250, 250)]
+    rng = np.random.default_rng(0)
+    for name, three in (("a", colors[:3]), ("b", colors[3:])):
+        image = blocks(three, side=30).astype(int) + rng.integers(-5, 6, (33, 90, 3))
+        save(np.clip(image, 0, 255).astype(np.uint8), tmp_path / f"p/{name}.png")
+    assert kseg("fit", "p", "--k", "auto:2-9", "--no-gpu", cwd=tmp_path).returncode == 0
+    chosen = json.loads((tmp_path / "p-palette.json").read_text())
+    assert len(chosen["centers"]) == chosen["fitted"]["k"] == 6
+    curve = chosen["fitted"]["k_curve"]
+    assert [k for k, _ in curve] == list(range(2, 10))
+    assert min(curve, key=lambda pair: pair[1])[0] == 6
+    assert kseg("fit", "p", "--k", 6, "-o", "six.json", "--no-gpu", cwd=tmp_path).returncode == 0
+    assert_same_palette(read_palette(tmp_path / "p-palette.json"), read_palette(tmp_path / "six.json"))
+    result = kseg("fit", "p", "--k", "auto", "--names", "a,b", cwd=tmp_path)
+    assert result.returncode == 2 and "--names needs a number for --k" in result.stderr

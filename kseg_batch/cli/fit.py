@@ -35,7 +35,12 @@ def fit(
         str | None,
         typer.Option("--out", "-o", help="The palette's file.  [default: SRC-palette.json, beside SRC]"),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", help="Clusters, 1 to 256.")] = 3,
+    k: Annotated[
+        str,
+        typer.Option(
+            "--k", "-k", metavar="N|auto[:LOW-HIGH]", help="Clusters, 1 to 256, or chosen for the dataset."
+        ),
+    ] = "3",
     names: Annotated[
         str | None, typer.Option("--names", help="Of the clusters, dark to light, such as shadow,tree,sky.")
     ] = None,
@@ -89,7 +94,7 @@ def fit(
     from kseg_batch.fit import Task
     from kseg_batch.fit import fit as fit_dataset
     from kseg_batch.machine import usable_cores
-    from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_pixels
+    from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_k, parse_pixels
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.scan import Scan, Selection, beside
 
@@ -98,10 +103,13 @@ def fit(
             raise OptionError("A path is empty: is a variable unset?")
         if require_gpu and gpu is False:
             raise OptionError("--require-gpu and --no-gpu contradict each other.")
-        options = FitOptions(k, attempts, max_iter, eps, seed, color_space=color_space.value)
+        most, k_range = parse_k(k)
+        options = FitOptions(most, attempts, max_iter, eps, seed, color_space=color_space.value)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
         cluster_names = () if names is None else tuple(name.strip() for name in names.split(","))
-        check_names(cluster_names, k)
+        if cluster_names and k_range is not None:
+            raise OptionError("--names needs a number for --k: name the clusters when there is a palette.")
+        check_names(cluster_names, most)
     except OptionError as error:
         fail(str(error), EXIT_USAGE)
     paths = [Path(source) for source in sources]
@@ -111,6 +119,7 @@ def fit(
             options=options,
             counting=Counting(alpha.value, limits.max_pixels, options.color_space),
             names=cluster_names,
+            k_range=k_range,
         )
         found = Scan(paths, outputs=False, selection=Selection(tuple(include or ()), tuple(exclude or ())))
         with ExitStack() as cleanup:
