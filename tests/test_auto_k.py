@@ -311,6 +311,7 @@ def test_segment_and_fit_palette() -> None:
     s = segment(rgb, k="auto")
     assert np.array_equal(s.centers, segment(rgb, k=6).centers)
     assert segment(rgb, k=6).k_curve is None
+    assert segment(rgb, k="auto", smooth=1).k_curve == s.k_curve
     palette = fit_palette([rgb[:20], rgb[20:]], k="auto:2-8")
     assert np.array_equal(palette.fixed_centers, s.palette.fixed_centers)
     assert segment(rgb, "3").counts.tolist() == segment(rgb, 3).counts.tolist()
