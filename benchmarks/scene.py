@@ -1,16 +1,18 @@
 """Two of the README's pictures: `python -m benchmarks.scene` writes them into benchmarks/results.
 
 scene.jpg has a generated landscape, what `segment` makes of it, and one mask, side by side; keep.jpg has the
-landscape with its trees alone, and without them.
+landscape with its trees alone, and without them. Given the name of a file, it writes the landscape alone, there.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from kseg_batch import segment
 from kseg_batch.bench.photographs import blend, smooth_noise
@@ -65,7 +67,10 @@ def panels(photo: NDArray[np.uint8]) -> dict[Path, list[NDArray[np.uint8]]]:
 
 
 def main() -> None:
-    """Write the pictures."""
+    """Write the pictures, or the landscape alone."""
+    if sys.argv[1:]:
+        Image.fromarray(landscape()).save(sys.argv[1])
+        return
     RESULTS.mkdir(exist_ok=True)
     gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
     for path, (left, middle, right) in panels(landscape()).items():

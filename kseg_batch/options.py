@@ -137,6 +137,17 @@ def parse_k(k: int | str) -> tuple[int, KRange | None]:
     return k_range.high, k_range
 
 
+def parse_k_list(text: str) -> tuple[int, ...]:
+    """Numbers of clusters such as 2,3,8, ascending.
+
+    Raises:
+        OptionError: They are none, or out of range.
+    """
+    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
+        raise OptionError(f"--k must be numbers of clusters such as 2,3,8, not {text!r}.")
+    return tuple(sorted({FitOptions(k=int(part)).k for part in text.split(",")}))
+
+
 def parse_bytes(text: str) -> int:
     """A size such as 4G, 800M or 6000000000 as bytes; K, M and G are powers of 1024.
 

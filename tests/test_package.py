@@ -76,7 +76,7 @@ print(kseg_batch.segment(rgb, 2, backend="numba").centers.tolist())
     assert version == "kseg-batch 0.1.0\n"
 
 
-@pytest.mark.parametrize("command", ["run", "bench"])
+@pytest.mark.parametrize("command", ["run", "bench", "show"])
 @pytest.mark.parametrize("how", ["import kseg_batch", "from kseg_batch.cli import main; main()"])
 def test_imports_and_help_load_no_heavy_library(tmp_path: Path, how: str, command: str) -> None:
     code = f"""

@@ -52,7 +52,7 @@ def test_python_examples_run(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", examples[0]], cwd=tmp_path, check=True, timeout=300)
 
 
-@pytest.mark.parametrize("name", ["run", "fit", "bench"])
+@pytest.mark.parametrize("name", ["run", "fit", "show", "bench"])
 def test_the_table_of_flags_is_complete_and_has_the_true_defaults(name: str) -> None:
     import typer
 
@@ -117,3 +117,22 @@ def test_the_pictures_are_what_their_script_makes() -> None:
             left = i * (panel.shape[1] + GAP)
             found = committed[:, left : left + panel.shape[1]]
             assert np.abs(found.astype(int) - panel).mean() < (5 if panel.mean() > 64 else 2)
+
+
+@pytest.mark.parametrize(("name", "k"), [("show.png", "4"), ("show_k.png", "2,3,4,5,6")])
+def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> None:
+    """To within what versions of matplotlib and FreeType do to letters; another k gives another size, or 20."""
+    import numpy as np
+    from PIL import Image
+
+    from benchmarks.scene import landscape
+
+    Image.fromarray(landscape()).save(tmp_path / "landscape.png")
+    words = ["show", "landscape.png", "--k", k, "--dpi", "70", "--save", name]
+    subprocess.run([sys.executable, "-m", "kseg_batch", *words], cwd=tmp_path, check=True, timeout=120)
+    drawn, committed = (
+        np.asarray(Image.open(folder / name).convert("RGB")).astype(int)
+        for folder in (tmp_path, ROOT / "benchmarks" / "results")
+    )
+    assert drawn.shape == committed.shape
+    assert np.abs(drawn - committed).mean() < 1

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from kseg_batch.backends import MODULES
 from kseg_batch.decoding import MAX_PIXELS
 from kseg_batch.errors import OptionError
-from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,17 +92,6 @@ class BenchOptions:
             raise OptionError(f"--plot must be a file that ends in .png or .svg, not {self.plot}.")
         if self.plot is not None and find_spec("matplotlib") is None:
             raise OptionError("--plot needs matplotlib; to add it: pip install 'kseg-batch[bench]'.")
-
-
-def parse_k(text: str) -> tuple[int, ...]:
-    """Numbers of clusters such as 2,3,8, ascending.
-
-    Raises:
-        OptionError: They are none, or out of range.
-    """
-    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
-        raise OptionError(f"--k must be numbers of clusters such as 2,3,8, not {text!r}.")
-    return tuple(sorted({FitOptions(k=int(part)).k for part in text.split(",")}))
 
 
 def parse_sizes(text: str) -> tuple[Size, ...]:

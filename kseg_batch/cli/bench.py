@@ -59,12 +59,13 @@ def bench(
     from rich.console import Console
 
     from kseg_batch.bench.measure import hold
-    from kseg_batch.bench.options import DEFAULT_SIZE, BenchOptions, parse_k, parse_sizes
+    from kseg_batch.bench.options import DEFAULT_SIZE, BenchOptions, parse_sizes
     from kseg_batch.bench.progress import Progress
     from kseg_batch.bench.report import parts
     from kseg_batch.bench.saving import save
     from kseg_batch.errors import BackendUnavailableError, OptionError, OutputError, SourceError
     from kseg_batch.machine import usable_cores
+    from kseg_batch.options import parse_k_list
 
     if sizes is None and folder is None:
         sizes = DEFAULT_SIZE
@@ -72,7 +73,7 @@ def bench(
         options = BenchOptions(
             folder=None if folder is None else Path(folder),
             sizes=() if sizes is None else parse_sizes(sizes),
-            k=parse_k(k),
+            k=parse_k_list(k),
             images=images,
             repeat=repeat,
             threads=usable_cores() if threads is None else threads,

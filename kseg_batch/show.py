@@ -1,0 +1,110 @@
+"""Draws a photo, what it was divided into, and each cluster alone; or the photo divided in several ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kseg_batch.board import BAR, GAP, RIM, Board, percent
+from kseg_batch.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.colors import Palette
+    from kseg_batch.decoding import Photo
+    from kseg_batch.options import FitOptions
+
+MOST_ALONE = 32
+"""Clusters of which each is shown alone; where there are more, none is."""
+
+MOST_WAYS = 24
+"""Numbers of clusters that a figure compares."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """One way to divide a photo into clusters."""
+
+    labels: NDArray[np.uint8]
+    """(H, W) cluster number of each pixel; 0 where it is transparent."""
+    palette: Palette
+    """The clusters."""
+    explained: float
+    """The share of the variance of the colours that lies between the clusters, 0 .. 1."""
+
+
+def check(numbers: Sequence[int]) -> None:
+    """Raise an OptionError for more numbers of clusters than a figure has room for."""
+    if len(numbers) > MOST_WAYS:
+        raise OptionError(f"--k: a figure compares {MOST_WAYS} numbers of clusters at most.")
+
+
+def divide(photo: Photo, backend: Backend, options: FitOptions, numbers: Sequence[int]) -> Iterator[Way]:
+    """Divide a photo into each of the given numbers of clusters, or as many as it has colours.
+
+    Raises:
+        BackendError: The backend failed.
+    """
+    histogram = backend.histogram(photo.pixels)
+    whole = backend.fit(histogram, replace(options, k=1)).compactness
+    for k in sorted({min(k, histogram.n_colors) for k in numbers}):
+        palette = backend.fit(histogram, replace(options, k=k))
+        labels = backend.assign(photo.pixels, palette, histogram)
+        if photo.opaque is not None:
+            visible, labels = labels, np.zeros(photo.opaque.shape, np.uint8)
+            labels[photo.opaque] = visible.reshape(-1)
+        yield Way(labels, palette, 1 - palette.compactness / whole if whole else 1.0)
+
+
+def draw(figure: Figure, photo: Photo, ways: Sequence[Way], *, detail: int = 1) -> None:
+    """Draw into an empty figure, and give it the size that it needs.
+
+    Args:
+        figure: Its dpi says how many pixels it gets.
+        photo: What was segmented.
+        ways: One way, whose clusters are shown; or several, to choose among.
+        detail: Pixels of pictures for one of the figure, each way, for windows that can be enlarged.
+    """
+    if len(ways) == 1:
+        _draw_clusters(figure, photo, ways[0], detail)
+    else:
+        _draw_ways(figure, photo, ways, detail)
+
+
+def _draw_clusters(figure: Figure, photo: Photo, way: Way, detail: int) -> None:
+    """The photo, its segmentation, and each cluster alone; below, the palette."""
+    k, shares = len(way.palette.counts), way.palette.counts / way.palette.counts.sum()
+    board = Board(figure, photo, n=2 + (k if k <= MOST_ALONE else 0), foot=BAR + GAP, detail=detail)
+    board.picture(_size(photo), board.view.photo)
+    board.picture(_headline(way), board.view.segmented(way.labels, way.palette))
+    labels = board.view.scaled(way.labels)
+    for cluster in range(k if k <= MOST_ALONE else 0):
+        alone = np.where((labels == cluster)[..., None], board.view.photo, np.uint8(0))
+        title = f"{cluster}: {percent(shares[cluster])}"
+        board.picture(title, board.view.on_checkerboard(alone), frame=way.palette.colors[cluster])
+    board.palette_at_foot(way.palette)
+
+
+def _draw_ways(figure: Figure, photo: Photo, ways: Sequence[Way], detail: int) -> None:
+    """The photo and its segmentations, each above its palette."""
+    board = Board(figure, photo, n=1 + len(ways), below=BAR + RIM, detail=detail)
+    board.picture(_size(photo), board.view.photo)
+    for way in ways:
+        board.picture(_headline(way), board.view.segmented(way.labels, way.palette))
+        board.palette_below(way.palette)
+
+
+def _size(photo: Photo) -> str:
+    height, width = photo.rgb.shape[:2]
+    return f"{width:,} × {height:,}"
+
+
+def _headline(way: Way) -> str:
+    return f"k = {len(way.palette.counts)}, {percent(way.explained)} explained"
