@@ -126,6 +126,7 @@ class Board:
         self._cells = self._grid.cells()
         self._cell: Box
         self._first: Axes | None = None
+        self._interpolation = "nearest" if detail == 1 else None  # of pixels that have their size already
         self.view = View.of(photo, self._grid.picture_width * detail, self._grid.picture_height * detail)
 
     def picture(self, title: str, picture: NDArray[np.uint8], frame: NDArray[np.uint8] | None = None) -> None:
@@ -134,7 +135,8 @@ class Board:
         box = self._grid.picture(self._cell)
         axes = self._axes(box, shared=self._first)
         self._first = self._first or axes
-        axes.imshow(picture, extent=(0, self._photo_width, self._photo_height, 0))
+        extent = (0, self._photo_width, self._photo_height, 0)
+        axes.imshow(picture, extent=extent, interpolation=self._interpolation)
         axes.set_aspect((box.height / self._photo_height) / (box.width / self._photo_width))
         axes.set_title(title, fontsize=FONT_SIZE, pad=4)
         axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)

@@ -121,7 +121,7 @@ def test_the_pictures_are_what_their_script_makes() -> None:
 
 @pytest.mark.parametrize(("name", "k"), [("show.png", "4"), ("show_k.png", "2,3,4,5,6")])
 def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> None:
-    """To within what versions of matplotlib and FreeType do to letters; another k gives another size, or 20."""
+    """But for the letters, which differ between versions of matplotlib, in 1.5% of the pixels."""
     import numpy as np
     from PIL import Image
 
@@ -135,4 +135,4 @@ def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> N
         for folder in (tmp_path, ROOT / "benchmarks" / "results")
     )
     assert drawn.shape == committed.shape
-    assert np.abs(drawn - committed).mean() < 1
+    assert (np.abs(drawn - committed).max(axis=2) > 2).mean() < 0.025
