@@ -1,7 +1,7 @@
 """Two of the README's pictures: `python -m benchmarks.scene` writes them into benchmarks/results.
 
 scene.jpg has a generated landscape, what `segment` makes of it, and one mask, side by side; keep.jpg has the
-landscape with its trees alone, and without them. Given the name of a file, it writes the landscape alone, there.
+landscape with its trees alone, and without them. Given the name of a file, it writes the landscape alone.
 """
 
 from __future__ import annotations

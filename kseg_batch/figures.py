@@ -87,7 +87,7 @@ def open_window(title: str, dpi: int) -> Figure:
         raise OptionError(_no_window(str(error).partition("\n")[0])) from error
     if figure.canvas.required_interactive_framework is None or figure.canvas.manager is None:
         raise OptionError(_no_window(_why_no_window()))
-    figure.canvas.manager.set_window_title(title)
+    figure.canvas.manager.set_window_title(title.encode(errors="replace").decode())
     return figure
 
 

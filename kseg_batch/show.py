@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.board import BAR, GAP, RIM, Board, percent
+from kseg_batch.color_spaces import convert
 from kseg_batch.errors import OptionError
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ def divide(photo: Photo, backend: Backend, options: FitOptions, numbers: Sequenc
     Raises:
         BackendError: The backend failed.
     """
-    histogram = backend.histogram(photo.pixels)
+    pixels = convert(photo.pixels, options.color_space)
+    histogram = backend.histogram(pixels)
     whole = backend.fit(histogram, replace(options, k=1)).compactness
     for k in sorted({min(k, histogram.n_colors) for k in numbers}):
         palette = backend.fit(histogram, replace(options, k=k))
-        labels = backend.assign(photo.pixels, palette, histogram)
+        labels = backend.assign(pixels, palette, histogram)
         if photo.opaque is not None:
             visible, labels = labels, np.zeros(photo.opaque.shape, np.uint8)
             labels[photo.opaque] = visible.reshape(-1)

@@ -21,6 +21,7 @@ from PIL import Image, ImageGrab
 
 from kseg_batch import figures, segment
 from kseg_batch.backends import load
+from kseg_batch.color_spaces import convert
 from kseg_batch.colors import Palette
 from kseg_batch.decoding import Photo
 from kseg_batch.options import FitOptions
@@ -80,14 +81,15 @@ def test_each_cluster_alone(tmp_path: Path) -> None:
 
 def test_several_numbers_of_clusters(tmp_path: Path) -> None:
     photo = photos()["coffee"]
-    flags = ("--seed", 3, "--attempts", 2, "--eps", 1)
+    flags = ("--seed", 3, "--attempts", 2, "--eps", 1, "--color-space", "oklab")
     show(save(photo, tmp_path / "a.png"), "-k", "5,2", *flags, "--save", "a.svg")
     pictures, texts = contents(tmp_path / "a.svg")
     assert len(pictures) == 3
     assert texts[0] == "600 × 400"
-    variance = ((photo - photo.mean(axis=(0, 1))) ** 2).sum()
+    colors = convert(photo, "oklab")
+    variance = ((colors - colors.mean(axis=(0, 1))) ** 2).sum()
     for picture, k in zip(pictures[1:], (2, 5), strict=True):
-        s = segment(photo, k, seed=3, attempts=2, eps=1)
+        s = segment(photo, k, seed=3, attempts=2, eps=1, color_space="oklab")
         assert {tuple(color) for color in picture.reshape(-1, 3)} == {tuple(c) for c in s.palette.colors}
         assert f"k = {k}, {100 * (1 - s.compactness / variance):.1f}% explained" in texts
         wide = s.counts[s.counts > 0.15 * s.counts.sum()]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kseg_batch.cli.common import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_USAGE, choose_backend, fail
-from kseg_batch.cli.run import AlphaKind
+from kseg_batch.cli.run import AlphaKind, Space
 
 ENLARGED = 3
 """Pixels of a picture for one of a window, each way, so that there is more to see where it is enlarged."""
@@ -46,6 +46,9 @@ def show(
     init: Annotated[
         str | None, typer.Option("--init", help="k-means++, or random with the opencv backend.")
     ] = None,
+    color_space: Annotated[
+        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
+    ] = Space.rgb,
 ) -> None:
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch import figures
@@ -60,14 +63,7 @@ def show(
     try:
         numbers = parse_k_list(k)
         check(numbers)
-        options = FitOptions(
-            k=numbers[-1],
-            attempts=attempts,
-            max_iter=max_iter,
-            eps=eps,
-            seed=seed,
-            init=init,  # type: ignore[arg-type] # checked there
-        )
+        options = FitOptions(numbers[-1], attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
         limit = parse_pixels(max_pixels)
         settings = Settings(Path(), options, frozenset(), alpha=alpha.value, max_pixels=limit)
         figures.check(dpi, target)
