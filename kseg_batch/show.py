@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.auto_k import choose_k
 from kseg_batch.board import BAR, GAP, RIM, Board, percent
 from kseg_batch.color_spaces import convert
 from kseg_batch.errors import OptionError
+from kseg_batch.labelmap import with_transparent
+from kseg_batch.options import RegionOptions
+from kseg_batch.regions import load_cleaner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
     from kseg_batch.colors import Palette
     from kseg_batch.decoding import Photo
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, KRange
+
+AS_CLUSTERED = RegionOptions()
 
 MOST_ALONE = 32
 """Clusters of which each is shown alone; where there are more, none is."""
@@ -47,21 +53,38 @@ def check(numbers: Sequence[int]) -> None:
         raise OptionError(f"--k: a figure compares {MOST_WAYS} numbers of clusters at most.")
 
 
-def divide(photo: Photo, backend: Backend, options: FitOptions, numbers: Sequence[int]) -> Iterator[Way]:
+def divide(
+    photo: Photo,
+    backend: Backend,
+    options: FitOptions,
+    numbers: Sequence[int],
+    k_range: KRange | None = None,
+    regions: RegionOptions = AS_CLUSTERED,
+) -> Iterator[Way]:
     """Divide a photo into each of the given numbers of clusters, or as many as it has colours.
+
+    Args:
+        photo: It.
+        backend: What fits.
+        options: How to fit, but for the number of clusters.
+        numbers: Of clusters, ascending.
+        k_range: Where to look for a number, instead of the one that is given.
+        regions: How to clean the labels.
 
     Raises:
         BackendError: The backend failed.
+        ImageError: There are transparent pixels, and 256 clusters whose labels cannot be cleaned.
     """
     pixels = convert(photo.pixels, options.color_space)
     histogram = backend.histogram(pixels)
     whole = backend.fit(histogram, replace(options, k=1)).compactness
     for k in sorted({min(k, histogram.n_colors) for k in numbers}):
-        palette = backend.fit(histogram, replace(options, k=k))
+        palette = choose_k(backend, histogram, replace(options, k=k), k_range).palette
         labels = backend.assign(pixels, palette, histogram)
+        if regions:
+            labels, palette = load_cleaner().clean(labels, palette, regions, photo.opaque)
         if photo.opaque is not None:
-            visible, labels = labels, np.zeros(photo.opaque.shape, np.uint8)
-            labels[photo.opaque] = visible.reshape(-1)
+            labels = with_transparent(labels, 0, photo.opaque)
         yield Way(labels, palette, 1 - palette.compactness / whole if whole else 1.0)
 
 

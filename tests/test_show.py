@@ -96,6 +96,18 @@ def test_several_numbers_of_clusters(tmp_path: Path) -> None:
         assert {f"{100 * count / s.counts.sum():.1f}%" for count in wide} <= set(texts)
 
 
+def test_a_chosen_number_of_clean_clusters(tmp_path: Path) -> None:
+    show(
+        save(THREE, tmp_path / "a.png"), "-k", "auto:2-6", "--smooth", 1, "--min-region", 4, "--save", "a.svg"
+    )
+    pictures, texts = contents(tmp_path / "a.svg")
+    s = segment(THREE, "auto:2-6", smooth=1, min_region=4)
+    assert not np.array_equal(s.labels, segment(THREE, len(s.counts)).labels)
+    assert len(pictures) == 2 + len(s.counts)
+    assert np.array_equal(pixels(pictures[1], *THREE.shape[:2]), s.segmented())
+    assert texts[2] == f"0: {100 * s.counts[0] / s.counts.sum():.1f}%"
+
+
 def test_transparent_pixels_are_a_checkerboard_and_in_no_cluster(tmp_path: Path) -> None:
     rgba = np.dstack([THREE, np.full(THREE.shape[:2], 255, np.uint8)])
     rgba[:4, :4, 3] = 0
@@ -112,7 +124,7 @@ def test_transparent_pixels_are_a_checkerboard_and_in_no_cluster(tmp_path: Path)
     for i, picture in enumerate(pictures[2:]):
         expected = np.where((s.labels[0] == i)[:, None], THREE[visible], 0)
         assert np.array_equal(pixels(picture, *visible.shape)[visible], expected)
-    show(path, "--alpha", "ignore", "--save", "b.svg")
+    show(path, "--alpha", "ignore", "--min-region", 2, "--save", "b.svg")
     ignored, _ = contents(tmp_path / "b.svg")
     assert np.array_equal(pixels(ignored[0], *visible.shape), THREE)
 

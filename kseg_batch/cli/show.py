@@ -18,7 +18,8 @@ ENLARGED = 3
 def show(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file.")],
     k: Annotated[
-        str, typer.Option("--k", "-k", help="Clusters, 1 to 256; or several such as 2,3,4,5, to compare.")
+        str,
+        typer.Option("--k", "-k", help="Clusters, 1 to 256; several such as 2,3,4,5, to compare; or auto."),
     ] = "3",
     save: Annotated[
         str | None,
@@ -49,20 +50,37 @@ def show(
     color_space: Annotated[
         Space, typer.Option("--color-space", help="Where distances between colours are measured.")
     ] = Space.rgb,
+    smooth: Annotated[
+        int, typer.Option("--smooth", help="Radius of a majority filter over the labels, 0 to 7 pixels.")
+    ] = 0,
+    min_region: Annotated[
+        int,
+        typer.Option("--min-region", help="Give regions of fewer pixels the label of their surroundings."),
+    ] = 0,
 ) -> None:
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch import figures
     from kseg_batch.decoding import prepare_process
     from kseg_batch.errors import BackendUnavailableError, OptionError, OutputError
-    from kseg_batch.options import FitOptions, GpuOptions, parse_k_list, parse_pixels
+    from kseg_batch.options import (
+        FitOptions,
+        GpuOptions,
+        RegionOptions,
+        parse_k,
+        parse_k_list,
+        parse_pixels,
+    )
+    from kseg_batch.regions import load_cleaner
     from kseg_batch.scan import Job, count
     from kseg_batch.show import check, divide, draw
     from kseg_batch.worker import FAILURES, Settings, read
 
     path, target = Path(image), None if save is None else Path(save)
     try:
-        numbers = parse_k_list(k)
+        most, k_range = parse_k(k) if k.startswith("auto") else (None, None)
+        numbers = parse_k_list(k) if most is None else (most,)
         check(numbers)
+        regions = RegionOptions(smooth, min_region)
         options = FitOptions(numbers[-1], attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
         limit = parse_pixels(max_pixels)
         settings = Settings(Path(), options, frozenset(), alpha=alpha.value, max_pixels=limit)
@@ -71,13 +89,14 @@ def show(
         prepare_process()
         photo = read(Job(path, Path(path.name)), settings).photo
         choice = choose_backend(backend, gpu, False, options, GpuOptions())
-        if not choice.backend.compiled:
-            _say("the kernels are not compiled yet: the first image waits for it, once")
-            choice.backend.warm_up()
-        ways = list(divide(photo, choice.backend, options, numbers))
+        for kernels in (choice.backend, *((load_cleaner(),) if regions else ())):
+            if not kernels.compiled:
+                _say("the kernels are not compiled yet: this waits for it, once")
+                kernels.warm_up()
+        ways = list(divide(photo, choice.backend, options, numbers, k_range, regions))
         for note in photo.notes:
             _say(f"{path}: {note}")
-        if (n := len(ways[-1].palette.counts)) < numbers[-1]:
+        if (n := len(ways[-1].palette.counts)) < (k_range.low if k_range else numbers[-1]):
             _say(f"{path}: it has {count(n, 'colour')}, so as many clusters")
         draw(figure, photo, ways, detail=ENLARGED if target is None else 1)
         if target is None:
