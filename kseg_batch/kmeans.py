@@ -269,13 +269,16 @@ def compactness(squares: int, sums: IntArray, counts: IntArray, centers: IntArra
     return total / (SCALE * SCALE)
 
 
-def fit(histogram: ColorHistogram, options: FitOptions) -> Palette:
-    """Cluster a histogram: the reference for `Backend.fit`."""
-    k = min(options.k, histogram.n_colors)
-    start = seed_centers(histogram, k, options)
+def fit(histogram: ColorHistogram, options: FitOptions, start: Palette | None = None) -> Palette:
+    """Cluster a histogram: the reference for `NumbaBackend.fit`, with a `start` or without."""
     colors, weights = histogram.colors.astype(np.int64), histogram.counts.astype(np.int64)
-    centers, n_iter = lloyd(colors * SCALE, weights, start, options.max_iter, options.max_shift)
-    centers = dark_to_light(centers, options.color_space)
+    if start is None:
+        centers = seed_centers(histogram, min(options.k, histogram.n_colors), options)
+    else:
+        centers = start.fixed_centers.astype(np.int64)
+    centers, n_iter = lloyd(colors * SCALE, weights, centers, options.max_iter, options.max_shift)
+    if start is None:
+        centers = dark_to_light(centers, options.color_space)
     return measure(histogram, centers, n_iter, "numpy", options.color_space)
 
 

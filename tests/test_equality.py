@@ -1,6 +1,7 @@
 """The numba backend equals the NumPy oracle, bit for bit."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from kseg_batch import kmeans, segment
 from kseg_batch.backends import load
 from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
 from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
+from kseg_batch.errors import OptionError
 from kseg_batch.kernels import cpu
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.options import FitOptions
@@ -229,3 +231,31 @@ def test_measuring_a_palette_of_another_image(name: str, image: Image) -> None:
     """Centres in any order, ties, and more of them than there are colours: as the oracle has it."""
     for k in (1, 3, 9, 256):
         assert_measures_equally(load(name), image, some_palette(k, seed=k))
+
+
+@given(image=images(), before=images(), options=OPTIONS)
+@settings(max_examples=60, deadline=None)
+def test_from_a_start_clusters_keep_their_numbers(image: Image, before: Image, options: FitOptions) -> None:
+    """The iterations begin at the given centres, in their order, which is kept."""
+    histogram = ColorHistogram.from_pixels(image)
+    start = kmeans.fit(ColorHistogram.from_pixels(before), options)
+    start = replace(start, fixed_centers=start.fixed_centers[::-1].copy())
+    if len(start.counts) > histogram.n_colors:
+        with pytest.raises(OptionError, match="too many for"):
+            NUMBA.fit(histogram, options, start)
+        return
+    given_centers = start.fixed_centers.copy()
+    found = NUMBA.fit(histogram, options, start)
+    assert_same_palette(found, kmeans.fit(histogram, options, start))
+    assert np.array_equal(start.fixed_centers, given_centers)
+
+
+def test_from_its_own_result_a_fit_stands_still() -> None:
+    histogram = NUMBA.histogram(photos()["coffee"])
+    options = FitOptions(k=5, eps=0.0)
+    fitted = NUMBA.fit(histogram, options)
+    reversed_ = replace(fitted, fixed_centers=fitted.fixed_centers[::-1].copy())
+    again = NUMBA.fit(histogram, options, reversed_)
+    assert again.n_iter == 1
+    assert np.array_equal(again.fixed_centers, reversed_.fixed_centers)
+    assert np.array_equal(again.counts, fitted.counts[::-1])

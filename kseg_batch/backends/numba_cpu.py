@@ -146,22 +146,39 @@ class NumbaBackend:
         cpu.add_fulls(fulls[:n_fulls], cells, starts, slots, counts)
         return ColorHistogram(cells, starts, slots[:n_colors], counts[:n_colors])
 
-    def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
-        """See `Backend.fit`."""
-        k = min(options.k, histogram.n_colors)
+    def fit(self, histogram: ColorHistogram, options: FitOptions, start: Palette | None = None) -> Palette:
+        """See `Backend.fit`. From a `start`, there is no seeding: clusters keep their numbers.
+
+        Raises:
+            OptionError: The start has more centres than the histogram has colours.
+        """
         colors = kernel_colors(histogram)
         rows = self._workspace.rows
         squares = cpu.sum_cells(colors, rows)
-        sums = np.empty((k, 4), np.int64)
-        centers = np.empty((3, k), np.int32)
-        limits = kmeans.coarse_points(k), kmeans.fine_points(k)
-        n_pixels = int(colors.sums[:, 3].sum())
-        points = kernel_points(colors, n_pixels, *limits, rows)
-        seed_centers(*points, options, rows, centers)
-        scratch = np.empty_like(centers), rows, sums, np.empty(k, np.int64)
+        if start is None:
+            centers = self._seeds(colors, min(options.k, histogram.n_colors), options)
+        elif len(start.fixed_centers) > histogram.n_colors:
+            raise OptionError(
+                f"A start of {len(start.fixed_centers)} centres is too many for {histogram.n_colors} colours."
+            )
+        else:
+            centers = start.fixed_centers.T.copy()
+        k = centers.shape[1]
+        scratch = np.empty_like(centers), rows, np.empty((k, 4), np.int64), np.empty(k, np.int64)
         n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
-        sorted_centers = kmeans.dark_to_light(centers.T.astype(np.int64), options.color_space)
-        return self._palette(colors, squares, sorted_centers, n_iter, options.color_space)
+        found = centers.T.astype(np.int64)
+        if start is None:
+            found = kmeans.dark_to_light(found, options.color_space)
+        return self._palette(colors, squares, found, n_iter, options.color_space)
+
+    def _seeds(self, colors: cpu.Colors, k: int, options: FitOptions) -> NDArray[np.int32]:
+        """The (3, k) centres that `kmeans.seed_centers` finds for colours whose cells are summed up."""
+        rows = self._workspace.rows
+        n_pixels = int(colors.sums[:, 3].sum())
+        points = kernel_points(colors, n_pixels, kmeans.coarse_points(k), kmeans.fine_points(k), rows)
+        centers = np.empty((3, k), np.int32)
+        seed_centers(*points, options, rows, centers)
+        return centers
 
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """See `Backend.measure`."""
