@@ -27,6 +27,10 @@ class OutputGoneError(OutputError):
     """No output can be written any more: the disk is full, or the output folder is gone."""
 
 
+class DisplayError(KsegError):
+    """There is no display, or an OpenCV without windows."""
+
+
 class BackendError(KsegError):
     """A backend failed on an image."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from kseg_batch.cli import bench, doctor, fit, run, show
+from kseg_batch.cli import bench, doctor, fit, live, run, show
 from kseg_batch.cli.common import EXIT_SIGNAL
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run.run, fit.fit, show.show, doctor.doctor, bench.bench):
+for command in (run.run, fit.fit, show.show, live.live, doctor.doctor, bench.bench):
     app.command()(command)
 
 

@@ -1,0 +1,32 @@
+"""Importing PyAV, late and with a sentence where it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kseg_batch.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def import_av() -> ModuleType:
+    """The av module, which reads and writes videos by FFmpeg's libraries.
+
+    Raises:
+        BackendUnavailableError: It is missing, or cannot be loaded.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise BackendUnavailableError(
+            "Video files and addresses are read and written by PyAV, which is not installed; to add it: "
+            "pip install 'kseg-batch[video]'",
+            installed=False,
+        ) from error
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"PyAV cannot be imported ({error}); to repair it: pip install --force-reinstall av",
+            installed=True,
+        ) from error
+    return av

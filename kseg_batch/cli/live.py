@@ -1,0 +1,115 @@
+"""`kseg-batch live`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kseg_batch.cli.common import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_SIGNAL,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    fail,
+)
+
+if TYPE_CHECKING:
+    from kseg_batch.live.session import Summary
+
+
+def live(
+    camera: Annotated[
+        str | None, typer.Option("--camera", help="A camera's number or device file.  [default: 0]")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="A video file, or an address: rtsp://, http://, ...")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", help="Clusters, 1 to 256.")] = 5,
+    window: Annotated[bool, typer.Option("--window/--no-window", help="Show it, or do not.")] = True,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", help="Write a video (.mp4, .mkv, .mov), or PNG files to a new folder."),
+    ] = None,
+    disable: Annotated[
+        list[int] | None, typer.Option("--disable", help="A cluster to show black; repeat it for more.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option("--frames", help="End after so many.  [default: all]")] = None,
+    every: Annotated[int, typer.Option("--every", help="Take every so-many-th frame.")] = 1,
+    size: Annotated[
+        str | None, typer.Option("--size", help="WIDTHxHEIGHT to scale to.  [default: the source's]")
+    ] = None,
+    steady: Annotated[
+        float,
+        typer.Option(
+            "--steady",
+            help="Grey levels past the border to another cluster from which a pixel changes; 0 for none.",
+        ),
+    ] = 8.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+) -> None:
+    """Segment a camera, a stream or a video: clusters keep their numbers from frame to frame."""
+    from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
+    from kseg_batch.live.options import LiveOptions, parse_size
+    from kseg_batch.options import FitOptions
+
+    try:
+        if camera is not None and source is not None:
+            raise OptionError("--camera and --source contradict each other: which one is it?")
+        if "" in (camera, source, save):
+            raise OptionError("A name is empty: is a variable unset?")
+        options = LiveOptions(
+            fit=FitOptions(k=k, seed=seed),
+            camera="0" if camera is None else camera,
+            source=source,
+            size=None if size is None else parse_size(size),
+            every=every,
+            frames=frames,
+            steady=steady,
+            disable=tuple(disable or ()),
+            window=window,
+            save=None if save is None else Path(save),
+        )
+        from kseg_batch.backends.numba_cpu import load
+
+        backend = load()
+        from kseg_batch.live.session import run
+
+        summary = run(options, backend, quiet=quiet)
+    except (OptionError, BackendUnavailableError) as error:
+        fail(str(error), EXIT_USAGE)
+    except KsegError as error:
+        fail(str(error), EXIT_NOTHING_DONE)
+    except KeyboardInterrupt:
+        fail("interrupted before it was complete", EXIT_INTERRUPTED)
+    for line in _lines(summary) if not quiet else ():
+        typer.echo(line)
+    if summary.error is not None:
+        fail(str(summary.error), EXIT_SOME_FAILED if summary.kept else EXIT_NOTHING_DONE)
+    if summary.signal is not None:
+        raise typer.Exit(EXIT_SIGNAL + summary.signal)
+
+
+def _lines(summary: Summary) -> list[str]:
+    """What was done, for people."""
+    from kseg_batch.scan import count
+
+    lines = []
+    if summary.frames:
+        width, height = summary.size
+        lines.append(
+            f"{count(summary.frames, 'frame')} of {width} x {height} in {summary.seconds:.2f} s: "
+            f"{summary.frames / summary.seconds:.1f} frames/s, {count(summary.cuts, 'cut')}"
+        )
+    if summary.dropped:
+        lines.append(
+            f"{count(summary.dropped, 'frame')} came too fast and were left out, so as not to lag behind"
+        )
+    if summary.signal is not None:
+        lines.append("interrupted: what is written is complete")
+    if summary.saved is not None:
+        lines.append(f"saved to {summary.saved}")
+    return lines
