@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
 def import_av() -> ModuleType:
     """The av module, which reads and writes videos by FFmpeg's libraries.
 
+    OpenCV is imported first. Both bring a libxcb of their own, and whichever comes first is everybody's: with
+    PyAV's, OpenCV never comes back from opening a window (https://github.com/PyAV-Org/PyAV/issues/978).
+
     Raises:
-        BackendUnavailableError: It is missing, or cannot be loaded.
+        BackendUnavailableError: One of the two is missing, or cannot be loaded.
     """
+    import_cv2()
     try:
         import av
     except ModuleNotFoundError as error:

@@ -139,8 +139,8 @@ class VideoFile:
         if width % 2 or height % 2:
             stream.pix_fmt = "yuv444p"
             self.notes = (
-                f"{self.path}: {width} x {height} is odd, so it has colour at full resolution (4:4:4), which not "
-                "every player shows; --size makes it even",
+                f"{self.path}: {width} x {height} is odd, so it is in 4:4:4, which not every player shows; "
+                "--size makes it even",
             )
         stream.codec_context.time_base = self._source.time_base
         if self._source.aspect:

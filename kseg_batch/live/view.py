@@ -1,4 +1,4 @@
-"""What the window shows: the segmented frame, beside it the original if wanted; the palette; a line of text."""
+"""What the window shows: the segmented frame, the original beside it if wanted, the palette, and text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARE_WIDTH, NUMBER_WIDTH = 66, 22
 """Of a swatch, above which there is room for its cluster's share and number, or for the number."""
 
 PAPER, INK, FAINT = (32, 32, 32), (235, 235, 235), (150, 150, 150)  # B, G, R
-KEYS = "q quit  space pause  0-9 cluster  o original  s snapshot  r re-seed"
+KEYS = "q quit | space pause | 0-9 cluster | o original | s snapshot | r re-seed"
 
 
 @dataclass
