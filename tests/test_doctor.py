@@ -198,9 +198,9 @@ class Spoiled(NumbaBackend):
         self.name = name
         self._part = part
 
-    def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
+    def fit(self, histogram: ColorHistogram, options: FitOptions, start: Palette | None = None) -> Palette:
         """See `Backend.fit`."""
-        palette = super().fit(histogram, options)
+        palette = super().fit(histogram, options, start)
         if self._part == "centers":
             palette = replace(palette, fixed_centers=palette.fixed_centers + np.int32(2))
         if self._part == "number of centers":

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kseg_batch import kmeans, segment
-from kseg_batch.backends import load
+from kseg_batch.backends import load, numba_cpu
 from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
 from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.errors import OptionError
@@ -240,12 +240,13 @@ def test_from_a_start_clusters_keep_their_numbers(image: Image, before: Image, o
     histogram = ColorHistogram.from_pixels(image)
     start = kmeans.fit(ColorHistogram.from_pixels(before), options)
     start = replace(start, fixed_centers=start.fixed_centers[::-1].copy())
+    backend = numba_cpu.load()
     if len(start.counts) > histogram.n_colors:
         with pytest.raises(OptionError, match="too many for"):
-            NUMBA.fit(histogram, options, start)
+            backend.fit(histogram, options, start)
         return
     given_centers = start.fixed_centers.copy()
-    found = NUMBA.fit(histogram, options, start)
+    found = backend.fit(histogram, options, start)
     assert_same_palette(found, kmeans.fit(histogram, options, start))
     assert np.array_equal(start.fixed_centers, given_centers)
 
@@ -255,7 +256,7 @@ def test_from_its_own_result_a_fit_stands_still() -> None:
     options = FitOptions(k=5, eps=0.0)
     fitted = NUMBA.fit(histogram, options)
     reversed_ = replace(fitted, fixed_centers=fitted.fixed_centers[::-1].copy())
-    again = NUMBA.fit(histogram, options, reversed_)
+    again = numba_cpu.load().fit(histogram, options, reversed_)
     assert again.n_iter == 1
     assert np.array_equal(again.fixed_centers, reversed_.fixed_centers)
     assert np.array_equal(again.counts, fitted.counts[::-1])

@@ -105,9 +105,7 @@ def _lines(summary: Summary) -> list[str]:
             f"{summary.frames / summary.seconds:.1f} frames/s, {count(summary.cuts, 'cut')}"
         )
     if summary.dropped:
-        lines.append(
-            f"{count(summary.dropped, 'frame')} came too fast and were left out, so as not to lag behind"
-        )
+        lines.append(f"{count(summary.dropped, 'frame')} left out, so as not to lag behind")
     if summary.signal is not None:
         lines.append("interrupted: what is written is complete")
     if summary.saved is not None:

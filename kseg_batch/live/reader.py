@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AHEAD = 4
-"""Frames that may wait for somebody to take them."""
+"""Frames of a file that may wait for somebody to take them."""
+
+BEHIND = 2
+"""Frames of a live source that may: the oldest is given up for a newer one."""
 
 
 class End:
@@ -31,7 +34,7 @@ class Reader:
     """Opens a source and reads it; tells of the source, then of its frames, then of the end.
 
     All of it in its own thread, for an address may take long to open. Where nobody takes the frames of a file
-    in time, it waits. Those of a live source are replaced by newer ones, so that what is shown does not lag.
+    in time, it waits. Those of a live source give way to newer ones, so that what is shown does not lag.
     """
 
     def __init__(self, open_source: Callable[[], Source]) -> None:
@@ -85,8 +88,8 @@ class Reader:
 
     def _put_frame(self, frame: Frame, *, live: bool) -> None:
         with self._changed:
-            if live and self._events and isinstance(self._events[-1], Frame):
-                self._events.pop()
+            if live and len(self._events) >= BEHIND and isinstance(self._events[0], Frame):
+                self._events.popleft()
                 self.dropped += 1
             self._changed.wait_for(lambda: len(self._events) < AHEAD or self._stopped)
             self._events.append(frame)

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kseg_batch.errors import KsegError
 from kseg_batch.live.interrupt import Interrupt
 from kseg_batch.live.picture import Picture
@@ -20,6 +22,7 @@ from kseg_batch.live.source import Frame, open_source
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import View, compose
 from kseg_batch.live.window import Window, check_display
+from kseg_batch.options import FitOptions
 from kseg_batch.reporting import say
 
 if TYPE_CHECKING:
@@ -73,13 +76,13 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> Summary:
         interrupt = cleanup.enter_context(Interrupt())
         if options.save is not None:
             check_target(options.save)
-        reader = Reader(partial(open_source, options))
-        cleanup.callback(reader.stop)
         if options.window:
             check_display()
         if not (quiet or backend.compiled):
             say("the kernels are not compiled yet: the first frame waits for it, once")
-        backend.warm_up()
+        _warm_up(backend)
+        reader = Reader(partial(open_source, options))
+        cleanup.callback(reader.stop)
         source = _wait_for_source(reader, interrupt)
         if source is not None:
             session = cleanup.enter_context(
@@ -88,6 +91,15 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> Summary:
             session.run()
         summary.signal = interrupt.number
     return summary
+
+
+def _warm_up(backend: NumbaBackend) -> None:
+    """Compile all kernels, or load them from Numba's cache, before a camera is waiting."""
+    backend.warm_up()
+    rgb = np.array([[(0, 0, 0), (255, 255, 255)]], np.uint8)
+    tracker = Tracker(backend, FitOptions(k=2), steady=1.0)
+    for number in range(2):
+        assert Picture(Frame(number, number, rgb), tracker.track(rgb)).rgb.shape == rgb.shape
 
 
 def _wait_for_source(reader: Reader, interrupt: Interrupt) -> Source | None:

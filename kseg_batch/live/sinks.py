@@ -117,6 +117,7 @@ class VideoFile:
         self._source = source
         self._av = import_av()
         self._temporary = path.with_name(f".{path.stem}.kseg-tmp{path.suffix}")
+        self._first_ticks = 0
         self._last_ticks = -1
         self._stream: Any = None
         with self._or_nothing():
@@ -127,8 +128,9 @@ class VideoFile:
         with self._or_nothing():
             if self._stream is None:
                 self._stream = self._add_stream(*picture.rgb.shape[:2])
+                self._first_ticks = picture.frame.ticks
             frame = self._av.VideoFrame.from_ndarray(picture.rgb, format="rgb24")
-            self._last_ticks = max(picture.frame.ticks, self._last_ticks + 1)
+            self._last_ticks = max(picture.frame.ticks - self._first_ticks, self._last_ticks + 1)
             frame.pts, frame.time_base = self._last_ticks, self._source.time_base
             self._container.mux(self._stream.encode(frame))
         self.written += 1
