@@ -106,9 +106,8 @@ class Video:
 
     def frames(self) -> Iterator[Frame]:
         """See `Source.frames`: whatever can be read, in order."""
-        number = damaged = 0
-        first: int | None = None
-        broken: str | None = None
+        number, first = 0, None
+        damaged, broken = False, None
         packets = self._container.demux()  # sound, too: it shows how far the file goes
         while True:
             try:
@@ -121,13 +120,14 @@ class Video:
             self._follow(packet)
             if packet.stream is not self._stream:
                 continue
+            damaged |= packet.is_corrupt
             try:
                 pictures = packet.decode()
             except self._av.FFmpegError:
-                damaged += 1
+                damaged = True
                 continue
             for picture in pictures:
-                damaged += picture.is_corrupt
+                damaged |= picture.is_corrupt
                 time = self._time_of(picture, number)
                 first = time if first is None else first
                 if number % self._every == 0:
@@ -155,7 +155,7 @@ class Video:
         rgb = picture.to_ndarray(format="rgb24", width=width, height=height)
         return np.ascontiguousarray(np.rot90(rgb, turned))
 
-    def _judge(self, number: int, damaged: int, broken: str | None) -> None:
+    def _judge(self, number: int, damaged: bool, broken: str | None) -> None:
         """Raise a SourceError unless all was read that there is."""
         if number == 0:
             raise SourceError(
@@ -167,7 +167,7 @@ class Video:
             raise SourceError(f"{self.name} ended after {number} frames.")
         if damaged:
             raise SourceError(
-                f"{self.name} is damaged: {damaged} of {number} frames could not be read rightly."
+                f"{self.name} is damaged: {number} frames were read, and some are wrong or missing."
             )
         if number < self._declared:
             raise SourceError(f"{self.name} ends early: it has {number} of its {self._declared} frames.")
