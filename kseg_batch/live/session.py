@@ -168,7 +168,7 @@ class _Session:
         try:
             sink.close()
         except KsegError as error:
-            self._summary.error = error
+            self._summary.error = self._summary.error or error
         self._summary.kept = sink.written
         self._summary.saved = sink.path if sink.written else None
 

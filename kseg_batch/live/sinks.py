@@ -90,15 +90,15 @@ class FrameFolder:
     """Indexed PNG files, named by the frames' numbers: pixel value = cluster, palette = its colour."""
 
     def __init__(self, path: Path) -> None:
-        """Make the folder."""
+        """Begin; the folder is made with the first file."""
         self.path = path
         self.written = 0
         self.notes: tuple[str, ...] = ()
-        with explained(path):
-            path.mkdir(exist_ok=True)
 
     def write(self, picture: Picture) -> None:
         """See `Sink.write`."""
+        with explained(self.path):
+            self.path.mkdir(exist_ok=True)
         write_png(picture, self.path / f"frame{picture.frame.number:06}.png")
         self.written += 1
 
@@ -152,13 +152,13 @@ class VideoFile:
     def close(self) -> None:
         """See `Sink.close`."""
         with self._or_nothing():
-            if self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
             if self.written:
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
                 self._temporary.replace(self.path)
             else:
-                self._temporary.unlink()
+                self._container.close()
+                self._temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _or_nothing(self) -> Iterator[None]:

@@ -165,16 +165,18 @@ class Video:
             raise SourceError(f"{self.name} broke off after {number} frames: {broken}.")
         if self.live:
             raise SourceError(f"{self.name} ended after {number} frames.")
+        if number < self._declared:
+            raise SourceError(
+                f"{self.name} is damaged or cut short: it has {number} of its {self._declared} frames."
+            )
         if damaged:
             raise SourceError(
                 f"{self.name} is damaged: {number} frames were read, and some are wrong or missing."
             )
-        if number < self._declared:
-            raise SourceError(f"{self.name} ends early: it has {number} of its {self._declared} frames.")
         start, length = self._container.start_time or 0, self._container.duration  # microseconds
         if length is not None and self._read_to < (start + length) / 1e6 - MISSING:
             raise SourceError(
-                f"{self.name} ends early: it has {number} frames, and should last {length / 1e6:.1f} seconds."
+                f"{self.name} is cut short: it has {number} frames, and should last {length / 1e6:.1f} s."
             )
 
     def close(self) -> None:
