@@ -21,7 +21,7 @@ from kseg_batch.live.sinks import check_target, open_sink, write_png
 from kseg_batch.live.source import Frame, open_source
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import View, compose
-from kseg_batch.live.window import Window, check_display
+from kseg_batch.live.window import CLOSED, Window, check_display
 from kseg_batch.options import FitOptions
 from kseg_batch.reporting import say
 
@@ -38,7 +38,7 @@ PATIENCE = 0.05
 RATE_FRAMES = 30
 """Over how many frames the rate in the window is taken."""
 
-CLOSED, QUIT = "\x1b", "q"
+QUIT = "q"
 
 
 @dataclass(slots=True)

@@ -21,6 +21,9 @@ PROBE = "import os, cv2; cv2.namedWindow('kseg-batch'); os._exit(0)"
 
 PROBE_SECONDS = 30.0
 
+CLOSED = "\x1b"
+"""The key that stands for a window that was closed: Escape."""
+
 QUIET = "default.warning=false"
 """Qt's rule that keeps it from telling about fonts that it misses in OpenCV's package, and does not need."""
 
@@ -41,12 +44,15 @@ def check_display() -> None:
     named = [f"{name}={os.environ[name]}" for name in ("DISPLAY", "WAYLAND_DISPLAY") if os.environ.get(name)]
     if sys.platform == "linux" and not named:
         raise DisplayError(f"There is no display to open a window on: DISPLAY is not set{WITHOUT}.")
-    probe = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, timeout=PROBE_SECONDS, check=False
-    )
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DisplayError(f"The display ({', '.join(named)}) does not answer{WITHOUT}.") from error
     if probe.returncode:
-        where = f" ({', '.join(named)})" if named else ""
-        raise DisplayError(f"A window cannot be opened on this display{where}{WITHOUT}.")
+        reason = (probe.stderr.strip().splitlines() or ["no reason is given"])[0]
+        raise DisplayError(f"A window cannot be opened here ({reason}){WITHOUT}.")
 
 
 class Window:
@@ -76,6 +82,14 @@ class Window:
     def key(self, seconds: float) -> str | None:
         """The key that is pressed within so many seconds, if any; Escape where the window was closed."""
         code = self._cv2.waitKey(max(1, round(1000 * seconds)))
-        if self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1:
-            return "\x1b"
+        if not self._visible:
+            return CLOSED
         return None if code < 0 else chr(code & 0xFF)
+
+    @property
+    def _visible(self) -> bool:
+        """Whether nobody has closed it; Qt's windows cannot be asked any more when they are."""
+        try:
+            return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1)
+        except self._cv2.error:
+            return False
