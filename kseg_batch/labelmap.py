@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -81,9 +81,7 @@ class LabelMap:
         packed: NDArray[np.uint8] = self.rows[:, 1:]
         if self.bits == 8:
             return packed
-        shifts = np.arange(8 - self.bits, -1, -self.bits, dtype=np.uint8)
-        pixels = (packed[:, :, None] >> shifts) & np.uint8((1 << self.bits) - 1)
-        labels: NDArray[np.uint8] = pixels.reshape(self.height, -1)[:, : self.width]
+        labels: NDArray[np.uint8] = _unpacked(self.bits).take(packed).view(np.uint8)[:, : self.width]
         return labels
 
     @property
@@ -132,6 +130,14 @@ def with_filter_type(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
     filtered = np.zeros((rows.shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 1:] = rows
     return filtered
+
+
+@cache
+def _unpacked(bits: int) -> NDArray[np.unsignedinteger]:
+    """(256,) the pixels in each value of a byte, the leftmost first in memory, as one integer."""
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    pixels = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & np.uint8((1 << bits) - 1)
+    return pixels.view(f"u{8 // bits}").ravel()
 
 
 def _pack(labels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
