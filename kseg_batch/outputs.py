@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from kseg_batch.scan import Job
 
-Save = Literal["segmented", "masks", "labels", "masked", "kept"]
+Save = Literal["segmented", "masks", "labels", "masked", "kept", "coco"]
 """A kind of output, and the name of its folder."""
 
-KINDS: tuple[Save, ...] = ("segmented", "masks", "labels", "masked", "kept")
+KINDS: tuple[Save, ...] = ("segmented", "masks", "labels", "masked", "kept", "coco")
 
 FILTERED: frozenset[Save] = frozenset({"masked", "kept"})
 """The kinds that show what is left when clusters are disabled."""
@@ -64,11 +64,18 @@ def picture_name(job: Job, kind: Save) -> str:
     return f"{kind}/{job.name}.png"
 
 
+def dataset_name(job: Job) -> str:
+    """The name of an image's COCO dataset."""
+    return f"coco/{job.name}.json"
+
+
 def names(job: Job, save: Collection[Save], k: int, cluster_names: Sequence[str] = ()) -> Iterator[str]:
     """The names of all outputs of an image with k clusters, some of which may have names."""
     for kind in sorted(save):
         if kind == "masks":
             yield from (mask_name(job, cluster, cluster_names) for cluster in range(k))
+        elif kind == "coco":
+            yield dataset_name(job)
         else:
             yield picture_name(job, kind)
 

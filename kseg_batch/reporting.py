@@ -12,6 +12,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kseg_batch.annotations import NAME as ANNOTATIONS
 from kseg_batch.errors import OutputError
 from kseg_batch.manifest import NAME
 from kseg_batch.scan import count
@@ -180,7 +181,8 @@ def summary_lines(summary: Summary, found: Scan, settings: Settings, backend: st
     if summary.swept:
         lines.append(f"{count(summary.swept, 'incomplete file')} of a run that was killed removed")
     lines += found.passed_over.texts()
-    lines += [f"{kind:<10} {settings.out / kind}" for kind in sorted(settings.save)]
+    for kind in sorted(settings.save):
+        lines.append(f"{kind:<10} {settings.out / (ANNOTATIONS if kind == 'coco' else kind)}")
     lines.append(f"{'manifest':<10} {settings.out / NAME}")
     return lines
 

@@ -16,6 +16,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from kseg_batch.annotations import Annotations
 from kseg_batch.errors import OutputError
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.interrupts import Interrupt, interrupts_to
@@ -112,6 +113,7 @@ def run(
         SourceError: The outputs of an image would replace those of another.
     """
     start = time.perf_counter()
+    annotations = Annotations(settings.out, wanted="coco" in settings.save)
     prepare(settings.out, settings.save, sources)
     with ExitStack() as cleanup:
         journal = cleanup.enter_context(Journal(settings.out))
@@ -119,7 +121,12 @@ def run(
         steps = Planner(journal, settings, exact=team.exact, redo=redo).steps(jobs)
         batch = cleanup.enter_context(_Batch(settings, team, journal, summary, report))
         with interrupts_to(team.pool.done):
-            batch.run(steps)
+            batch.run(annotations.watch(steps))
+        try:
+            for text in annotations.write(journal):
+                report.message(text)
+        except OutputError as error:
+            summary.stopped = summary.stopped or str(error)
         summary.seconds = time.perf_counter() - start
     return summary
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from kseg_batch import decoding, encoding
+from kseg_batch import coco, decoding, encoding
 from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.cluster_filter import ALL_CLUSTERS, ClusterFilter
 from kseg_batch.color_spaces import convert
@@ -17,7 +17,7 @@ from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneE
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
 from kseg_batch.options import RegionOptions
-from kseg_batch.outputs import Output, Save, mask_name, picture_name, write_all
+from kseg_batch.outputs import Output, Save, dataset_name, mask_name, picture_name, write_all
 from kseg_batch.regions import load_cleaner
 from kseg_batch.scan import count
 from kseg_batch.segmentation import black_out
@@ -272,6 +272,8 @@ def _files(
         yield picture_name(job, "masked"), encoding.encode_rgb(picture, photo.opaque)
     if "kept" in settings.save:
         yield picture_name(job, "kept"), encoding.encode_union(labels, set(range(k)) - set(disabled))
+    if "coco" in settings.save:
+        yield dataset_name(job), coco.encode(job, labels, palette)
 
 
 def _read(path: Path, settings: Reading) -> tuple[bytes, Version]:

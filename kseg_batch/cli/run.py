@@ -48,6 +48,7 @@ class SaveKind(StrEnum):
     labels = "labels"
     masked = "masked"
     kept = "kept"
+    coco = "coco"
 
 
 class Space(StrEnum):
@@ -330,6 +331,7 @@ def _palette(text: str, context: typer.Context) -> Palette:
 
 
 def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save]:
+    from kseg_batch.coco import require_pycocotools
     from kseg_batch.errors import OptionError
     from kseg_batch.outputs import FILTERED
 
@@ -338,6 +340,8 @@ def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save
         kinds.add("masked")
     elif unclear := kinds & FILTERED:
         raise OptionError(f"--save {min(unclear)} needs --disable or --keep: which clusters does it show?")
+    if "coco" in kinds:
+        require_pycocotools()
     return frozenset(kinds)
 
 

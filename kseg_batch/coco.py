@@ -1,0 +1,77 @@
+"""The clusters of one image as a COCO dataset, with masks that pycocotools encodes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.errors import OptionError
+
+if TYPE_CHECKING:
+    from kseg_batch.colors import Palette
+    from kseg_batch.labelmap import LabelMap
+    from kseg_batch.scan import Job
+
+HEAD = {"info": {"description": "Colour clusters by kseg-batch"}, "licenses": []}
+"""How a dataset begins. There is no date, so that the same images give the same bytes."""
+
+
+def require_pycocotools() -> None:
+    """Raise an OptionError if there is no pycocotools, which encodes the masks."""
+    try:
+        import pycocotools.mask  # noqa: F401
+    except ImportError as error:
+        raise OptionError(
+            "--save coco needs pycocotools; to add it: pip install 'kseg-batch[coco]'."
+        ) from error
+
+
+def encode(job: Job, labels: LabelMap, palette: Palette) -> bytes:
+    """The dataset of one image: an annotation for each cluster that has pixels, a category for each cluster.
+
+    The image is called by its path below the source, a category by its cluster's name or number.
+    """
+    image = {
+        "id": 1,
+        "width": labels.width,
+        "height": labels.height,
+        "file_name": job.stem.with_name(job.source.name).as_posix(),
+    }
+    k = len(palette.counts)
+    names = palette.names or ("",) * k
+    categories = [category(cluster, name) for cluster, name in enumerate(names)]
+    dataset = {"images": [image], "annotations": _annotations(labels, k), "categories": categories}
+    return json.dumps(HEAD | dataset).encode()
+
+
+def category(cluster: int, name: str = "") -> dict[str, object]:
+    """The category of a cluster. Its id is one more, as there are readers to which 0 is the background."""
+    return {"id": cluster + 1, "name": name or f"cluster {cluster}", "supercategory": "cluster"}
+
+
+def _annotations(labels: LabelMap, k: int) -> list[dict[str, object]]:
+    """Those of an image with k clusters.
+
+    pycocotools goes down the columns. One cluster after the other of a transposed map takes a third of the
+    time that all at once take, as the (H, W, k) that it asks for, and the memory of one.
+    """
+    from pycocotools import mask
+
+    columns = import_cv2().transpose(labels.labels)  # (W, H) uint8
+    annotations: list[dict[str, object]] = []
+    for cluster in range(k):
+        runs = mask.encode((columns == cluster).view("u1").T)
+        if area := int(mask.area(runs)):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": 1,
+                    "category_id": cluster + 1,
+                    "area": area,
+                    "bbox": [int(number) for number in mask.toBbox(runs)],
+                    "iscrowd": 0,
+                    "segmentation": {"size": runs["size"], "counts": runs["counts"].decode("ascii")},
+                }
+            )
+    return annotations
