@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from kseg_batch.colors import Palette
 
 
-def annotations(job: Job, packed: LabelMap, palette: Palette) -> int:
-    """Bytes of the annotations of labels that no other output has unpacked."""
+def dataset(job: Job, packed: LabelMap, palette: Palette) -> int:
+    """Bytes of the dataset of labels that no other output has unpacked."""
     return len(coco.encode(job, LabelMap(packed.rows, packed.width, packed.bits), palette))
 
 
@@ -42,7 +42,7 @@ def time_photo(path: Path) -> None:
     for k in (3, 16):
         palette = backend.fit(histogram, FitOptions(k))
         packed = backend.label_map(photo, palette, histogram, masks=True)
-        ways = (partial(annotations, job, packed, palette), partial(masks, packed, k))
+        ways = (partial(dataset, job, packed, palette), partial(masks, packed, k))
         figures = "".join(f"{milliseconds(way):9.1f} ms{way() / 1e3:7.0f} KB" for way in ways)
         print(f"{path.stem:18}{k:3}{figures}")
 

@@ -47,9 +47,19 @@ def test_each_command_succeeds(session: list[str], tmp_path: Path) -> None:
 
 
 def test_python_examples_run(tmp_path: Path) -> None:
-    examples = [block for language, block in BLOCKS if language == "python"]
-    assert len(examples) == 1
-    subprocess.run([sys.executable, "-W", "error", "-c", examples[0]], cwd=tmp_path, check=True, timeout=300)
+    """The one that reads annotations prints what is shown under it."""
+    reading, using = (block for language, block in BLOCKS if language == "python")
+    python = [sys.executable, "-W", "error"]
+    subprocess.run([*python, "-c", using], cwd=tmp_path, check=True, timeout=300)
+    collect = [sys.executable, "-m", "benchmarks.photos", str(tmp_path / "photos")]
+    subprocess.run(collect, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    (command,) = (command for command in TOOL if "--save coco" in command)
+    subprocess.run([*python, "-m", "kseg_batch", *shlex.split(command)[1:]], cwd=tmp_path, check=True)
+    result = subprocess.run(
+        [*python, "-c", reading], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    shown = README.split(reading)[1].split("\n\n")[1]
+    assert result.stdout.splitlines()[-6:] == [line.strip() for line in shown.splitlines()]
 
 
 @pytest.mark.parametrize("name", ["run", "fit", "show", "bench"])
