@@ -157,6 +157,18 @@ def test_a_fit_is_measured_beside_a_run(tmp_path: Path) -> None:
     assert all(row["images"] == 3 and row["rate"] > 0 and row["parent_mb"] > 0 for row in rows)
 
 
+def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    sizes = ("--size", "96x54", "--frames", 12, "--repeat", 1, "--tutorial-frames", 2)
+    told = run("benchmarks.live", *sizes, "--json", target)
+    rows = read(target)["results"]
+    assert [row["frames"] for row in rows] == [12] * 4 + [2]
+    assert all(row["rate"] > 0 for row in rows)
+    steady, flickering, *_, tutorial = (row["changed"] for row in rows)
+    assert steady < 0.005 < flickering < tutorial
+    assert len(verdicts(told.splitlines())) == 3
+
+
 def test_scaling_measures_every_part(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     ranges = ("--megapixels", "0.01", "--k", 2, "--images", "1,101", "--workers", 1, "--repeat", 1)

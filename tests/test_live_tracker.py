@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kseg_batch import kmeans
 from kseg_batch.backends.numba_cpu import load
+from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace, convert
 from kseg_batch.colors import ColorHistogram, Palette
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.scene import coarse_histogram, overlap
@@ -89,16 +90,19 @@ def test_noise_does_not_flicker() -> None:
     assert shares[8.0] < 0.0005 < 0.005 < shares[0.0]
 
 
-def test_a_frame_equals_the_oracle_from_the_last_palette() -> None:
-    first, second = pan(2, step=9)
-    options = FitOptions(k=4)
+@pytest.mark.parametrize("space", COLOR_SPACES)
+def test_a_frame_equals_the_oracle_from_the_last_palette(space: ColorSpace) -> None:
+    frames = pan(2, step=9)
+    options = FitOptions(k=4, color_space=space)
     one = Tracker(NUMBA, options, 8.0)
+    first, second = (convert(frame, space) for frame in frames)
     start = kmeans.fit(ColorHistogram.from_pixels(first), options)
-    found = one.track(first)
+    found = one.track(frames[0])
     assert np.array_equal(found.palette.fixed_centers, start.fixed_centers)
+    assert found.palette.color_space == space
     assert np.array_equal(found.labels, kmeans.assign(first, start))
     expected = kmeans.fit(ColorHistogram.from_pixels(second), options, start)
-    then = one.track(second)
+    then = one.track(frames[1])
     assert np.array_equal(then.palette.fixed_centers, expected.fixed_centers)
     labels = kmeans.assign(second, expected)
     assert np.array_equal(then.labels, held(second, expected, 8.0, found.labels, labels))

@@ -76,13 +76,13 @@ print(kseg_batch.segment(rgb, 2, backend="numba").centers.tolist())
     assert version == "kseg-batch 0.1.0\n"
 
 
-@pytest.mark.parametrize("command", ["run", "bench", "show"])
+@pytest.mark.parametrize("command", ["run", "live", "bench", "show"])
 @pytest.mark.parametrize("how", ["import kseg_batch", "from kseg_batch.cli import main; main()"])
 def test_imports_and_help_load_no_heavy_library(tmp_path: Path, how: str, command: str) -> None:
     code = f"""
 import atexit, sys
 sys.argv = ["kseg-batch", "{command}", "--help"]
-heavy = ("numba", "llvmlite", "cupy", "cv2", "isal", "rich", "matplotlib", "kseg_batch.bench")
+heavy = ("numba", "llvmlite", "cupy", "cv2", "av", "isal", "rich", "matplotlib", "kseg_batch.bench")
 atexit.register(lambda: print("loaded:", [name for name in heavy if name in sys.modules]))
 {how}
 """

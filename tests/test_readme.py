@@ -13,6 +13,7 @@ import pytest
 
 from kseg_batch.cli import app
 from tests.test_package import ROOT
+from tests.videos import pan, write_video
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -36,6 +37,7 @@ def test_commands_are_known_kinds() -> None:
 def test_each_command_succeeds(session: list[str], tmp_path: Path) -> None:
     collect = [sys.executable, "-m", "benchmarks.photos", str(tmp_path / "photos")]
     subprocess.run(collect, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    write_video(tmp_path / "clip.mp4", pan(30))
     program = Path(sysconfig.get_path("scripts")) / "kseg-batch"
     for command in session:
         if command in TOOL:
@@ -62,7 +64,7 @@ def test_python_examples_run(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-6:] == [line.strip() for line in shown.splitlines()]
 
 
-@pytest.mark.parametrize("name", ["run", "fit", "show", "bench"])
+@pytest.mark.parametrize("name", ["run", "fit", "show", "live", "bench"])
 def test_the_table_of_flags_is_complete_and_has_the_true_defaults(name: str) -> None:
     import typer
 
@@ -146,3 +148,18 @@ def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> N
     )
     assert drawn.shape == committed.shape
     assert (np.abs(drawn - committed).max(axis=2) > 2).mean() < 0.025
+
+
+def test_the_picture_of_the_window_is_what_its_script_makes() -> None:
+    """The two pictures in it, to within JPEG's loss: 1.8 grey levels; the text's font is OpenCV's, and changes."""
+    import cv2
+    import numpy as np
+
+    from benchmarks.live_view import TARGET, window
+    from benchmarks.scene import HEIGHT
+
+    committed = cv2.imdecode(np.frombuffer(TARGET.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert committed is not None
+    expected = window()
+    assert committed.shape == expected.shape
+    assert np.abs(committed[:HEIGHT].astype(int) - expected[:HEIGHT]).mean() < 4

@@ -15,6 +15,7 @@ from kseg_batch.cli.common import (
     EXIT_USAGE,
     fail,
 )
+from kseg_batch.cli.run import Space
 
 if TYPE_CHECKING:
     from kseg_batch.live.session import Summary
@@ -49,6 +50,9 @@ def live(
         ),
     ] = 8.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    color_space: Annotated[
+        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
+    ] = Space.rgb,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
 ) -> None:
     """Segment a camera, a stream or a video: clusters keep their numbers from frame to frame."""
@@ -62,7 +66,7 @@ def live(
         if "" in (camera, source, save):
             raise OptionError("A name is empty: is a variable unset?")
         options = LiveOptions(
-            fit=FitOptions(k=k, seed=seed),
+            fit=FitOptions(k=k, seed=seed, color_space=color_space.value),
             camera="0" if camera is None else camera,
             source=source,
             size=None if size is None else parse_size(size),

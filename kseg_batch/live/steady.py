@@ -37,7 +37,7 @@ def slack(palette: Palette, margin: float) -> NDArray[np.int64]:
 
 
 def hold(
-    rgb: NDArray[np.uint8],
+    pixels: NDArray[np.uint8],
     palette: Palette,
     margin: float,
     before: NDArray[np.uint8],
@@ -46,26 +46,26 @@ def hold(
     """Make the nearest labels of a frame steady, in place.
 
     Args:
-        rgb: (H, W, 3) C-contiguous.
+        pixels: (H, W, 3) C-contiguous, in the palette's colour space.
         palette: Whose centres the labels are of, those of before as well.
         margin: Grey levels past the border.
         before: (H, W) labels of the frame before.
         labels: (H, W) nearest centre of each pixel.
     """
-    flat = rgb.reshape(-1), palette.fixed_centers, slack(palette, margin)
+    flat = pixels.reshape(-1), palette.fixed_centers, slack(palette, margin)
     live.hold_labels(*flat, before.reshape(-1), labels.reshape(-1))
 
 
 def held(
-    rgb: NDArray[np.uint8],
+    pixels: NDArray[np.uint8],
     palette: Palette,
     margin: float,
     before: NDArray[np.uint8],
     labels: NDArray[np.uint8],
 ) -> NDArray[np.uint8]:
     """In plain NumPy, the (H, W) labels that `hold` makes: the reference for its kernel."""
-    pixels = rgb.astype(np.int64) * SCALE
+    scaled = pixels.astype(np.int64) * SCALE
     centers = palette.fixed_centers.astype(np.int64)
-    to_last = ((pixels - centers[before]) ** 2).sum(axis=2)
-    to_nearest = ((pixels - centers[labels]) ** 2).sum(axis=2)
+    to_last = ((scaled - centers[before]) ** 2).sum(axis=2)
+    to_nearest = ((scaled - centers[labels]) ** 2).sum(axis=2)
     return np.where(to_last - to_nearest <= slack(palette, margin)[before, labels], before, labels)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.color_spaces import convert
 from kseg_batch.live.scene import SAME_SCENE, coarse_histogram, overlap
 from kseg_batch.live.steady import hold
 
@@ -54,13 +55,14 @@ class Tracker:
 
     def track(self, rgb: NDArray[np.uint8]) -> Tracked:
         """Segment the next frame, (H, W, 3) uint8, C-contiguous."""
-        histogram = self._backend.histogram(rgb)
+        pixels = convert(rgb, self._options.color_space)
+        histogram = self._backend.histogram(pixels)
         coarse = coarse_histogram(histogram)
         cut = self._coarse is not None and overlap(self._coarse, coarse) < SAME_SCENE
         palette, seeded = self._fit(histogram, seed=cut or self._seed)
-        labels = self._backend.assign(rgb, palette, histogram)
-        if self._last is not None and not (cut or seeded):
-            hold(rgb, palette, self._steady, self._last.labels, labels)
+        labels = self._backend.assign(pixels, palette, histogram)
+        if self._steady and self._last is not None and not (cut or seeded):
+            hold(pixels, palette, self._steady, self._last.labels, labels)
         self._last, self._coarse, self._seed = Tracked(labels, palette, cut), coarse, False
         return self._last
 

@@ -1,0 +1,44 @@
+"""The README's picture of the window: `python -m benchmarks.live_view` writes benchmarks/results/live.jpg.
+
+What `kseg-batch live` shows of a camera that looks at the generated landscape, after the keys `o` and `1`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.frames import RATE
+from benchmarks.scene import landscape
+from kseg_batch.backends.numba_cpu import load
+from kseg_batch.live.picture import Picture
+from kseg_batch.live.source import Frame
+from kseg_batch.live.tracker import Tracker
+from kseg_batch.live.view import View, compose
+from kseg_batch.options import FitOptions
+
+TARGET = Path(__file__).parent / "results" / "live.jpg"
+
+
+def window() -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 in OpenCV's order: what the window shows."""
+    rgb = landscape()
+    tracked = Tracker(load(), FitOptions(k=5), steady=8.0).track(rgb)
+    view = View(disabled={1}, beside=True)
+    return compose(Picture(Frame(250, 250, rgb), tracked, view.disabled), view, RATE)
+
+
+def main() -> None:
+    """Write the picture."""
+    done, data = cv2.imencode(".jpg", window(), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if not done:
+        raise SystemExit("OpenCV cannot encode the picture")
+    TARGET.write_bytes(bytes(data))
+    print(f"wrote {TARGET.name}: five clusters, of which number 1 is disabled, and the original")
+
+
+if __name__ == "__main__":
+    main()
