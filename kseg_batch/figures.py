@@ -8,7 +8,8 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from kseg_batch.errors import OptionError, OutputError
+from kseg_batch.errors import OptionError
+from kseg_batch.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def check(dpi: int, path: Path | None) -> None:
         raise OptionError(f"--dpi must be from 20 to 600, not {dpi}.")
     if path is not None and path.suffix.lower() not in METADATA:
         raise OptionError(f"--save must be a file that ends in {', '.join(METADATA)}, not {path}.")
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+    if path is not None and (os.path.isdir(path) or not os.path.isdir(path.parent)):  # noqa: PTH112 - raises nothing
         raise OptionError(f"--save {path}: there is no such folder, or it is one.")
 
 
@@ -65,10 +66,8 @@ def save(figure: Figure, path: Path) -> None:
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "kseg-batch"}):  # which is random otherwise
         figure.savefig(content, format=kind[1:], dpi="figure", metadata=METADATA[kind])
-    try:
-        path.write_bytes(content.getvalue())
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    with replacing(path) as file:
+        file.write(content.getbuffer())
 
 
 def open_window(title: str, dpi: int) -> Figure:
