@@ -115,12 +115,15 @@ def check_tracker() -> None:
     """
     options = FitOptions(k=K)
     tracker = Tracker(load(), options, STEADY)
-    palette = labels = None
-    for rgb in noisy(pan(6, *CHECKED)):
+    palette = labels = streaks = None
+    for rgb in noisy(pan(8, *CHECKED)):
         found = tracker.track(rgb)
         palette = kmeans.fit(ColorHistogram.from_pixels(rgb), options, palette)
         nearest = kmeans.assign(rgb, palette)
-        labels = nearest if labels is None else held(rgb, palette, STEADY, labels, nearest)
+        if labels is None or streaks is None:
+            labels, streaks = nearest, np.zeros_like(nearest)
+        else:
+            labels, streaks = held(rgb, palette, STEADY, labels, streaks, nearest)
         if found.cut or not np.array_equal(found.palette.fixed_centers, palette.fixed_centers):
             raise WrongResultError("It does not hold that the centres equal the oracle's.")
         if not np.array_equal(found.labels, labels):

@@ -6,6 +6,7 @@ All arrays are C-contiguous and come from the caller.
     pixels          (3 N,) uint8         R, G, B of each pixel
     labels          (N,) uint8           cluster of each pixel
     before          (N,) uint8           the same pixels' clusters in the frame before
+    streaks         (N,) uint8           frames in a row for which each pixel has been held
     centers         (k, 3) int32         R, G, B of the centres, Q8.6
     slack           (k, k) int64         by the centre before and the nearest: how much farther, in
                                          squared distance, the former may be and keep a pixel
@@ -26,11 +27,15 @@ kernel = njit(cache=True, nogil=True)
 
 
 @kernel
-def hold_labels(pixels, centers, slack, before, labels):
-    """Give each pixel its label of before again where that centre is hardly farther than the nearest."""
+def hold_labels(pixels, centers, slack, longest, before, streaks, labels):
+    """Give each pixel its label of before again where that centre is hardly farther than the nearest.
+
+    But for at most `longest` frames in a row.
+    """
     for i in range(labels.shape[0]):
         last, nearest = before[i], labels[i]
-        if last == nearest:
+        if last == nearest or streaks[i] == longest:
+            streaks[i] = 0
             continue
         farther = np.int64(0)
         for channel in range(3):
@@ -39,6 +44,9 @@ def hold_labels(pixels, centers, slack, before, labels):
             farther += to_last * to_last - to_nearest * to_nearest
         if farther <= slack[last, nearest]:
             labels[i] = last
+            streaks[i] += np.uint8(1)
+        else:
+            streaks[i] = 0
 
 
 @kernel

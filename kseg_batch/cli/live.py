@@ -46,7 +46,7 @@ def live(
         float,
         typer.Option(
             "--steady",
-            help="Grey levels past the border to another cluster from which a pixel changes; 0 for none.",
+            help="Grey levels past the border to another cluster from which a pixel changes at once.",
         ),
     ] = 8.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,

@@ -34,7 +34,7 @@ class LiveOptions:
     frames: int | None
     """End after so many; None for all."""
     steady: float
-    """Grey levels past the border to another cluster from which a pixel changes; 0 for the nearest always."""
+    """Grey levels past the border to another cluster from which a pixel changes at once; 0 for any."""
     disable: tuple[int, ...]
     """Clusters to show black."""
     window: bool

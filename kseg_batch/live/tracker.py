@@ -9,7 +9,7 @@ import numpy as np
 
 from kseg_batch.color_spaces import convert
 from kseg_batch.live.scene import SAME_SCENE, coarse_histogram, overlap
-from kseg_batch.live.steady import hold
+from kseg_batch.live.steady import Steadier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,11 +40,11 @@ class Tracker:
         Args:
             backend: What computes.
             options: How to cluster.
-            steady: Grey levels past the border to another cluster from which a pixel changes its label.
+            steady: Grey levels past the border to another cluster from which a pixel changes at once.
         """
         self._backend = backend
         self._options = options
-        self._steady = steady
+        self._steadier = Steadier(steady)
         self._last: Tracked | None = None
         self._coarse: NDArray[np.int64] | None = None
         self._seed = False
@@ -61,8 +61,9 @@ class Tracker:
         cut = self._coarse is not None and overlap(self._coarse, coarse) < SAME_SCENE
         palette, seeded = self._fit(histogram, seed=cut or self._seed)
         labels = self._backend.assign(pixels, palette, histogram)
-        if self._steady and self._last is not None and not (cut or seeded):
-            hold(pixels, palette, self._steady, self._last.labels, labels)
+        if cut or seeded:
+            self._steadier.forget()
+        self._steadier.hold(pixels, palette, labels)
         self._last, self._coarse, self._seed = Tracked(labels, palette, cut), coarse, False
         return self._last
 
