@@ -36,7 +36,7 @@ SCALE = 10
 @pytest.fixture(scope="module")
 def display() -> Iterator[str]:
     """An X server of our own, on whichever display is free."""
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1400x900x24", "-nolisten", "tcp"]
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1400x900x24", "-noreset"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         yield f":{server.stdout.readline().strip()}"
@@ -240,19 +240,20 @@ def test_closing_the_window_and_interrupting(
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "reason"),
     [
-        ("", "There is no display to open a window on: DISPLAY is not set; "),
-        (":54321", "A window cannot be opened here (qt.qpa.xcb: could not connect to display :54321); "),
+        ("", "DISPLAY is not set; "),
+        (":54321", ":54321 cannot be opened; "),
     ],
 )
-def test_without_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sentence: str) -> None:
+def test_without_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
     """Where Qt would abort the process."""
     monkeypatch.setenv("DISPLAY", name)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     result = kseg("live", "--source", "none.mp4", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"kseg-batch: {sentence}without a window: --no-window, with --save.\n"
+    sentence = f"There is no display for a window: {reason}without a window: --no-window, with --save."
+    assert result.stderr == f"kseg-batch: {sentence}\n"
 
 
 def test_with_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) -> None:

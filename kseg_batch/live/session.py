@@ -21,7 +21,7 @@ from kseg_batch.live.sinks import check_target, open_sink, write_png
 from kseg_batch.live.source import Frame, open_source
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import View, compose
-from kseg_batch.live.window import CLOSED, Window, check_display
+from kseg_batch.live.window import CLOSED, Window, display
 from kseg_batch.options import FitOptions
 from kseg_batch.reporting import say
 
@@ -74,10 +74,10 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> Summary:
     summary = Summary()
     with ExitStack() as cleanup:
         interrupt = cleanup.enter_context(Interrupt())
+        if options.window:
+            cleanup.enter_context(display())
         if options.save is not None:
             check_target(options.save)
-        if options.window:
-            check_display()
         if not (quiet or backend.compiled):
             say("the kernels are not compiled yet: the first frame waits for it, once")
         _warm_up(backend)

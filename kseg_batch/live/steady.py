@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LONGEST = 4
 """Frames in a row for which a pixel is held.
 
-More of them flicker less, and edges that move over soft shades leave a longer trail: `python -m benchmarks.live`
-says how much flickers with so many."""
+With more of them less flickers, which `python -m benchmarks.live` measures, and edges that move over soft
+shades leave a longer trail."""
 
 
 class Steadier:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import DisplayError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
 WITHOUT = "; without a window: --no-window, with --save"
 
-PROBE = "import os, cv2; cv2.namedWindow('kseg-batch'); os._exit(0)"
-"""Tried in a process of its own, because Qt aborts one that asks for a window where there is no display."""
-
-PROBE_SECONDS = 30.0
+QT_PLUGIN = Path("qt", "plugins", "platforms", "libqxcb.so")
+"""In OpenCV's package for Linux: what its Qt draws by."""
 
 CLOSED = "\x1b"
 """The key that stands for a window that was closed: Escape."""
@@ -28,31 +29,45 @@ QUIET = "default.warning=false"
 """Qt's rule that keeps it from telling about fonts that it misses in OpenCV's package, and does not need."""
 
 
-def check_display() -> None:
-    """See that a window can be opened.
+@contextlib.contextmanager
+def display() -> Iterator[None]:
+    """See that a window can be opened, and keep the way to the display open until the end.
+
+    Qt aborts the process where it cannot open one, so it is not asked. The connection stays because an X
+    server like Xvfb starts anew when its last client leaves, and then refuses the next for a moment.
 
     Raises:
-        DisplayError: It cannot.
+        DisplayError: It cannot be opened.
         BackendUnavailableError: OpenCV cannot be imported.
     """
     cv2 = import_cv2()
     if any(line.split() == ["GUI:", "NONE"] for line in cv2.getBuildInformation().splitlines()):
         raise DisplayError(
-            f"This OpenCV is a headless one, which has no windows: pip uninstall opencv-python-headless, and "
+            "This OpenCV is a headless one, which has no windows: pip uninstall opencv-python-headless, and "
             f"pip install --force-reinstall opencv-python{WITHOUT}."
         )
-    named = [f"{name}={os.environ[name]}" for name in ("DISPLAY", "WAYLAND_DISPLAY") if os.environ.get(name)]
-    if sys.platform == "linux" and not named:
-        raise DisplayError(f"There is no display to open a window on: DISPLAY is not set{WITHOUT}.")
+    plugin = Path(str(cv2.__file__)).parent / QT_PLUGIN
+    if not plugin.exists():  # another system, or another toolkit: these raise an error
+        yield
+        return
     try:
-        probe = subprocess.run(
-            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DisplayError(f"The display ({', '.join(named)}) does not answer{WITHOUT}.") from error
-    if probe.returncode:
-        reason = (probe.stderr.strip().splitlines() or ["no reason is given"])[0]
-        raise DisplayError(f"A window cannot be opened here ({reason}){WITHOUT}.")
+        ctypes.CDLL(str(plugin))
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError as error:
+        raise DisplayError(
+            f"OpenCV cannot open windows here ({error}): install that library (Debian: apt-get install "
+            f"libsm6 libxext6){WITHOUT}."
+        ) from error
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+    try:
+        if xcb.xcb_connection_has_error(connection):
+            name = os.environ.get("DISPLAY")
+            reason = f"{name} cannot be opened" if name else "DISPLAY is not set"
+            raise DisplayError(f"There is no display for a window: {reason}{WITHOUT}.")
+        yield
+    finally:
+        xcb.xcb_disconnect(connection)
 
 
 class Window:
@@ -64,7 +79,10 @@ class Window:
         self._title = title
         self._size: tuple[int, ...] | None = None
         flags = self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO | self._cv2.WINDOW_GUI_NORMAL
-        self._cv2.namedWindow(title, flags)
+        try:
+            self._cv2.namedWindow(title, flags)
+        except self._cv2.error as error:
+            raise DisplayError(f"OpenCV cannot open a window: {error.err}{WITHOUT}.") from error
 
     def __enter__(self) -> Window:
         return self
