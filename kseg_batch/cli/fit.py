@@ -16,7 +16,27 @@ from kseg_batch.cli.common import (
     choose_backend,
     fail,
 )
-from kseg_batch.cli.run import AlphaKind, Space
+from kseg_batch.cli.flags import (
+    Alpha,
+    AlphaKind,
+    AsJson,
+    Attempts,
+    Backend,
+    ColorSpace,
+    Eps,
+    Exclude,
+    Gpu,
+    Include,
+    MaxIter,
+    MaxPixels,
+    Quiet,
+    RequireGpu,
+    Seed,
+    Sources,
+    Space,
+    Timeout,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +48,7 @@ if TYPE_CHECKING:
 
 
 def fit(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
-    ],
+    sources: Sources,
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", help="The palette's file.  [default: SRC-palette.json, beside SRC]"),
@@ -44,45 +62,22 @@ def fit(
     names: Annotated[
         str | None, typer.Option("--names", help="Of the clusters, dark to light, such as shadow,tree,sky.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes that count.  [default: one per core]")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: any]")
-    ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", help="Glob of files to take, in place of the extensions; repeatable."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", help="Glob of files and folders to pass over; repeatable."),
-    ] = None,
-    alpha: Annotated[
-        AlphaKind,
-        typer.Option("--alpha", help="Leave transparent pixels out, or take the colours under them."),
-    ] = AlphaKind.keep,
-    max_pixels: Annotated[
-        str, typer.Option("--max-pixels", help="Fail larger images before decoding them.")
-    ] = "200M",
-    gpu: Annotated[
-        bool | None, typer.Option("--gpu/--no-gpu", help="Cluster on a GPU if there is one, or do not.")
-    ] = None,
-    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")] = False,
-    backend: Annotated[
-        str, typer.Option("--backend", help="What clusters: auto, cupy, numba-cuda, numba or opencv.")
-    ] = "auto",
-    attempts: Annotated[int, typer.Option("--attempts", help="Starts, of which the best is kept.")] = 10,
-    max_iter: Annotated[int, typer.Option("--max-iter", help="Most iterations.")] = 100,
-    eps: Annotated[float, typer.Option("--eps", help="Stop when no centre moved by more grey levels.")] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
-    color_space: Annotated[
-        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
-    ] = Space.rgb,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+    workers: Workers = None,
+    timeout: Timeout = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    alpha: Alpha = AlphaKind.keep,
+    max_pixels: MaxPixels = "200M",
+    gpu: Gpu = None,
+    require_gpu: RequireGpu = False,
+    backend: Backend = "auto",
+    attempts: Attempts = 10,
+    max_iter: MaxIter = 100,
+    eps: Eps = 0.2,
+    seed: Seed = 0,
+    color_space: ColorSpace = Space.rgb,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fit one palette to all photos together, for `run --palette`."""
     from contextlib import ExitStack

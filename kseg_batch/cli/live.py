@@ -15,7 +15,7 @@ from kseg_batch.cli.common import (
     EXIT_USAGE,
     fail,
 )
-from kseg_batch.cli.run import Space
+from kseg_batch.cli.flags import ColorSpace, Quiet, Seed, Space
 
 if TYPE_CHECKING:
     from kseg_batch.live.session import Summary
@@ -49,11 +49,9 @@ def live(
             help="Grey levels past the border to another cluster from which a pixel changes at once.",
         ),
     ] = 8.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
-    color_space: Annotated[
-        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
-    ] = Space.rgb,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+    seed: Seed = 0,
+    color_space: ColorSpace = Space.rgb,
+    quiet: Quiet = False,
 ) -> None:
     """Segment a camera, a stream or a video: clusters keep their numbers from frame to frame."""
     from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError

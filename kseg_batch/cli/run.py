@@ -21,6 +21,30 @@ from kseg_batch.cli.common import (
     choose_backend,
     fail,
 )
+from kseg_batch.cli.flags import (
+    Alpha,
+    AlphaKind,
+    AsJson,
+    Attempts,
+    Backend,
+    ColorSpace,
+    Eps,
+    Exclude,
+    Gpu,
+    Include,
+    Init,
+    MaxIter,
+    MaxPixels,
+    MinRegion,
+    Quiet,
+    RequireGpu,
+    Seed,
+    Smooth,
+    Sources,
+    Space,
+    Timeout,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
@@ -51,21 +75,6 @@ class SaveKind(StrEnum):
     coco = "coco"
 
 
-class Space(StrEnum):
-    """Colour spaces to cluster in."""
-
-    rgb = "rgb"
-    lab = "lab"
-    oklab = "oklab"
-
-
-class AlphaKind(StrEnum):
-    """What becomes of transparent pixels."""
-
-    keep = "keep"
-    ignore = "ignore"
-
-
 def read_config(context: typer.Context, named: str | None) -> str | None:
     """Take flags that are not on the command line from a file."""
     from kseg_batch import config
@@ -87,9 +96,7 @@ def read_config(context: typer.Context, named: str | None) -> str | None:
 
 def run(
     context: typer.Context,
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
-    ],
+    sources: Sources,
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]")
     ] = None,
@@ -129,12 +136,8 @@ def run(
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Farthest Delta E of the cluster that a colour means.")
     ] = 55.0,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes on the CPU.  [default: one per core]")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: any]")
-    ] = None,
+    workers: Workers = None,
+    timeout: Timeout = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do again what failed, and nothing else.")
@@ -146,24 +149,12 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and why; write nothing.")
     ] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", help="Glob of files to take, in place of the extensions; repeatable."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", help="Glob of files and folders to pass over; repeatable."),
-    ] = None,
-    alpha: Annotated[
-        AlphaKind, typer.Option("--alpha", help="Keep transparent pixels so, or take the colours under them.")
-    ] = AlphaKind.keep,
-    max_pixels: Annotated[
-        str, typer.Option("--max-pixels", help="Fail larger images before decoding them.")
-    ] = "200M",
-    gpu: Annotated[
-        bool | None, typer.Option("--gpu/--no-gpu", help="Use a GPU if there is one, or do not.")
-    ] = None,
-    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")] = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    alpha: Alpha = AlphaKind.keep,
+    max_pixels: MaxPixels = "200M",
+    gpu: Gpu = None,
+    require_gpu: RequireGpu = False,
     device: Annotated[
         str | None,
         typer.Option("--device", help="GPUs to use, such as 0,1 or all; implies --gpu.  [default: 0]"),
@@ -172,33 +163,20 @@ def run(
         str | None,
         typer.Option("--gpu-memory", help="GPU memory to use, such as 4G.  [default: 4/5 of what is free]"),
     ] = None,
-    backend: Annotated[
-        str, typer.Option("--backend", help="auto, cupy, numba-cuda, numba or opencv.")
-    ] = "auto",
-    attempts: Annotated[int, typer.Option("--attempts", help="Starts, of which the best is kept.")] = 10,
-    max_iter: Annotated[int, typer.Option("--max-iter", help="Most iterations.")] = 100,
-    eps: Annotated[float, typer.Option("--eps", help="Stop when no centre moved by more grey levels.")] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
-    init: Annotated[
-        str | None, typer.Option("--init", help="k-means++, or random with the opencv backend.")
-    ] = None,
-    color_space: Annotated[
-        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
-    ] = Space.rgb,
-    smooth: Annotated[
-        int, typer.Option("--smooth", help="Radius of a majority filter over the labels, 0 to 7 pixels.")
-    ] = 0,
-    min_region: Annotated[
-        int,
-        typer.Option("--min-region", help="Give regions of fewer pixels the label of their surroundings."),
-    ] = 0,
+    backend: Backend = "auto",
+    attempts: Attempts = 10,
+    max_iter: MaxIter = 100,
+    eps: Eps = 0.2,
+    seed: Seed = 0,
+    init: Init = None,
+    color_space: ColorSpace = Space.rgb,
+    smooth: Smooth = 0,
+    min_region: MinRegion = 0,
     full_names: Annotated[
         bool, typer.Option("--full-names", help="Keep the extension in output names: a.jpg.png.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     log_file: Annotated[
         str | None, typer.Option("--log-file", help="Append a line per image, with the time, to this file.")
     ] = None,

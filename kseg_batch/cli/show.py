@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from kseg_batch.cli.common import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_USAGE, choose_backend, fail
-from kseg_batch.cli.run import AlphaKind, Space
+from kseg_batch.cli.flags import (
+    Alpha,
+    AlphaKind,
+    Attempts,
+    Backend,
+    ColorSpace,
+    Eps,
+    Gpu,
+    Init,
+    MaxIter,
+    MaxPixels,
+    MinRegion,
+    Seed,
+    Smooth,
+    Space,
+)
 
 ENLARGED = 3
 """Pixels of a picture for one of a window, each way, so that there is more to see where it is enlarged."""
@@ -28,35 +43,18 @@ def show(
     dpi: Annotated[
         int, typer.Option("--dpi", help="Pixels for an inch of the figure, which has 12 by 7.5 at most.")
     ] = 100,
-    alpha: Annotated[
-        AlphaKind, typer.Option("--alpha", help="Keep transparent pixels so, or take the colours under them.")
-    ] = AlphaKind.keep,
-    max_pixels: Annotated[
-        str, typer.Option("--max-pixels", help="Refuse a larger image before decoding it.")
-    ] = "200M",
-    gpu: Annotated[
-        bool | None, typer.Option("--gpu/--no-gpu", help="Use a GPU if there is one, or do not.")
-    ] = None,
-    backend: Annotated[
-        str, typer.Option("--backend", help="auto, cupy, numba-cuda, numba or opencv.")
-    ] = "auto",
-    attempts: Annotated[int, typer.Option("--attempts", help="Starts, of which the best is kept.")] = 10,
-    max_iter: Annotated[int, typer.Option("--max-iter", help="Most iterations.")] = 100,
-    eps: Annotated[float, typer.Option("--eps", help="Stop when no centre moved by more grey levels.")] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
-    init: Annotated[
-        str | None, typer.Option("--init", help="k-means++, or random with the opencv backend.")
-    ] = None,
-    color_space: Annotated[
-        Space, typer.Option("--color-space", help="Where distances between colours are measured.")
-    ] = Space.rgb,
-    smooth: Annotated[
-        int, typer.Option("--smooth", help="Radius of a majority filter over the labels, 0 to 7 pixels.")
-    ] = 0,
-    min_region: Annotated[
-        int,
-        typer.Option("--min-region", help="Give regions of fewer pixels the label of their surroundings."),
-    ] = 0,
+    alpha: Alpha = AlphaKind.keep,
+    max_pixels: MaxPixels = "200M",
+    gpu: Gpu = None,
+    backend: Backend = "auto",
+    attempts: Attempts = 10,
+    max_iter: MaxIter = 100,
+    eps: Eps = 0.2,
+    seed: Seed = 0,
+    init: Init = None,
+    color_space: ColorSpace = Space.rgb,
+    smooth: Smooth = 0,
+    min_region: MinRegion = 0,
 ) -> None:
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch import figures
