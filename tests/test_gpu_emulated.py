@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kseg_batch import kmeans
 from kseg_batch.backends import load
-from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request
+from kseg_batch.backends.batch import BY_LUMA, IMAGE, ROW, STATE, Layout, Request
 from kseg_batch.backends.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu import GpuBackend, Task
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
@@ -415,6 +415,7 @@ def test_the_layout_has_every_column() -> None:
         "seed": 9,
         "max_iter": 17,
         "max_shift": 4096,
+        "order": BY_LUMA,
         "weight_shift": 0,
         "colors": 0,
         "bits": 0,

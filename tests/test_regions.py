@@ -200,7 +200,7 @@ def test_options_out_of_range(options: dict[str, int], message: str) -> None:
 
 def test_transparent_pixels_next_to_256_clusters() -> None:
     opaque = np.array([[True, False]])
-    with pytest.raises(ImageError, match="use --k 255"):
+    with pytest.raises(ImageError, match="use 255, or --alpha ignore"):
         load_cleaner().clean(picture("0"), palette_of(256), RegionOptions(1), opaque)
 
 

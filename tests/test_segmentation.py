@@ -114,4 +114,5 @@ def test_a_palette_that_no_kernel_could_take(centers: np.ndarray) -> None:
 def test_public_names() -> None:
     import kseg_batch
 
-    assert set(kseg_batch.__all__) == {"Palette", "Segmentation", "apply_palette", "fit_palette", "segment"}
+    functions = {"apply_palette", "fit_palette", "read_palette", "segment", "write_palette"}
+    assert set(kseg_batch.__all__) == {"Palette", "Segmentation", *functions}
