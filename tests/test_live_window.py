@@ -72,6 +72,7 @@ class Screen:
         return self._window != ""
 
     def press(self, key: str) -> None:
+        """Of keys that are pressed while a frame is segmented, OpenCV tells the last one."""
         self._xdotool("key", "--window", self._window, key)
 
     def close(self) -> None:
@@ -158,6 +159,7 @@ def test_keys(tmp_path: Path, display: str, address: str) -> None:
         screen.press("o")
         screen.wait_for(BLUE, BLACK, YELLOW, BLUE, RED, YELLOW)
         screen.press("1")
+        screen.wait_for(BLUE, RED, YELLOW, BLUE, RED, YELLOW)
         screen.press("0")
         screen.wait_for(BLACK, RED, YELLOW, BLUE, RED, YELLOW)
         screen.press("7")  # there is no such cluster
