@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.frames import RATE
-from benchmarks.scene import landscape
+from benchmarks.scene import landscape, write_jpeg
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.source import Frame
@@ -33,11 +33,7 @@ def window() -> NDArray[np.uint8]:
 
 def main() -> None:
     """Write the picture."""
-    done, data = cv2.imencode(".jpg", window(), [cv2.IMWRITE_JPEG_QUALITY, 88])
-    if not done:
-        raise SystemExit("OpenCV cannot encode the picture")
-    TARGET.write_bytes(bytes(data))
-    print(f"wrote {TARGET.name}: five clusters, of which number 1 is disabled, and the original")
+    write_jpeg(TARGET, cv2.cvtColor(window(), cv2.COLOR_BGR2RGB))
 
 
 if __name__ == "__main__":

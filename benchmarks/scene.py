@@ -66,6 +66,16 @@ def panels(photo: NDArray[np.uint8]) -> dict[Path, list[NDArray[np.uint8]]]:
     }
 
 
+def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write a picture of the README, (H, W, 3) uint8, and say so."""
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, 88]
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), jpeg)
+    if not done:
+        raise SystemExit("OpenCV cannot encode the picture")
+    path.write_bytes(bytes(data))
+    print(f"wrote {path.name}")
+
+
 def main() -> None:
     """Write the pictures, or the landscape alone."""
     if sys.argv[1:]:
@@ -75,12 +85,7 @@ def main() -> None:
     gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
     for path, (left, middle, right) in panels(landscape()).items():
         row = np.concatenate([left, gap, middle, gap, right], axis=1)
-        jpeg = [cv2.IMWRITE_JPEG_QUALITY, 88]
-        done, data = cv2.imencode(".jpg", cv2.cvtColor(row, cv2.COLOR_RGB2BGR), jpeg)
-        if not done:
-            raise SystemExit("OpenCV cannot encode the picture")
-        path.write_bytes(bytes(data))
-        print(f"wrote {path.name}")
+        write_jpeg(path, row)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,15 @@ import time
 from pathlib import Path
 from statistics import median
 
-import cv2
 import numpy as np
 
-from benchmarks.scene import GAP, landscape
+from benchmarks.scene import GAP, landscape, write_jpeg
 from kseg_batch import segment
 from kseg_batch.color_spaces import COLOR_SPACES, convert
 
 TARGET = Path(__file__).parent / "results" / "color_spaces.jpg"
 CLUSTERS = 5
 REPEATS = 20
-QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 88]
 
 
 def main() -> None:
@@ -39,12 +37,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - start)
         size = f"{large.shape[1]} x {large.shape[0]}"
         print(f"{space:<6} {colors}   {1e3 * median(seconds):.1f} ms to convert {size}")
-    picture = np.concatenate(row, axis=1)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), QUALITY)
-    if not done:
-        raise SystemExit("OpenCV cannot encode the picture")
-    TARGET.write_bytes(bytes(data))
-    print(f"wrote {TARGET.name}")
+    write_jpeg(TARGET, np.concatenate(row, axis=1))
 
 
 if __name__ == "__main__":

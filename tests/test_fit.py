@@ -35,6 +35,7 @@ from tests.emulator.device import failing_gpu
 from tests.exactness import assert_same_palette
 from tests.samples import blocks, noise, photos
 from tests.test_interruption import CRASHES, PATIENCE, wait_until_alone
+from tests.test_interruption import begin as begin_command
 from tests.test_run import kseg, save
 
 READ_SLOWLY = """
@@ -356,16 +357,7 @@ def read_again(folder: Path) -> int:
 
 
 def begin(folder: Path, *flags: object, **variables: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "kseg_batch", "fit", "p", "--no-gpu", *map(str, flags)]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return begin_command(folder, *flags, command="fit", **variables)
 
 
 def again(folder: Path, *flags: object) -> tuple[int, subprocess.CompletedProcess[str]]:

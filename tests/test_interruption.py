@@ -39,11 +39,10 @@ if multiprocessing.parent_process() is not None or "spawn_main" in " ".join(sys.
 """
 
 
-def begin(folder: Path, *flags: object, **environment: str) -> subprocess.Popen[str]:
-    """A run in a session of its own, as a service manager starts it."""
-    command = [sys.executable, "-m", "kseg_batch", "run", "p", "--no-gpu", *map(str, flags)]
+def begin(folder: Path, *flags: object, command: str = "run", **environment: str) -> subprocess.Popen[str]:
+    """A run, or another command over p, in a session of its own, as a service manager starts it."""
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "kseg_batch", command, "p", "--no-gpu", *map(str, flags)],
         cwd=folder,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
