@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from pebble import ProcessFuture
-
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,6 +37,9 @@ TASKS_PER_WORKER = 2
 
 BREAKS = 3
 """Workers of a lane that may end one after the other with no task begun."""
+
+WATCH_SECONDS = 1.0
+"""How often to look for lanes that broke without a word."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """Environment variables from which libraries take their number of threads, when they are loaded."""
@@ -101,6 +102,8 @@ class Pool(Generic[T, R]):
         self.timeout = timeout
         self.any_finished = False
         self.stopped = False
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._watch_lanes)
         self._workers = workers
         self._lanes: list[_Lane[T, R]] = []
         self._environment = {name: os.environ.get(name) for name in ENVIRONMENT}
@@ -126,17 +129,25 @@ class Pool(Generic[T, R]):
     def _new_lane(self) -> _Lane[T, R]:
         if not self._lanes:
             os.environ.update(ENVIRONMENT)
+            self._watch.start()
         self._lanes.append(_Lane(self))
         return self._lanes[-1]
+
+    def _watch_lanes(self) -> None:
+        while not self._over.wait(WATCH_SECONDS):
+            for lane in list(self._lanes):
+                lane.check()
 
     def stop(self) -> None:
         """End all workers at once, whatever they are doing."""
         self.stopped = True
+        self._over.set()
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:
             lane.join()
         if self._lanes:
+            self._watch.join()
             for name, value in self._environment.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
         self._lanes.clear()
@@ -151,95 +162,115 @@ class Pool(Generic[T, R]):
 
 
 class _Lane(Generic[T, R]):
-    """One worker, and those that come after it."""
+    """One worker, and those that come after it.
+
+    When a worker dies its pool goes with it, and what that pool had been given goes to a new one. pebble
+    tells of one task that the worker had begun. But it may have been between two, or have taken one out of
+    the pipe without a word, and for such a task pebble waits for ever.
+    """
 
     def __init__(self, owner: Pool[T, R]) -> None:
-        self.n_tasks = 0
         self._owner = owner
         self._lock = threading.Lock()
+        self._given: dict[Future[R], T] = {}  # to the pool, which has not told yet what became of it
         self._waiting: list[T] | None = None  # for the next pool, while this one is given up
         self._breaks = 0
         self._renewal: threading.Thread | None = None
-        self._pool = self._new_pool()
+        self._pool, started = self._new_pool()
+        started.add_done_callback(self._ended)
 
-    def _new_pool(self) -> ProcessPool:
+    @property
+    def n_tasks(self) -> int:
+        """Tasks under way."""
+        with self._lock:
+            return len(self._given) + len(self._waiting or ())
+
+    def _new_pool(self) -> tuple[ProcessPool, Future[None]]:
+        """A pool, and the first task of its worker."""
         context = multiprocessing.get_context("spawn")
         pool = ProcessPool(max_workers=1, initializer=self._owner.begin, context=context)
         with deaf_to_interrupts():
-            pool.schedule(_nothing)  # starts the worker, and the threads that start those after it
-        return pool
+            return pool, pool.schedule(_nothing)  # starts the worker, and the threads that start later ones
 
     def submit(self, task: T) -> None:
         with self._lock:
-            self.n_tasks += 1
             if self._waiting is not None:
                 self._waiting.append(task)
                 return
-        self._schedule(task)
+            try:
+                future = self._pool.schedule(self._owner.function, args=(task,), timeout=self._owner.timeout)
+            except RuntimeError:  # its worker died while it had nothing to do
+                self._renew([task])
+                return
+            self._given[future] = task
+        future.add_done_callback(self._ended)
 
-    def _schedule(self, task: T) -> None:
-        try:
-            future = self._pool.schedule(self._owner.function, args=(task,), timeout=self._owner.timeout)
-        except RuntimeError:  # its worker died while it had nothing to do
-            self._renew(task)
-        else:
-            future.add_done_callback(partial(self._ended, task))
+    def check(self) -> None:
+        """Take a new pool if this one broke before it knew of all that it was given."""
+        with self._lock:
+            if self._given and self._waiting is None and not self._pool.active:
+                self._renew([])
 
-    def _ended(self, task: T, future: ProcessFuture[R]) -> None:
+    def _ended(self, future: Future[Any]) -> None:
         """Pass on what became of a task; called by a thread of pebble's."""
         error = None if future.cancelled() else future.exception()
         if self._owner.stopped or future.cancelled() or isinstance(error, CancelledError):
             return
-        if isinstance(error, BrokenProcessPool):
-            self._renew(task)
-            return
+        died = isinstance(error, ProcessExpired)
+        hung = isinstance(error, TimeoutError) and error.__cause__ is None
+        broken = isinstance(error, BrokenProcessPool)
         with self._lock:
-            self.n_tasks -= 1
+            if self._given and self._waiting is None and (died or hung or broken):
+                self._renew([])
+            if broken or future not in self._given:
+                return
+            task = self._given.pop(future)
             self._breaks = 0
         if isinstance(error, ProcessExpired):
             self._owner.done.put(Crash(task, f"its worker {how_it_ended(error.exitcode)}"))
-        elif isinstance(error, TimeoutError) and error.__cause__ is None:
+        elif hung:
             self._owner.done.put(Crash(task, f"it took longer than {self._owner.timeout:g} seconds"))
         else:
             self._owner.any_finished = True
             self._owner.done.put(future.result() if error is None else error)
 
-    def _renew(self, task: T) -> None:
-        """Keep a task that was not begun for a new pool."""
-        with self._lock:
-            if self._waiting is not None:
-                self._waiting.append(task)
-                return
-            self._waiting = [task]
-            self._breaks += 1
-            self._renewal = threading.Thread(target=self._replace_pool)
+    def _renew(self, waiting: list[T]) -> None:
+        """Begin to take a new pool, with the lock held; in a thread, as the old pool's have to end first."""
+        if self._owner.stopped:
+            return
+        self._waiting = waiting
+        self._breaks += 1
+        self._renewal = threading.Thread(target=self._replace_pool)
         self._renewal.start()
 
     def _replace_pool(self) -> None:
-        """Take a new pool; in a thread of its own, because the old pool's threads have to end first."""
         self._pool.stop()
         self._pool.join()
         with self._lock:
-            self._pool = self._new_pool()
-            waiting, self._waiting = self._waiting or [], None
+            self._pool, started = self._new_pool()
+            tasks = [*self._given.values(), *(self._waiting or ())]
+            self._given.clear()
+            self._waiting = None
             given_up = self._breaks >= BREAKS
             if given_up:
                 self._breaks = 0
-                self.n_tasks -= len(waiting)
+        started.add_done_callback(self._ended)
         if given_up and not self._owner.any_finished:
             self._owner.done.put(BackendError("worker processes end as soon as they are started"))
-        for task in waiting if not self._owner.stopped else ():
+        for task in tasks:
             if given_up:
                 self._owner.done.put(Crash(task, "its worker ended as soon as it was started"))
             else:
-                self._schedule(task)
+                self.submit(task)
 
     def stop(self) -> None:
         self._pool.stop()
 
     def join(self) -> None:
-        if self._renewal is not None:
-            self._renewal.join()
+        with self._lock:
+            renewal = self._renewal
+        if renewal is not None:
+            renewal.join()
         self._pool.stop()
         self._pool.join()
 

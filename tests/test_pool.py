@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
+from pebble.pool import process as pebble_process
 
 from kseg_batch.errors import BackendError
 from kseg_batch.pool import ENVIRONMENT, Crash, Pool
@@ -129,6 +130,9 @@ def test_killed_at_any_moment(soak: bool) -> None:
     kills = 100 if soak else 12
     chance = random.Random(0)
     with Pool(2, do, done, initializer=nothing) as pool:
+        drive(
+            pool, done, [("echo", 0)]
+        )  # else three kills at the start would be taken for workers that cannot
         under_way, submitted = 0, 0
         finished: list[Any] = []
         last = time.monotonic()
@@ -149,6 +153,42 @@ def test_killed_at_any_moment(soak: bool) -> None:
             finished.append(result)
     names = [result.task if isinstance(result, Crash) else result for result in finished]
     assert sorted(names) == [("nap", i) for i in range(submitted)]
+
+
+def late_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, *, before: bool) -> None:
+    """Let a thread of pebble's lose a second before or after a call, as it may on a busy machine."""
+    prompt = getattr(owner, method)
+    delays = [0, 1] if before else [1, 0]
+
+    def late(*args: Any) -> None:
+        time.sleep(delays.pop() if delays else 0)
+        prompt(*args)
+        time.sleep(delays.pop() if delays else 0)
+
+    monkeypatch.setattr(owner, method, late)
+
+
+def test_killed_before_its_last_messages_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker has done one task and begun the next, of which the parent reads only after its death."""
+    done: SimpleQueue[Any] = SimpleQueue()
+    tasks = [("sleep", 0.3), ("kill", signal.SIGKILL)]
+    with Pool(1, do, done, initializer=nothing) as pool:
+        assert drive(pool, done, [("echo", 1)]) == [("echo", 1)]
+        late_once(monkeypatch, pebble_process.TaskManager, "task_start", before=False)
+        results = drive(pool, done, tasks)
+    assert [r.task if isinstance(r, Crash) else r for r in results] == tasks
+    assert isinstance(results[1], Crash)
+
+
+def test_killed_when_idle_as_a_task_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pebble gives up its pool before it knows of the task."""
+    done: SimpleQueue[Any] = SimpleQueue()
+    with Pool(1, do, done, initializer=nothing) as pool:
+        assert drive(pool, done, [("echo", 1)]) == [("echo", 1)]
+        late_once(monkeypatch, pebble_process.PoolManager, "schedule", before=True)
+        pool.submit(("echo", 2))
+        os.kill(children()[0], signal.SIGKILL)
+        assert done.get(timeout=PATIENCE) == ("echo", 2)
 
 
 def test_an_exception_is_handed_over_with_where_it_was_raised() -> None:
