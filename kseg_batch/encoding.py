@@ -28,6 +28,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, INDEXED = 0, 3  # PNG colour types
 COMPRESSION_LEVEL = 1  # of ISA-L: level 0 is no faster and a fifth larger, 2 and 3 gain nothing
 
+FIRST_PIECE = 8  # bytes, of which ISA-L hashes all but 3; more than 16 would go through the faulty code
+
 
 def encode_indexed(labels: LabelMap, colors: NDArray[np.uint8]) -> bytes:
     """A PNG whose pixel value is the cluster number and whose palette holds the (k, 3) uint8 RGB centres.
@@ -76,9 +78,34 @@ def encode_rgb(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_] | None = None) 
 def _encode(rows: NDArray[np.uint8], width: int, bits: int, color_type: int, palette: bytes = b"") -> bytes:
     """A PNG file of rows that each begin with their filter type."""
     header = struct.pack(">IIBBBBB", width, len(rows), bits, color_type, 0, 0, 0)
-    body = isal_zlib.compress(rows, COMPRESSION_LEVEL)
     return b"".join(
-        [PNG_SIGNATURE, _chunk(b"IHDR", header), palette, _chunk(b"IDAT", body), _chunk(b"IEND", b"")]
+        [
+            PNG_SIGNATURE,
+            _chunk(b"IHDR", header),
+            palette,
+            _chunk(b"IDAT", _deflate(rows)),
+            _chunk(b"IEND", b""),
+        ]
+    )
+
+
+def _deflate(rows: NDArray[np.uint8]) -> bytes:
+    """A zlib stream, the same for the same rows wherever and whenever it is made.
+
+    ISA-L's level 1 takes the hash of a stream's third position from a register that it has not set, which
+    holds the address of the stream (igzip_icf_body_h1_gr_bt.asm, write_first_byte). So the matches that it
+    finds depend on where the stack lies: one in some thousand small images came out otherwise in another run
+    or thread (https://github.com/intel/isa-l/issues/140). A short first piece goes through other code.
+    """
+    deflate = isal_zlib.compressobj(COMPRESSION_LEVEL)
+    data = rows.reshape(-1)
+    return b"".join(
+        [
+            deflate.compress(data[:FIRST_PIECE]),
+            deflate.flush(isal_zlib.Z_SYNC_FLUSH),
+            deflate.compress(data[FIRST_PIECE:]),
+            deflate.flush(),
+        ]
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import cv2
@@ -40,6 +41,30 @@ def test_indexed_png(k: int, width: int) -> None:
     assert np.array_equal(decoded[..., ::-1], colors[labels])
     bits = data[24]
     assert bits == next(b for b in (1, 2, 4, 8) if k <= 2**b)
+
+
+def test_the_same_bytes_on_every_stack() -> None:
+    """ISA-L's matches depend on the address of its stream, on the stack, unless that is prevented."""
+    disc = np.hypot(*np.mgrid[-30:30, -20:20]).astype(np.uint8)
+    maps = [LabelMap.pack((disc + shift) // 7 % 3, 3) for shift in range(7)]
+    files: set[bytes] = set()
+    over = threading.Event()
+
+    def encode() -> None:
+        files.update(encoding.encode_mask(labels, cluster) for labels in maps for cluster in range(3))
+        over.wait()
+
+    size = threading.stack_size(256 * 1024)
+    try:
+        threads = [threading.Thread(target=encode) for _ in range(2000)]
+        for thread in threads:
+            thread.start()
+    finally:
+        threading.stack_size(size)
+        over.set()
+    for thread in threads:
+        thread.join()
+    assert len(files) == 3 * len(maps)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

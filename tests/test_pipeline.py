@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import threading
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,22 +80,8 @@ def on_gpu(
     return outcomes, lost
 
 
-def inflated(png: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The chunks of a PNG file before the pixels, and these: ISA-L may deflate the same rows in two ways."""
-    chunks, deflated, at = [], b"", 8
-    while at < len(png):
-        length, kind = struct.unpack_from(">I4s", png, at)
-        body = png[at + 8 : at + 8 + length]
-        if kind == b"IDAT":
-            deflated += body
-        else:
-            chunks.append((kind, body))
-        at += 12 + length
-    return chunks, zlib.decompress(deflated)
-
-
-def files(out: Path) -> dict[str, tuple[list[tuple[bytes, bytes]], bytes]]:
-    return {str(path.relative_to(out)): inflated(path.read_bytes()) for path in sorted(out.rglob("*.png"))}
+def files(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.png"))}
 
 
 def told(outcomes: list[Outcome]) -> dict[str, Any]:
