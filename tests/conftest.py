@@ -1,5 +1,7 @@
 """Compile the kernels before the first test, so that no command line under test has to."""
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def emulated(cache: Path) -> GpuBackend:
     """The cupy backend's host program and kernels on an emulated device."""
     return GpuBackend("cupy", EmulatedDevice(cache, memory=EMULATED_MEMORY), EMULATED_MEMORY)
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """An X server without a screen, on whichever display is free."""
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1400x900x24", "-noreset"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield f":{server.stdout.readline().strip()}"
+        finally:
+            server.terminate()

@@ -33,16 +33,6 @@ SCALE = 10
 """64 x 48 pixels are enlarged so many times, to 640 x 480."""
 
 
-@pytest.fixture(scope="module")
-def display() -> Iterator[str]:
-    """An X server of our own, on whichever display is free."""
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1400x900x24", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        yield f":{server.stdout.readline().strip()}"
-        server.terminate()
-
-
 def scene() -> Image:
     """Three areas: blue, red, yellow from the top down."""
     image = flat(48, 64, (30, 40, 160))

@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from kseg_batch import segment
+from kseg_batch.cli import app
+from kseg_batch.cli.common import EXIT_NOTHING_DONE, EXIT_USAGE
 from kseg_batch.decoding import decode
 from kseg_batch.options import Init
 from tests.samples import blocks, noise, photos
@@ -280,6 +283,40 @@ def test_wrong_use_gets_one_sentence(tmp_path: Path, arguments: list[str], code:
     assert result.stderr.startswith("kseg-batch: ")
     assert message in result.stderr
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "LONG"],
+        ["run", "photo.png", "-o", "LONG"],
+        ["run", "photo.png", "-o", "LONG/out"],
+        ["run", "photo.png", "--config", "LONG"],
+        ["run", "photo.png", "--palette", "LONG.json"],
+        ["run", "photo.png", "--log-file", "LONG"],
+        ["fit", "LONG"],
+        ["fit", "photo.png", "-o", "LONG"],
+        ["live", "--source", "LONG", "--no-window"],
+        ["live", "--source", "photo.png", "--no-window", "--save", "LONG"],
+        ["live", "--source", "photo.png", "--no-window", "--save", "LONG.mp4"],
+        ["bench", "LONG"],
+        ["bench", "photo.png", "--json", "LONG"],
+        ["bench", "photo.png", "--plot", "LONG.png"],
+    ],
+)
+def test_names_that_no_file_can_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """The system refuses even to look whether they are there."""
+    monkeypatch.chdir(tmp_path)
+    save(noise(20, 30), tmp_path / "photo.png")
+    result = CliRunner().invoke(app, [text.replace("LONG", "x" * 300) for text in arguments])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code in (EXIT_NOTHING_DONE, EXIT_USAGE)
+    said = result.stderr.splitlines()[-1]
+    assert said.startswith("kseg-batch: ")
+    assert "x" * 300 in said
+    assert said.rstrip(".").endswith("File name too long")
 
 
 @pytest.mark.parametrize("arguments", [["--save", "everything"], ["--k", "three"], ["--nonsense"]])

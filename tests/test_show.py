@@ -277,24 +277,17 @@ def test_without_matplotlib_the_command_that_brings_it(tmp_path: Path) -> None:
     shutil.which("Xvfb") is None or find_spec("_tkinter") is None,
     reason="needs Xvfb and Tk: apt-get install xvfb python3-tk",
 )
-def test_a_window(tmp_path: Path) -> None:
+def test_a_window(tmp_path: Path, display: str) -> None:
     """The figure is on the screen, until it is interrupted."""
-    reader, writer = os.pipe()
-    screen = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "1400x900x24"]
-    with subprocess.Popen(screen, pass_fds=[writer], stderr=subprocess.DEVNULL) as server:
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            display = f":{pipe.readline().strip()}"
-        words, variables = window(save(THREE, tmp_path / "a.png"), DISPLAY=display)
-        with subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True) as command:
-            wanted = {tuple(color) for color in segment(THREE, 3).palette.colors}
-            deadline = time.monotonic() + 60
-            while not wanted <= (seen := colors_on(display)) and time.monotonic() < deadline:
-                assert command.poll() is None
-                time.sleep(0.2)
-            command.send_signal(signal.SIGINT)
-            told = command.communicate(timeout=60)[1]
-        server.terminate()
+    words, variables = window(save(THREE, tmp_path / "a.png"), DISPLAY=display)
+    with subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True) as command:
+        wanted = {tuple(color) for color in segment(THREE, 3).palette.colors}
+        deadline = time.monotonic() + 60
+        while not wanted <= (seen := colors_on(display)) and time.monotonic() < deadline:
+            assert command.poll() is None
+            time.sleep(0.2)
+        command.send_signal(signal.SIGINT)
+        told = command.communicate(timeout=60)[1]
     assert wanted <= seen
     assert (command.returncode, told) == (130, "kseg-batch: interrupted\n")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.common import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_USAGE, fail
+from kseg_batch.cli.common import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, one_sentence
 
 LOG_COLUMNS = 200
 """How wide a table may be where there is no terminal."""
@@ -63,13 +63,12 @@ def bench(
     from kseg_batch.bench.progress import Progress
     from kseg_batch.bench.report import parts
     from kseg_batch.bench.saving import save
-    from kseg_batch.errors import BackendUnavailableError, OptionError, OutputError, SourceError
     from kseg_batch.machine import usable_cores
     from kseg_batch.options import parse_k_list
 
     if sizes is None and folder is None:
         sizes = DEFAULT_SIZE
-    try:
+    with one_sentence():
         options = BenchOptions(
             folder=None if folder is None else Path(folder),
             sizes=() if sizes is None else parse_sizes(sizes),
@@ -91,10 +90,6 @@ def bench(
             console.print(part)
         for text in save(contest, options):
             print(f"kseg-batch: {text}", file=sys.stderr)
-    except (OptionError, SourceError, BackendUnavailableError) as error:
-        fail(str(error), EXIT_USAGE)
-    except OutputError as error:
-        fail(str(error), EXIT_NOTHING_DONE)
     if contest.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if not contest.ok:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from kseg_batch.errors import BackendError, BackendUnavailableError, ImageError, KsegError, OptionError
+
 if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
     from kseg_batch.backends import Choice
     from kseg_batch.options import FitOptions, GpuOptions
 
@@ -23,6 +29,31 @@ def fail(message: str, code: int) -> NoReturn:
     """Say why on stderr, and end."""
     print(f"kseg-batch: {message}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def one_sentence(interrupted: str = "interrupted", image: Path | None = None) -> Generator[None]:
+    """End a command that fails in here with one sentence on stderr and its exit code.
+
+    Args:
+        interrupted: The sentence for Ctrl-C.
+        image: What it works on, if it is one file.
+    """
+    try:
+        yield
+    except (OptionError, BackendUnavailableError) as error:
+        fail(str(error), EXIT_USAGE)
+    except (BackendError, ImageError, MemoryError) as error:
+        reason = str(error) or "there is not enough memory for it"
+        fail(reason if image is None else f"{image}: {reason}", EXIT_NOTHING_DONE)
+    except KsegError as error:
+        fail(str(error), EXIT_NOTHING_DONE)
+    except OSError as error:
+        if error.filename is None:  # it is of no file that somebody named
+            raise
+        fail(f"{error.filename} cannot be used: {error.strerror}.", EXIT_NOTHING_DONE)
+    except KeyboardInterrupt:
+        fail(interrupted, EXIT_INTERRUPTED)
 
 
 def choose_backend(

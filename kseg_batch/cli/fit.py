@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kseg_batch.cli.common import (
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_DONE,
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
-    EXIT_USAGE,
     choose_backend,
-    fail,
+    one_sentence,
 )
 from kseg_batch.cli.flags import (
     Alpha,
@@ -85,7 +83,7 @@ def fit(
     from kseg_batch.backends import choose
     from kseg_batch.cluster_names import check_names
     from kseg_batch.counting import Counting, count_pool
-    from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
+    from kseg_batch.errors import OptionError
     from kseg_batch.fit import Task
     from kseg_batch.fit import fit as fit_dataset
     from kseg_batch.machine import usable_cores
@@ -93,7 +91,7 @@ def fit(
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.scan import Scan, Selection, beside
 
-    try:
+    with one_sentence("interrupted: the same command goes on with the rest"):
         if "" in (*sources, out):
             raise OptionError("A path is empty: is a variable unset?")
         if require_gpu and gpu is False:
@@ -105,10 +103,7 @@ def fit(
         if cluster_names and k_range is not None:
             raise OptionError("--names needs a number for --k: name the clusters when there is a palette.")
         check_names(cluster_names, most)
-    except OptionError as error:
-        fail(str(error), EXIT_USAGE)
-    paths = [Path(source) for source in sources]
-    try:
+        paths = [Path(source) for source in sources]
         task = Task(
             out=beside(paths, "-palette.json") if out is None else Path(out),
             options=options,
@@ -129,12 +124,6 @@ def fit(
                 reporter.message("the kernels are not compiled yet: the first image waits for it, once")
             summary, palette = fit_dataset(found, task, pool, counter.name, choice.backend, reporter)
         _summarise(summary, palette, found, task, as_json, quiet)
-    except (OptionError, BackendUnavailableError) as error:
-        fail(str(error), EXIT_USAGE)
-    except KsegError as error:
-        fail(str(error), EXIT_NOTHING_DONE)
-    except KeyboardInterrupt:
-        fail("interrupted: the same command goes on with the rest", EXIT_INTERRUPTED)
     raise typer.Exit(_exit_code(summary, found))
 
 

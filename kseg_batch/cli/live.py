@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kseg_batch.cli.common import (
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_DONE,
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
-    EXIT_USAGE,
     fail,
+    one_sentence,
 )
 from kseg_batch.cli.flags import ColorSpace, Quiet, Seed, Space
 
@@ -54,11 +53,11 @@ def live(
     quiet: Quiet = False,
 ) -> None:
     """Segment a camera, a stream or a video: clusters keep their numbers from frame to frame."""
-    from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
+    from kseg_batch.errors import OptionError
     from kseg_batch.live.options import LiveOptions, parse_size
     from kseg_batch.options import FitOptions
 
-    try:
+    with one_sentence("interrupted before it was complete"):
         if camera is not None and source is not None:
             raise OptionError("--camera and --source contradict each other: which one is it?")
         if "" in (camera, source, save):
@@ -81,12 +80,6 @@ def live(
         from kseg_batch.live.session import run
 
         summary = run(options, backend, quiet=quiet)
-    except (OptionError, BackendUnavailableError) as error:
-        fail(str(error), EXIT_USAGE)
-    except KsegError as error:
-        fail(str(error), EXIT_NOTHING_DONE)
-    except KeyboardInterrupt:
-        fail("interrupted before it was complete", EXIT_INTERRUPTED)
     for line in _lines(summary) if not quiet else ():
         typer.echo(line)
     if summary.error is not None:

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kseg_batch.cli.common import (
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_DONE,
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
-    EXIT_USAGE,
     choose_backend,
-    fail,
+    one_sentence,
 )
 from kseg_batch.cli.flags import (
     Alpha,
@@ -78,9 +76,8 @@ class SaveKind(StrEnum):
 def read_config(context: typer.Context, named: str | None) -> str | None:
     """Take flags that are not on the command line from a file."""
     from kseg_batch import config
-    from kseg_batch.errors import OptionError
 
-    try:
+    with one_sentence():
         path = config.find(named)
         if path is not None:
             known = {
@@ -89,9 +86,7 @@ def read_config(context: typer.Context, named: str | None) -> str | None:
                 if p.name and p.param_type_name == "option" and p.name not in ("config", "help")
             }
             context.default_map = config.flags(path, known)
-    except OptionError as error:
-        fail(str(error), EXIT_USAGE)
-    return None if path is None else str(path)
+        return None if path is None else str(path)
 
 
 def run(
@@ -192,7 +187,7 @@ def run(
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
     from kseg_batch.cluster_filter import ClusterFilter
-    from kseg_batch.errors import BackendUnavailableError, KsegError, OptionError
+    from kseg_batch.errors import OptionError
     from kseg_batch.machine import gpu_packages, usable_cores
     from kseg_batch.manifest import NAME
     from kseg_batch.options import (
@@ -214,7 +209,7 @@ def run(
 
     if config is not None and not quiet:
         print(f"kseg-batch: flags from {config}", file=sys.stderr)
-    try:
+    with one_sentence("interrupted: what is written so far is complete"):
         if "" in (*sources, out):
             raise OptionError("A path is empty: is a variable unset?")
         if overwrite and retry_failed:
@@ -236,11 +231,8 @@ def run(
         first = GpuOptions(devices[0] if devices else 0, memory)
         if require_gpu and gpu is False:
             raise OptionError("--require-gpu and --no-gpu contradict each other.")
-    except OptionError as error:
-        fail(str(error), EXIT_USAGE)
-    paths = [Path(source) for source in sources]
-    redo: Redo = "all" if overwrite else "failed" if retry_failed else "changed"
-    try:
+        paths = [Path(source) for source in sources]
+        redo: Redo = "all" if overwrite else "failed" if retry_failed else "changed"
         selection = Selection(tuple(include or ()), tuple(exclude or ()))
         settings = Settings(
             out=beside(paths, "-kseg") if out is None else Path(out),
@@ -276,12 +268,6 @@ def run(
                     reporter.message("the kernels are not compiled yet: the first image waits for it, once")
                 summary = run_batch(found.jobs(), paths, settings, team, reporter, redo=redo)
             _summarise(summary, found, settings, choice, log, as_json, quiet)
-    except (OptionError, BackendUnavailableError) as error:
-        fail(str(error), EXIT_USAGE)
-    except KsegError as error:
-        fail(str(error), EXIT_NOTHING_DONE)
-    except KeyboardInterrupt:
-        fail("interrupted: what is written so far is complete", EXIT_INTERRUPTED)
     raise typer.Exit(_exit_code(summary, found))
 
 

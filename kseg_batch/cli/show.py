@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.common import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_USAGE, choose_backend, fail
+from kseg_batch.cli.common import choose_backend, one_sentence
 from kseg_batch.cli.flags import (
     Alpha,
     AlphaKind,
@@ -59,7 +59,6 @@ def show(
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch import figures
     from kseg_batch.decoding import prepare_process
-    from kseg_batch.errors import BackendUnavailableError, OptionError, OutputError
     from kseg_batch.options import (
         FitOptions,
         GpuOptions,
@@ -71,10 +70,10 @@ def show(
     from kseg_batch.regions import load_cleaner
     from kseg_batch.scan import Job, count
     from kseg_batch.show import check, divide, draw
-    from kseg_batch.worker import FAILURES, Settings, read
+    from kseg_batch.worker import Settings, read
 
     path, target = Path(image), None if save is None else Path(save)
-    try:
+    with one_sentence(image=path):
         most, k_range = parse_k(k) if k.startswith("auto") else (None, None)
         numbers = parse_k_list(k) if most is None else (most,)
         check(numbers)
@@ -102,14 +101,6 @@ def show(
         else:
             figures.save(figure, target)
             _say(f"written: {target}")
-    except (OptionError, BackendUnavailableError) as error:
-        fail(str(error), EXIT_USAGE)
-    except OutputError as error:
-        fail(str(error), EXIT_NOTHING_DONE)
-    except FAILURES as error:
-        fail(f"{path}: {str(error) or 'there is not enough memory for it'}", EXIT_NOTHING_DONE)
-    except KeyboardInterrupt:
-        fail("interrupted", EXIT_INTERRUPTED)
 
 
 def _say(text: str) -> None:
