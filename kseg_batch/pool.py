@@ -11,12 +11,14 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection, resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
@@ -62,7 +64,11 @@ LOCK_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Crash(Generic[T]):
-    """A task whose worker died or hung while it was at it."""
+    """A task whose worker died or hung while it was at it.
+
+    Or just after: then the next task is to blame, if the worker died before its last messages were read. To
+    be sure, try it again alone.
+    """
 
     task: T
     reason: str
@@ -187,8 +193,7 @@ class _Lane(Generic[T, R]):
 
     def _new_pool(self) -> tuple[ProcessPool, Future[None]]:
         """A pool, and the first task of its worker."""
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPool(max_workers=1, initializer=self._owner.begin, context=context)
+        pool = ProcessPool(max_workers=1, initializer=self._owner.begin, context=_SpawnContext())
         with deaf_to_interrupts():
             return pool, pool.schedule(_nothing)  # starts the worker, and the threads that start later ones
 
@@ -273,6 +278,27 @@ class _Lane(Generic[T, R]):
             renewal.join()
         self._pool.stop()
         self._pool.join()
+
+
+class _Process(SpawnProcess):
+    """A process that several threads may look at.
+
+    While one thread takes an ended process's exit code from the system, which `start` does for all processes
+    that have ended, multiprocessing tells another one that it is alive; pebble then fails to end it.
+    """
+
+    def is_alive(self) -> bool:
+        """Whether it runs; if not, its exit code is known."""
+        alive = super().is_alive()
+        if alive and connection.wait([self.sentinel], 0):
+            while self.exitcode is None:
+                time.sleep(0.001)
+            alive = False
+        return alive
+
+
+class _SpawnContext(SpawnContext):
+    Process = _Process
 
 
 @contextlib.contextmanager

@@ -29,10 +29,13 @@ CHOOSING = {"--gpu", "--no-gpu", "--require-gpu", "--device", "--gpu-memory", "-
 def kseg(*arguments: object, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does; `path` is put in front of the import path.
 
-    Without a GPU, so that a test does the same wherever it runs, unless the arguments choose.
+    Without a GPU, so that a test does the same wherever it runs, unless the arguments choose; and with one
+    worker, whose start is most of what a small run costs.
     """
     if arguments[0] in ("run", "fit") and CHOOSING.isdisjoint(arguments):
         arguments = (*arguments, "--no-gpu")
+    if arguments[0] in ("run", "fit") and "--workers" not in arguments:
+        arguments = (*arguments, "--workers", 1)
     environment = dict(os.environ, COLUMNS="80")
     if path is not None:
         environment["PYTHONPATH"] = str(path)
@@ -71,7 +74,7 @@ def album(tmp_path: Path) -> Path:
 
 
 def test_a_folder(album: Path) -> None:
-    result = kseg("run", "./photos", "--k", 3, cwd=album)
+    result = kseg("run", "./photos", "--k", 3, "--workers", 2, cwd=album)
     assert (result.returncode, result.stderr) == (0, "")
     out = album / "photos-kseg"
     names = ["coffee", "pets/Chelsea the cat", "trips/2024/china"]
