@@ -78,14 +78,9 @@ def encode_rgb(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_] | None = None) 
 def _encode(rows: NDArray[np.uint8], width: int, bits: int, color_type: int, palette: bytes = b"") -> bytes:
     """A PNG file of rows that each begin with their filter type."""
     header = struct.pack(">IIBBBBB", width, len(rows), bits, color_type, 0, 0, 0)
+    body = _deflate(rows)
     return b"".join(
-        [
-            PNG_SIGNATURE,
-            _chunk(b"IHDR", header),
-            palette,
-            _chunk(b"IDAT", _deflate(rows)),
-            _chunk(b"IEND", b""),
-        ]
+        [PNG_SIGNATURE, _chunk(b"IHDR", header), palette, _chunk(b"IDAT", body), _chunk(b"IEND", b"")]
     )
 
 

@@ -44,6 +44,11 @@ class BackendUnavailableError(KsegError):
         self.installed = installed
 
 
+def in_words(error: Exception) -> str:
+    """What an error says; of Python's own, a lack of memory says nothing."""
+    return str(error) or "there is not enough memory for it"
+
+
 class MissingClusterWarning(UserWarning):
     """An image has no cluster of a number or colour that was named."""
 

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.decoding import prepare_process
-from kseg_batch.errors import KsegError
+from kseg_batch.errors import KsegError, in_words
 from kseg_batch.machine import usable_cores
 from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
 from kseg_batch.pool import deaf_to_interrupts, end_with_parent, how_it_ended
@@ -182,7 +182,7 @@ def _own_gpu(
         for result in process_on_gpu(iter(jobs.get, None), settings, gpu, threads=threads):
             pipe.send(result)
     except (KsegError, MemoryError) as error:
-        pipe.send(_Failure(str(error) or "there is not enough memory for it"))
+        pipe.send(_Failure(in_words(error)))
     except Exception:  # noqa: BLE001 - it is raised again in the parent
         pipe.send(RuntimeError(f"a GPU's process made a mistake:\n{traceback.format_exc()}"))
 

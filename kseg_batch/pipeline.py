@@ -22,6 +22,7 @@ from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu import MAX_IMAGES, Task
 from kseg_batch.color_spaces import convert
+from kseg_batch.errors import in_words
 from kseg_batch.machine import usable_cores
 from kseg_batch.worker import FAILURES, Lost, failure, pack, read, write
 
@@ -150,7 +151,7 @@ class _Run:
         try:
             chosen = self._choose_k(pixels)
         except (DeviceMemoryError, MemoryError) as error:
-            self.outcomes.put(Lost(job, str(error) or "there is not enough memory for it"))
+            self.outcomes.put(Lost(job, in_words(error)))
         else:
             self.ready.put(_Item(job, source, pixels, start, chosen))
 

@@ -205,7 +205,7 @@ class _Lane(Generic[T, R]):
             try:
                 future = self._pool.schedule(self._owner.function, args=(task,), timeout=self._owner.timeout)
             except RuntimeError:  # its worker died while it had nothing to do
-                self._renew([task])
+                self._renew(task)
                 return
             self._given[future] = task
         future.add_done_callback(self._ended)
@@ -213,21 +213,19 @@ class _Lane(Generic[T, R]):
     def check(self) -> None:
         """Take a new pool if this one broke before it knew of all that it was given."""
         with self._lock:
-            if self._given and self._waiting is None and not self._pool.active:
-                self._renew([])
+            if not self._pool.active:
+                self._renew()
 
     def _ended(self, future: Future[Any]) -> None:
         """Pass on what became of a task; called by a thread of pebble's."""
         error = None if future.cancelled() else future.exception()
         if self._owner.stopped or future.cancelled() or isinstance(error, CancelledError):
             return
-        died = isinstance(error, ProcessExpired)
         hung = isinstance(error, TimeoutError) and error.__cause__ is None
-        broken = isinstance(error, BrokenProcessPool)
         with self._lock:
-            if self._given and self._waiting is None and (died or hung or broken):
-                self._renew([])
-            if broken or future not in self._given:
+            if hung or isinstance(error, ProcessExpired | BrokenProcessPool):
+                self._renew()
+            if isinstance(error, BrokenProcessPool) or future not in self._given:
                 return
             task = self._given.pop(future)
             self._breaks = 0
@@ -239,11 +237,14 @@ class _Lane(Generic[T, R]):
             self._owner.any_finished = True
             self._owner.done.put(future.result() if error is None else error)
 
-    def _renew(self, waiting: list[T]) -> None:
-        """Begin to take a new pool, with the lock held; in a thread, as the old pool's have to end first."""
-        if self._owner.stopped:
+    def _renew(self, *waiting: T) -> None:
+        """Begin to take a new pool if there are tasks for it; with the lock held.
+
+        In a thread of its own, because the old pool's threads have to end first.
+        """
+        if self._waiting is not None or self._owner.stopped or not (self._given or waiting):
             return
-        self._waiting = waiting
+        self._waiting = list(waiting)
         self._breaks += 1
         self._renewal = threading.Thread(target=self._replace_pool)
         self._renewal.start()
@@ -251,6 +252,8 @@ class _Lane(Generic[T, R]):
     def _replace_pool(self) -> None:
         self._pool.stop()
         self._pool.join()
+        if self._owner.stopped:
+            return
         with self._lock:
             self._pool, started = self._new_pool()
             tasks = [*self._given.values(), *(self._waiting or ())]

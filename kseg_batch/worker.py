@@ -13,7 +13,7 @@ from kseg_batch import coco, decoding, encoding
 from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.cluster_filter import ALL_CLUSTERS, ClusterFilter
 from kseg_batch.color_spaces import convert
-from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError
+from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError, in_words
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
 from kseg_batch.options import RegionOptions
@@ -245,9 +245,8 @@ def write(
 
 def failure(job: Job, error: Exception, start: float) -> Outcome:
     """The outcome of a job that ended with one of `FAILURES`."""
-    reason = str(error) or "there is not enough memory for it"
     gone = isinstance(error, OutputGoneError)
-    return Outcome(job, time.perf_counter() - start, error=reason, output_gone=gone)
+    return Outcome(job, time.perf_counter() - start, error=in_words(error), output_gone=gone)
 
 
 def _files(

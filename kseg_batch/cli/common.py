@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from kseg_batch.errors import BackendError, BackendUnavailableError, ImageError, KsegError, OptionError
+from kseg_batch.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ImageError,
+    KsegError,
+    OptionError,
+    in_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -44,8 +51,7 @@ def one_sentence(interrupted: str = "interrupted", image: Path | None = None) ->
     except (OptionError, BackendUnavailableError) as error:
         fail(str(error), EXIT_USAGE)
     except (BackendError, ImageError, MemoryError) as error:
-        reason = str(error) or "there is not enough memory for it"
-        fail(reason if image is None else f"{image}: {reason}", EXIT_NOTHING_DONE)
+        fail(in_words(error) if image is None else f"{image}: {in_words(error)}", EXIT_NOTHING_DONE)
     except KsegError as error:
         fail(str(error), EXIT_NOTHING_DONE)
     except OSError as error:
