@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -110,3 +112,23 @@ def test_what_is_used_of_numba_is_there(name: str) -> None:
     found: Any = cuda
     for part in name.split("."):
         found = getattr(found, part)
+
+
+LAUNCH_A_SMALL_GRID = """
+import contextlib
+from kseg_batch.backends import numba_cuda
+
+with contextlib.suppress(Exception):  # there may be no driver
+    numba_cuda._open()
+from kseg_batch.kernels import cuda_numba
+
+cuda_numba.count_pixels[(1, 1), 32]  # a launch that lacks its arguments: Numba warns here
+print("configured")
+"""
+
+
+def test_small_grids_are_launched_without_a_warning() -> None:
+    """Numba reads the switch of this warning when `numba.cuda` is imported, and never again."""
+    command = [sys.executable, "-W", "error", "-c", LAUNCH_A_SMALL_GRID]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("configured\n", "")

@@ -29,19 +29,26 @@ OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY of the driver's interface."""
 
 
+def import_cuda() -> Any:
+    """Import `numba.cuda` without its warning of small grids, which reads the environment once, when imported.
+
+    A batch of one small image is a small grid: nothing that a user could mend.
+    """
+    os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
+    from numba import cuda
+
+    return cuda
+
+
 class NumbaDevice:
     """See `kseg_batch.backends.device.Device`."""
 
     def __init__(self, index: int, *, max_blocks: int = MAX_BLOCKS, threads: int = THREADS) -> None:
         """Open a device. The simulator, for which a thread is a thread of Python, is fastest with few."""
-        # A batch of one small image is a small grid: nothing that a user could mend.
-        os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
-        from numba import cuda
-
+        self._cuda: Any = import_cuda()
         from kseg_batch.kernels import cuda_numba
 
-        self._cuda: Any = cuda
-        self._gpu = cuda.gpus[index]
+        self._gpu = self._cuda.gpus[index]
         self._entered = threading.local()
         self._kernels = cuda_numba
         self._compiling = threading.Lock()
@@ -140,6 +147,4 @@ def load(options: GpuOptions) -> GpuBackend:
 
 
 def _open() -> tuple[int, Callable[[int], NumbaDevice]]:
-    from numba import cuda
-
-    return len(cuda.gpus), NumbaDevice
+    return len(import_cuda().gpus), NumbaDevice
