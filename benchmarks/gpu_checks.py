@@ -7,24 +7,26 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from benchmarks.checks import WrongResultError
 from kseg_batch import kmeans
 from kseg_batch.backends import load
-from kseg_batch.backends.gpu import Task
+from kseg_batch.backends.device import DeviceMemoryError
+from kseg_batch.backends.gpu import GpuBackend, Task
 from kseg_batch.colors import ColorHistogram
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from benchmarks.gpu_photos import Album
-    from kseg_batch.backends.gpu import GpuBackend, Result
+    from kseg_batch.backends.device import Array, Device
+    from kseg_batch.backends.gpu import Result
     from kseg_batch.colors import Palette
 
 SMALL = (((47, 31), 3), ((31, 47), 2), ((33, 17), 5), ((17, 33), 8), ((21, 20), 16), ((5, 1), 3), ((1, 1), 2))
@@ -122,6 +124,53 @@ def check_oracle(backend: GpuBackend, album: Album) -> int:
         name = f"small image {image.shape}, k = {options.k}, against the oracle"
         Expected.of(palette, kmeans.assign(image, palette)).require(result, name)
     return len(tasks)
+
+
+class _CountingRefusals:
+    """Hands everything on to a device, and counts how often it has no memory."""
+
+    def __init__(self, device: Device) -> None:
+        self.refusals = 0
+        self._device = device
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the device has."""
+        return getattr(self._device, name)
+
+    def empty(self, length: int, dtype: DTypeLike) -> Array:
+        """See `Device.empty`."""
+        try:
+            return self._device.empty(length, dtype)
+        except DeviceMemoryError:
+            self.refusals += 1
+            raise
+
+
+def require_halving(name: str, device: Device, tasks: Sequence[Task], spare: int) -> None:
+    """Segment tasks where the device runs out of memory in the midst of them.
+
+    Args:
+        name: The backend's.
+        device: One of which more than `spare` bytes are free. All others are taken first.
+        tasks: Some images. One of them fits into `spare` bytes, all together do not.
+        spare: Bytes to leave free.
+
+    Raises:
+        WrongResultError: A result differs from the CPU's, or memory did not run out.
+    """
+    device.activate()
+    taken = device.empty(device.free_memory() - spare, np.uint8)
+    try:
+        counting = _CountingRefusals(device)
+        gpu = GpuBackend(name, cast("Device", counting), 1 << 50)
+        results = list(gpu.segment_batches([tasks]))
+        if not counting.refusals:
+            raise WrongResultError(f"{len(tasks)} images fit into {spare / 1e6:.0f} MB: no memory ran out")
+        if Reference().check(results, seconds=float("inf")) != len(tasks):
+            raise WrongResultError(f"{len(results)} results came of {len(tasks)} images")
+    finally:
+        del taken
+        device.release()
 
 
 def _digest(labels: NDArray[np.uint8]) -> bytes:
