@@ -175,7 +175,7 @@ def _own_gpu(
     try:
         prepare_process()
         gpu = load()
-        gpu.warm_up()
+        gpu.warm_up(settings.cluster_numbers)
         if settings.regions:
             warm_up(load_cleaner())
         pipe.send(READY)

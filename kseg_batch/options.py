@@ -16,8 +16,8 @@ Init = Literal["k-means++", "random"]
 
 MAX_WORKERS = 1024
 
-MIN_GPU_MEMORY = 256 << 20
-"""Bytes: below, not even a small image fits beside the 64 MiB in which its colours are counted, twice."""
+MIN_GPU_MEMORY = 384 << 20
+"""Bytes: in a third, a photo of two megapixels fits beside the 64 MiB in which its colours are counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,11 @@ class Settings:
     k_range: KRange | None = None
     """Where k is chosen from, for each image; `fit.k` is then its end. None where k is `fit.k`."""
 
+    @property
+    def cluster_numbers(self) -> tuple[int, ...]:
+        """The fewest and the most clusters that a backend is asked for; one number where k is given."""
+        return (self.fit.k,) if self.k_range is None else (self.k_range.low, self.k_range.high)
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.gpu_checks import require_halving
 from kseg_batch import kmeans
 from kseg_batch.backends import load
-from kseg_batch.backends.batch import BY_LUMA, IMAGE, ROW, STATE, Layout, Request
+from kseg_batch.backends.batch import BY_LUMA, IMAGE, ROW, STATE, TABLE_BYTES, Layout, Request, Tuning
 from kseg_batch.backends.device import DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu import SLOTS, GpuBackend, Task
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
 from kseg_batch.color_spaces import convert
 from kseg_batch.colors import ColorHistogram
@@ -211,6 +212,42 @@ def test_what_travels_back_is_at_most_a_byte_a_pixel() -> None:
         assert request.output_bytes <= 480 * 640 + filter_types
 
 
+@pytest.mark.parametrize("tuning", [Tuning(1, 1), Tuning(7, 2), Tuning(1 << 20, 64)])
+def test_sizes_of_a_launch_change_no_result(cache: Path, tuning: Tuning) -> None:
+    """Grids of one block for all images together and of many; tables for one image, for some and for all."""
+    device = EmulatedDevice(cache, max_blocks=1 << 20, threads=64, memory=MEMORY)
+    gpu = GpuBackend("cupy", device, MEMORY, tuning)
+    images, options = ragged(9)
+    images[4] = noise(90, 80, seed=40)
+    palettes = [some_palette(5) if i in (2, 8) else None for i in range(9)]
+    assert_batch_equals(gpu, images, options, palettes=palettes)
+
+
+def test_tables_are_for_so_many_images_as_are_counted_together(cache: Path) -> None:
+    """They are most of what a small image needs."""
+    requests = [Request(30, 40, FitOptions(k=3), masks=True)] * 64
+    few, all_of_them = (Layout.of(requests, Tuning(counted_together=n)) for n in (8, 64))
+    assert few.arrays()["table"] == (8 << 24, "u4")
+    assert all_of_them.n_bytes - few.n_bytes == 56 * TABLE_BYTES
+
+
+def test_no_launch_has_more_blocks_than_it_may(cache: Path) -> None:
+    grids: dict[str, tuple[int, int]] = {}
+
+    class WatchedDevice(EmulatedDevice):
+        def launch(self, kernel: str, variant: Variant, grid: tuple[int, int], *rest: Any) -> None:
+            grids[kernel] = grid
+            super().launch(kernel, variant, grid, *rest)
+
+    device = WatchedDevice(cache, max_blocks=1 << 20, threads=32, memory=MEMORY)
+    gpu = GpuBackend("cupy", device, MEMORY, Tuning(blocks=12, counted_together=3))
+    images = [noise(40, 60, seed=i) for i in range(4)]
+    assert_batch_equals(gpu, images, [FitOptions(k=3, attempts=2)] * 4)
+    assert grids["count_pixels"] == (5, 1) and grids["drain_table"] == (12, 1)  # of the last image, alone
+    assert all(grids[kernel] == (3, 4) for kernel in ("bound_colors", "sum_cubes", "label_pixels"))
+    assert grids["start_centers"] == (2, 4) and grids["converge_centers"] == (1, 4)
+
+
 def test_batches_come_back_in_their_order(emulated: GpuBackend) -> None:
     images, options = ragged(12)
     tasks = [
@@ -323,7 +360,7 @@ def need(n: int) -> int:
 @pytest.mark.parametrize("fits", [1, 2, 3, 7])
 def test_a_batch_is_split_to_fit(cache: Path, fits: int) -> None:
     """The device has not a byte more than may be used, and nothing runs out."""
-    limit = 2 * (need(fits) + 1000)
+    limit = SLOTS * (need(fits) + 1000)
     device = EmulatedDevice(cache, memory=limit)
     gpu = GpuBackend("cupy", device, limit)
     for _ in range(3):
@@ -333,11 +370,29 @@ def test_a_batch_is_split_to_fit(cache: Path, fits: int) -> None:
 def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> None:
     """A batch of many small images, and then one large image, fit one after the other."""
     large = Task(noise(900, 1000, 0, 20), FitOptions(k=2, attempts=1), True, 7)
-    limit = 2 * (need(5) + 1000)
+    limit = SLOTS * (need(5) + 1000)
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
     for _ in range(2):
         assert_all_done(gpu, seven_tasks()[:5])
         assert_all_done(gpu, [large])
+
+
+@pytest.mark.parametrize("fits", [1, 3])
+def test_memory_is_a_bound_whatever_goes_on(cache: Path, fits: int) -> None:
+    """Batches on both of their slots, and single images between, as when k is chosen for each image."""
+    limit = SLOTS * (need(fits) + 1000)
+    device = EmulatedDevice(cache, memory=MEMORY)
+    gpu = GpuBackend("cupy", device, limit)
+    for result in gpu.segment_batches([seven_tasks(), seven_tasks()]):
+        assert result.error is None
+        gpu.fit(gpu.histogram(result.task.image), result.task.options)
+        gpu.assign(result.task.image, some_palette(3))
+    assert limit // 2 < device.most_used <= limit
+
+
+def test_the_out_of_memory_path_on_a_card_of_any_size(cache: Path) -> None:
+    """The same check as on a GPU, where all memory but a little is taken first."""
+    require_halving("cupy", EmulatedDevice(cache, memory=MEMORY), seven_tasks(), spare=need(2) + 1000)
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3])
@@ -351,13 +406,13 @@ def test_a_device_with_less_memory_than_it_told(cache: Path, fits: int) -> None:
 @pytest.mark.parametrize("n", range(1, 50, 6))
 def test_any_allocation_may_fail(cache: Path, n: int) -> None:
     device = EmulatedDevice(cache, memory=MEMORY)
-    gpu = GpuBackend("cupy", device, 2 * (need(3) + 1000))
+    gpu = GpuBackend("cupy", device, SLOTS * (need(3) + 1000))
     device.fail_at(n)
     assert_all_done(gpu, seven_tasks())
 
 
 def test_an_image_too_large_for_the_device_comes_back_with_the_reason(cache: Path) -> None:
-    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=MEMORY), 2 * (need(1) + 1000))
+    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=MEMORY), SLOTS * (need(1) + 1000))
     large = Task(noise(1000, 1000), FitOptions(k=2), True, "large")
     small = seven_tasks()[0]
     first, second, third = gpu.segment_batches([[small, large, small]])
@@ -432,7 +487,7 @@ def test_random_init_is_refused(emulated: GpuBackend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("4G", 4 << 30), ("1.5 g", 3 << 29), ("300MiB", 300 << 20), ("268435456", 1 << 28)]
+    ("text", "value"), [("4G", 4 << 30), ("1.5 g", 3 << 29), ("600MiB", 600 << 20), ("536870912", 1 << 29)]
 )
 def test_sizes(text: str, value: int) -> None:
     assert parse_bytes(text) == value
@@ -446,7 +501,7 @@ def test_what_is_no_size(text: str) -> None:
 
 
 def test_gpu_options_out_of_range() -> None:
-    with pytest.raises(OptionError, match="--gpu-memory must be at least 256 MiB"):
+    with pytest.raises(OptionError, match="--gpu-memory must be at least 384 MiB"):
         GpuOptions(memory=1)
     with pytest.raises(OptionError, match="--device must be the number"):
         GpuOptions(device=-1)

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,21 @@ import pytest
 from PIL import Image
 
 from kseg_batch.gpu_process import GpuProcess
-from kseg_batch.options import FitOptions
+from kseg_batch.options import FitOptions, parse_k
 from kseg_batch.outputs import prepare
 from kseg_batch.run import Summary, run
 from kseg_batch.scan import Job, Scan
 from kseg_batch.team import Team, cpu_pool
 from kseg_batch.worker import Lost, Outcome, Settings
-from tests.emulator.device import dying_gpu, emulated_gpu, failing_gpu, hanging_gpu, missing_gpu
+from tests.emulator.device import (
+    dying_gpu,
+    emulated_gpu,
+    failing_gpu,
+    hanging_gpu,
+    missing_gpu,
+    sealed_gpu,
+)
+from tests.exactness import some_palette
 from tests.samples import photos
 from tests.test_pipeline import ALL, FILTER, files
 from tests.test_pool import PATIENCE, children
@@ -123,6 +133,27 @@ def test_a_gpu_that_cannot_be_opened(
     assert files(tmp_path) == expected
 
 
+@pytest.mark.parametrize("clusters", ["3", "40", "auto:31-33", "palette"])
+def test_every_kernel_is_compiled_before_the_first_image(
+    album: Path, tmp_path: Path, cache: Path, clusters: str
+) -> None:
+    """`--timeout` counts from there: seconds of compiling would be taken for a hang."""
+    fit, k_range = FitOptions(k=3, attempts=1, max_iter=2), None
+    if clusters == "palette":
+        fit = replace(fit, k=34, color_space="lab")
+    else:
+        k, k_range = parse_k(clusters)
+        fit = replace(fit, k=k)
+    settings = Settings(tmp_path, fit, frozenset({"segmented", "masks"}), k_range=k_range)
+    if clusters == "palette":
+        settings = replace(settings, palette=some_palette(34))
+    listener = Listener()
+    team = Team(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
+    summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, listener)
+    assert {o.fallback for o in listener.outcomes} == {None}
+    assert (summary.done, summary.fallbacks) == (3, 0)
+
+
 def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:
     prepare(out, ALL, [])
     settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
@@ -175,7 +206,9 @@ def test_stopped_at_work(album: Path, tmp_path: Path, cache: Path) -> None:
 def test_it_does_not_outlive_its_parent(tmp_path: Path, cache: Path) -> None:
     code = f"""
 import time
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from tests.test_gpu_process import begin, children, hanging_gpu, Job

@@ -160,7 +160,7 @@ def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache
     Image.fromarray(noise(1400, 1500, 0, 9)).save(source / "large.png")
     for i in range(3):
         Image.fromarray(noise(20, 20, seed=i)).save(source / f"{i}.png")
-    limit = 160 << 20
+    limit = 240 << 20
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
     outcomes, (large,) = on_gpu(source, tmp_path / "gpu", gpu)
     assert [o.status for o in outcomes] == ["done"] * 3

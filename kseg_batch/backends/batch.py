@@ -63,8 +63,26 @@ MAX_COARSE = 8192
 MAX_SEEDS = MAX_COARSE + kmeans.FINE_POINTS
 MAX_STARTS = 16
 """Blocks that share the attempts of an image."""
+TABLE_BYTES = 4 * (N_CODES + 2 * N_CELLS)
+"""What counting the colours of an image takes: `table`, `in_cell` and `starts`."""
 PIXEL_ALIGNMENT = 16
 """Images begin at a pixel whose number is a multiple of this, so that 16 bytes are loaded at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Sizes that change how fast a batch is, not its results; `benchmarks.gpu_trial` times others."""
+
+    blocks: int = 1024
+    """Most blocks of a launch, over all its images. They fill any GPU; more would find no work left."""
+    counted_together: int = 8
+    """Images counted into tables of their own before the tables are drained, and used for the next images.
+
+    A photo touches some MB of its table, so that few tables stay in the second-level cache.
+    """
+
+
+DEFAULT_TUNING = Tuning()
 
 
 def aligned(number: int, step: int) -> int:
@@ -148,9 +166,10 @@ class Layout:
     """Length of the arrays of distinct colours."""
     n_output: int
     """Bytes of all rows and masks."""
+    tuning: Tuning
 
     @classmethod
-    def of(cls, requests: Sequence[Request]) -> Layout:
+    def of(cls, requests: Sequence[Request], tuning: Tuning = DEFAULT_TUNING) -> Layout:
         """Lay images out one after the other."""
         images = np.zeros((len(requests), len(IMAGE)), np.int64)
         n_pixels = n_colors = n_output = 0
@@ -176,7 +195,12 @@ class Layout:
             n_pixels += aligned(request.n_pixels, PIXEL_ALIGNMENT)
             n_colors += aligned(request.n_colors, RUN)
             n_output += request.output_bytes
-        return cls(tuple(requests), images, n_pixels, n_colors, n_output)
+        return cls(tuple(requests), images, n_pixels, n_colors, n_output, tuning)
+
+    @property
+    def tables(self) -> int:
+        """Images whose colours are counted at a time."""
+        return min(len(self.requests), self.tuning.counted_together)
 
     @property
     def starts(self) -> int:
@@ -191,9 +215,9 @@ class Layout:
             "images": (n * len(IMAGE), "i8"),
             "states": (n * len(STATE), "i8"),
             "pixels": (3 * self.n_pixels, "u1"),
-            "table": (n * N_CODES, "u4"),
-            "in_cell": (n * N_CELLS, "u4"),
-            "starts": (n * N_CELLS, "u4"),
+            "table": (self.tables * N_CODES, "u4"),
+            "in_cell": (self.tables * N_CELLS, "u4"),
+            "starts": (self.tables * N_CELLS, "u4"),
             "xyz": (self.n_colors, "i8"),
             "weights": (self.n_colors, weight),
             "low": (runs, "i8"),

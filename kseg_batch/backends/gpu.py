@@ -2,7 +2,7 @@
 
 A batch is a fixed number of launches on one stream: no image is waited for until all of its batch is queued.
 There are two slots with memory and a stream of their own, so that one batch is computed while the one before
-it travels back and the one after it arrives.
+travels back and the one after arrives. A third slot is for single images. The three share the memory equally.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch import kmeans
-from kseg_batch.backends.batch import IMAGE, ROW, STATE, Layout, Request, record, total_bytes
+from kseg_batch.backends.batch import (
+    DEFAULT_TUNING,
+    IMAGE,
+    ROW,
+    STATE,
+    TABLE_BYTES,
+    Layout,
+    Request,
+    Tuning,
+    record,
+    total_bytes,
+)
 from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
@@ -36,7 +47,9 @@ if TYPE_CHECKING:
     from kseg_batch.color_spaces import ColorSpace
     from kseg_batch.options import GpuOptions
 
-SLOTS = 2
+BATCH_SLOTS = 2
+SLOTS = BATCH_SLOTS + 1
+"""With the one for single images, by which the number of clusters is chosen while batches run."""
 MAX_IMAGES = 64
 """Most images of a batch."""
 MEMORY_SHARE = 0.8
@@ -90,16 +103,20 @@ class GpuBackend:
     """Exact k-means on one GPU; see `kernels/clusters.cuh`.
 
     Attributes:
-        memory: Bytes of device memory that may be used.
+        memory: Bytes of device memory that its arrays may take, all together.
     """
 
-    def __init__(self, name: str, device: Device, memory: int | None = None) -> None:
+    def __init__(
+        self, name: str, device: Device, memory: int | None = None, tuning: Tuning = DEFAULT_TUNING
+    ) -> None:
         self.name = name
         self.memory = int(device.free_memory() * MEMORY_SHARE) if memory is None else memory
+        self._share = self.memory // SLOTS
+        self._tuning = tuning
         self._device = device
         self._most_images = MAX_IMAGES
         self._pool = PinnedPool(device)
-        self._slots = [Slot(device) for _ in range(SLOTS)]
+        self._slots = [Slot(device) for _ in range(BATCH_SLOTS)]
         self._batches_lock = threading.Lock()
         self._single_slot = Slot(device)
         self._single_lock = threading.Lock()
@@ -114,11 +131,19 @@ class GpuBackend:
         if options.init == "random":
             raise OptionError(f"The backend {self.name} has no --init random; --backend opencv has.")
 
-    def warm_up(self) -> None:
-        """See `Backend.warm_up`: compile the kernels, or load them from a cache."""
+    def warm_up(self, ks: Iterable[int] = (2,)) -> None:
+        """See `Backend.warm_up`: compile the kernels, or load them from a cache.
+
+        Args:
+            ks: Numbers of clusters that will be asked for; kernels differ between few clusters and many.
+        """
         image = np.zeros((2, 1, 3), np.uint8)
         image[1] = 255
-        self.assign(image, self.fit(self.histogram(image), FitOptions(k=2)))
+        for k in ks:
+            options = FitOptions(k=k)
+            for _ in self.segment_batches([[Task(image, options, masks=True)]]):
+                pass
+            self.assign(image, self.fit(self.histogram(image), options))
 
     # ---- one image -------------------------------------------------------------------------------------
 
@@ -149,7 +174,8 @@ class GpuBackend:
     def _on_colors(self, histogram: ColorHistogram, options: FitOptions, given: Palette | None) -> Palette:
         """Fit a palette, or measure a given one."""
         wide = histogram.counts.dtype != np.uint32
-        layout = Layout.of([Request(1, histogram.n_colors, options, masks=False, given=given is not None)])
+        request = Request(1, histogram.n_colors, options, masks=False, given=given is not None)
+        layout = Layout.of([request], self._tuning)
         layout.images[0, IMAGE.index("weight_shift")] = kmeans.weight_shift(histogram.n_pixels)
         n = histogram.n_colors
         states = record(STATE, colors=n, clusters=min(options.k, n) if given is None else options.k)
@@ -178,7 +204,7 @@ class GpuBackend:
         """See `Backend.assign`."""
         k = len(palette.fixed_centers)
         height, width = image.shape[:2]
-        layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)])
+        layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)], self._tuning)
         flat = np.ascontiguousarray(image).reshape(-1)
         states = record(STATE, clusters=k)
         centers = _rows(palette)
@@ -246,7 +272,7 @@ class GpuBackend:
         waiting = deque(self._parts(tasks))
         while waiting:
             part = waiting.popleft()
-            while len(under_way) == SLOTS:
+            while len(under_way) == BATCH_SLOTS:
                 yield from self._results(under_way.popleft())
             try:
                 under_way.append(self._submit(part, self._idle_slot(under_way)))
@@ -269,8 +295,9 @@ class GpuBackend:
         """
         first, n_bytes = 0, 0
         for i, task in enumerate(tasks):
-            size = _bytes_alone(_request(task))
-            full = n_bytes + size > self.memory // SLOTS or i - first == self._most_images
+            size = _bytes_beside_tables(_request(task))
+            tables = TABLE_BYTES * min(i + 1 - first, self._tuning.counted_together)
+            full = n_bytes + size + tables > self._share or i - first == self._most_images
             if i > first and (full or (task.palette is None) != (tasks[first].palette is None)):
                 yield tasks[first:i]
                 first, n_bytes = i, 0
@@ -291,7 +318,7 @@ class GpuBackend:
         return bool(full)
 
     def _submit(self, tasks: Sequence[Task], slot: Slot) -> _Batch:
-        layout = Layout.of([_request(task) for task in tasks])
+        layout = Layout.of([_request(task) for task in tasks], self._tuning)
         arrays: dict[str, Array] = {}
         try:
             arrays |= self._reserve(slot, layout, tuple(layout.arrays()))
@@ -337,12 +364,12 @@ class GpuBackend:
     ) -> dict[str, Array]:
         needs = {name: need for name, need in layout.arrays(wide=wide).items() if name in names}
         n_bytes = total_bytes(needs)
-        if n_bytes > self.memory // SLOTS:
-            most = self.memory / SLOTS / 1e6
+        if n_bytes > self._share:
+            wanted, most = n_bytes / 1e6, self._share / 1e6
             raise DeviceMemoryError(
-                f"the image needs {n_bytes / 1e6:.0f} MB of GPU memory, and may use {most:.0f} MB"
+                f"the image needs {wanted:.0f} MB of GPU memory, and may use {most:.0f} MB"
             )
-        return slot.reserve(needs, self.memory // SLOTS)
+        return slot.reserve(needs, self._share)
 
     def _fetch(self, slot: Slot, source: Array, dtype: type[np.generic]) -> NDArray[Any]:
         """Wait for a device array."""
@@ -405,9 +432,9 @@ def load_backend(
 
 
 @functools.lru_cache(maxsize=4096)
-def _bytes_alone(request: Request) -> int:
-    """Device memory of a batch of one; several together take about the sum."""
-    return Layout.of([request]).n_bytes
+def _bytes_beside_tables(request: Request) -> int:
+    """Device memory of a batch of one without its tables; several together take about the sum."""
+    return Layout.of([request]).n_bytes - TABLE_BYTES
 
 
 def _request(task: Task) -> Request:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kseg_batch import kmeans
-from kseg_batch.backends.batch import IMAGE, MAX_SEEDS, N_CELLS, PIXEL_ALIGNMENT, ROW, RUN
+from kseg_batch.backends.batch import IMAGE, MAX_SEEDS, N_CELLS, PIXEL_ALIGNMENT, ROW, RUN, STATE
 from kseg_batch.backends.device import Variant
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.batch import Layout
+    from kseg_batch.backends.batch import Layout, Request
     from kseg_batch.backends.device import Array, Device, Stream
 
 NARROW_CLUSTERS = 32
@@ -41,14 +41,20 @@ class Launches:
 
     def histogram(self) -> None:
         """From the pixels to the distinct colours and their counts."""
-        a, n = self.arrays, len(self.layout.requests)
-        most = max(request.n_pixels for request in self.layout.requests)
-        plain = Variant()
-        grid = (self._blocks(-(-most // PIXEL_ALIGNMENT)), n)
-        self._launch("count_pixels", plain, grid, a["images"], a["pixels"], a["table"], a["in_cell"])
-        self._launch("number_cells", plain, (1, n), a["images"], a["states"], a["in_cell"], a["starts"])
-        drained = (a["images"], a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
-        self._launch("drain_table", plain, (self._blocks(N_CELLS), n), *drained)
+        for first in range(0, len(self.layout.requests), self.layout.tables):
+            self._histogram_of(first, self.layout.requests[first : first + self.layout.tables])
+
+    def _histogram_of(self, first: int, requests: Sequence[Request]) -> None:
+        """The same for some consecutive images, as many as there are tables at most."""
+        a, n, plain = self.arrays, len(requests), Variant()
+        images = a["images"][first * len(IMAGE) : (first + n) * len(IMAGE)]
+        states = a["states"][first * len(STATE) : (first + n) * len(STATE)]
+        most = max(request.n_pixels for request in requests)
+        grid = (self._blocks(-(-most // PIXEL_ALIGNMENT), n), n)
+        self._launch("count_pixels", plain, grid, images, a["pixels"], a["table"], a["in_cell"])
+        self._launch("number_cells", plain, (1, n), images, states, a["in_cell"], a["starts"])
+        drained = (images, a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
+        self._launch("drain_table", plain, (self._blocks(N_CELLS, n), n), *drained)
 
     def fit(self, *, given: bool = False, wide: bool = False) -> None:
         """From the colours to the sorted centres, unless those are given, and the sums of their clusters."""
@@ -58,7 +64,8 @@ class Launches:
         both = (a["images"], a["states"])
         colors = (a["xyz"], a["weights"], a["low"], a["high"], a["sums"])
         runs = (a["squares"], a["begun"])
-        by_run = (self._blocks(-(-max(request.n_colors for request in self.layout.requests) // RUN)), n)
+        most_colors = max(request.n_colors for request in self.layout.requests)
+        by_run = (self._blocks(-(-most_colors // RUN), n), n)
         self._launch("bound_colors", variant, by_run, *both, *colors, *runs, a["cube_sums"])
         self._launch("number_cubes", variant, (1, n), *both, *runs, a["firsts"])
         if not given:
@@ -71,7 +78,7 @@ class Launches:
         both = (a["images"], a["states"])
         seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
         self._launch("sum_cubes", variant, by_run, *both, a["xyz"], a["weights"], a["firsts"], a["cube_sums"])
-        by_seed_run = (self._blocks(MAX_SEEDS // RUN), n)
+        by_seed_run = (self._blocks(MAX_SEEDS // RUN, n), n)
         self._launch("average_cubes", variant, by_seed_run, *both, a["cube_sums"], *seeds)
 
         starts = self.layout.starts
@@ -85,14 +92,12 @@ class Launches:
         a, n = self.arrays, len(self.layout.requests)
         most = max(request.height * -(-request.width // 8) for request in self.layout.requests)
         args = (a["images"], a["states"], a["pixels"], a["centers"], a["output"])
-        self._launch("label_pixels", Variant(), (self._blocks(most), n), *args)
+        self._launch("label_pixels", Variant(), (self._blocks(most, n), n), *args)
 
     def _launch(self, kernel: str, variant: Variant, grid: tuple[int, int], *args: Array | int) -> None:
         self.device.launch(kernel, variant, grid, args, self.stream)
 
-    def _blocks(self, work: int) -> int:
-        """Blocks in which every thread has one piece of work, if there may be so many.
-
-        Blocks start in their order, so few images are under way at a time and their tables stay in the cache.
-        """
-        return max(1, min(self.device.max_blocks, -(-work // self.device.threads)))
+    def _blocks(self, work: int, n_images: int) -> int:
+        """Blocks for an image with so many pieces of work, one for each thread, if there may be so many."""
+        most = max(1, min(self.device.max_blocks, self.layout.tuning.blocks // n_images))
+        return max(1, min(most, -(-work // self.device.threads)))

@@ -30,7 +30,7 @@ OUT_OF_MEMORY = 2
 
 
 def import_cuda() -> Any:
-    """Import `numba.cuda` without its warning of small grids, which reads the environment once, when imported.
+    """Import `numba.cuda` without its warning of small grids; the switch is read once, at this import.
 
     A batch of one small image is a small grid: nothing that a user could mend.
     """

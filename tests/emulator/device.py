@@ -23,7 +23,7 @@ from kseg_batch.errors import BackendError, BackendUnavailableError
 from tests.emulator.library import EmulationError, KernelFault, Order, kernel_library
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -96,6 +96,9 @@ class EmulatedDevice:
         threads: Of a block.
         memory: Bytes of the device.
         order: In which blocks and threads run; can be changed at any time.
+
+    Attributes:
+        most_used: Most bytes that arrays have had at a time.
     """
 
     def __init__(
@@ -115,7 +118,8 @@ class EmulatedDevice:
         self.order: Order = order
         self._cache = cache
         self._kernels = kernels or Path(str(importlib.resources.files("kseg_batch.kernels")))
-        self._free = memory
+        self._memory = self._free = memory
+        self.most_used = 0
         self._blocks: dict[int, _Block] = {}  # by the id of the array that spans all of its pages
         self._allocations_left: int | None = None
         self._lock = threading.RLock()  # re-entrant: an array may die in the middle of any statement
@@ -140,6 +144,7 @@ class EmulatedDevice:
             if self._allocations_left == 0 or n_bytes > self._free:
                 raise DeviceMemoryError(f"{n_bytes} bytes are wanted, {self._free} are free.")
             self._free -= n_bytes
+            self.most_used = max(self.most_used, self._memory - self._free)
         padded = -(-n_bytes // ALIGNMENT) * ALIGNMENT
         length = -(-padded // mmap.PAGESIZE) * mmap.PAGESIZE + 2 * FENCE
         whole = np.frombuffer(mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
@@ -282,6 +287,26 @@ class FailingDevice(EmulatedDevice):
         super().launch(*args)
 
 
+class SealedDevice(EmulatedDevice):
+    """Fails where a kernel would be compiled after `seal`, when images wait for the compiler."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._compiled: set[tuple[str, Variant]] = set()
+        self._sealed = False
+
+    def seal(self) -> None:
+        """Let nothing more be compiled."""
+        self._sealed = True
+
+    def launch(self, kernel: str, variant: Variant, *rest: Any) -> None:
+        """Run a kernel that is compiled, or may be."""
+        if self._sealed and (kernel, variant) not in self._compiled:
+            raise BackendError(f"{kernel} for {variant} is compiled while an image waits")
+        self._compiled.add((kernel, variant))
+        super().launch(kernel, variant, *rest)
+
+
 def emulated_gpu(folder: Path, memory: int = 4 << 30) -> GpuBackend:
     """The cupy backend's host program and kernels on an emulated device."""
     return GpuBackend("cupy", EmulatedDevice(folder, memory=memory), memory)
@@ -292,6 +317,20 @@ def failing_gpu(folder: Path, launches: int) -> GpuBackend:
     device = FailingDevice(folder, memory=4 << 30)
     device.launches = launches
     return GpuBackend("cupy", device, 4 << 30)
+
+
+def sealed_gpu(folder: Path) -> GpuBackend:
+    """The same on a device that compiles nothing once it is warm."""
+    device = SealedDevice(folder, memory=4 << 30)
+    gpu = GpuBackend("cupy", device, 4 << 30)
+    warm_up = gpu.warm_up
+
+    def warm_up_and_seal(ks: Iterable[int] = (2,)) -> None:
+        warm_up(ks)
+        device.seal()
+
+    gpu.warm_up = warm_up_and_seal  # type: ignore[method-assign]
+    return gpu
 
 
 def missing_gpu() -> GpuBackend:
@@ -308,6 +347,6 @@ def dying_gpu() -> GpuBackend:
 def hanging_gpu(folder: Path) -> GpuBackend:
     """A device that is ready and then says no more."""
     gpu = emulated_gpu(folder)
-    gpu.warm_up = lambda: None  # type: ignore[method-assign]
+    gpu.warm_up = lambda *_: None  # type: ignore[method-assign]
     gpu.segment_batches = lambda _: time.sleep(1000)  # type: ignore[assignment, return-value]
     return gpu
