@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.gpu_checks import require_halving
+from benchmarks.gpu.checks import require_halving
 from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.backends.gpu import GpuBackend, Task
 from kseg_batch.color_spaces import convert

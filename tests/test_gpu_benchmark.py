@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from benchmarks import gpu_contest, gpu_plot
-from benchmarks.gpu import WRONG, benchmark
-from benchmarks.gpu_device import Opened, Operation, TimedDevice, Watch
-from benchmarks.gpu_photos import Album, variant
-from benchmarks.gpu_report import COLUMNS, Report, configuration_cells, configuration_line, slug, targets
-from benchmarks.gpu_sections import Settings
-from benchmarks.gpu_timing import MeasurementError, batches_of, busy, step_shares
+from benchmarks.gpu import peer_comparison, plot
+from benchmarks.gpu.__main__ import WRONG, benchmark
+from benchmarks.gpu.photos import Album, variant
+from benchmarks.gpu.recording_device import Opened, Operation, TimedDevice, Watch
+from benchmarks.gpu.report import COLUMNS, Report, configuration_cells, configuration_line, slug, targets
+from benchmarks.gpu.sections import Settings
+from benchmarks.gpu.timing import MeasurementError, batches_of, busy, step_shares
 from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.cupy import FILES
 from kseg_batch.bench.environment import environment
@@ -197,7 +197,7 @@ def test_targets(results: dict[str, Any]) -> None:
 
 def test_a_picture_is_drawn(results: dict[str, Any], tmp_path: Path) -> None:
     for name, content in (("whole", results), ("empty", {})):
-        gpu_plot.draw(content).savefig(tmp_path / f"{name}.png")
+        plot.draw(content).savefig(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -245,7 +245,7 @@ def test_no_section_begins_when_time_is_up(cache: Path, album: Album, tmp_path: 
 def test_a_peer_that_dies_or_hangs_is_recorded(
     album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contest = gpu_contest.Contest(tmp_path, 1, 0.1)
+    contest = peer_comparison.Contest(tmp_path, 1, 0.1)
     contest.add((24, 16), 3, album.batch((24, 16), 2))
     answers = list(contest.ask("no such peer", 60))
     assert "no such peer" in answers[0]["error"]

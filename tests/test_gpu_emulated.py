@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.gpu_checks import require_halving
+from benchmarks.gpu.checks import require_halving
 from kseg_batch import kmeans
 from kseg_batch.backends import load
 from kseg_batch.backends.batch import BY_LUMA, IMAGE, ROW, STATE, TABLE_BYTES, Layout, Request, Tuning

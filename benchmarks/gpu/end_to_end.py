@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from benchmarks.checks import WrongResultError
-from benchmarks.gpu_device import Watch
-from benchmarks.gpu_timing import MeasurementError, busy
+from benchmarks.gpu.recording_device import Watch
+from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
 from kseg_batch import pipeline
 from kseg_batch.backends import load
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchmarks.gpu_measure import Bench
+    from benchmarks.gpu.measure import Bench
     from kseg_batch.options import FitOptions
     from kseg_batch.outputs import Save
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.gpu_device import TimedDevice, Watch
-from benchmarks.gpu_timing import (
+from benchmarks.gpu.recording_device import TimedDevice, Watch
+from benchmarks.gpu.timing import (
     MeasurementError,
     Spread,
     batches_of,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.gpu_device import Opened, Operation
+    from benchmarks.gpu.recording_device import Opened, Operation
     from kseg_batch.backends.gpu import Result, Task
     from kseg_batch.options import FitOptions
 

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import gpu_end_to_end, gpu_measure
-from benchmarks.gpu_checks import Reference, check_oracle
-from benchmarks.gpu_contest import NOTE, Contest
-from benchmarks.gpu_measure import Bandwidth, Bench, CpuTimes, measure_cpu
-from benchmarks.gpu_peers import PEERS
-from benchmarks.gpu_report import (
+from benchmarks.gpu import end_to_end, measure
+from benchmarks.gpu.checks import Reference, check_oracle
+from benchmarks.gpu.measure import Bandwidth, Bench, CpuTimes, measure_cpu
+from benchmarks.gpu.peer_comparison import NOTE, Contest
+from benchmarks.gpu.peers import PEERS
+from benchmarks.gpu.report import (
     COLUMNS,
     PEER_COLUMNS,
     PEER_WIDTHS,
@@ -31,9 +31,9 @@ from kseg_batch.options import FitOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from benchmarks.gpu_device import Opened
-    from benchmarks.gpu_photos import Album, Size
-    from benchmarks.gpu_report import Report
+    from benchmarks.gpu.photos import Album, Size
+    from benchmarks.gpu.recording_device import Opened
+    from benchmarks.gpu.report import Report
 
 RAGGED_SIZES: list[Size] = [(640, 480), (1920, 1080), (1279, 853), (480, 640), (333, 777)]
 RAGGED_K = (3, 2, 16, 5, 8, 3, 3)
@@ -128,7 +128,7 @@ class Benchmark:
 
     def measure_bandwidth(self) -> None:
         """How fast memory is, for the floor."""
-        found = gpu_measure.measure_bandwidth(self.bench, self.settings.copy_bytes, self.settings.repeats)
+        found = measure.measure_bandwidth(self.bench, self.settings.copy_bytes, self.settings.repeats)
         self.bandwidth = found
         self.report.content["bandwidth"] = asdict(found)
         print(
@@ -216,7 +216,7 @@ class Benchmark:
         first = settings.sizes[0]
         n = settings.images * first[0] * first[1] // (size[0] * size[1])
         n = min(max(n, 2 * len(images)), 4 * settings.images)
-        found = gpu_end_to_end.measure(self.bench, images, FitOptions(k=k), n, settings.runs)
+        found = end_to_end.measure(self.bench, images, FitOptions(k=k), n, settings.runs)
         entry = {"size": list(size), "k": k, **asdict(found)}
         self.report.add("end_to_end", entry)
         print("", *end_to_end_lines(entry), "", sep="\n", flush=True)

@@ -17,11 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.gpu_device import gpu_facts, open_device
-from benchmarks.gpu_peers import PEERS
-from benchmarks.gpu_photos import Album, read_photos
-from benchmarks.gpu_report import Report, slug, targets
-from benchmarks.gpu_sections import Benchmark, Settings
+from benchmarks.gpu.peers import PEERS
+from benchmarks.gpu.photos import Album, read_photos
+from benchmarks.gpu.recording_device import gpu_facts, open_device
+from benchmarks.gpu.report import Report, slug, targets
+from benchmarks.gpu.sections import Benchmark, Settings
 from benchmarks.photos import PhotosMissingError
 from kseg_batch.backends import GPU_BACKENDS
 from kseg_batch.bench.environment import environment
@@ -29,10 +29,10 @@ from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.machine import usable_cores
 
 if TYPE_CHECKING:
-    from benchmarks.gpu_device import Opened
-    from benchmarks.gpu_photos import Size
+    from benchmarks.gpu.photos import Size
+    from benchmarks.gpu.recording_device import Opened
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 WRONG, NO_GPU = 1, 2
 """Exit statuses."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.gpu_peers import Case
+from benchmarks.gpu.peers import Case
 from kseg_batch import kmeans
 from kseg_batch.backends import numba_cpu
 from kseg_batch.bench.quality import DistinctColors
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.gpu_photos import Size
+    from benchmarks.gpu.photos import Size
 
 NOTE = (
     "same start: each peer begins where Lloyd's algorithm over all colours begins in kseg-batch, and does as "
@@ -130,13 +130,13 @@ class Contest:
 
 def _answers(peer: str, cases: Path, limit: float) -> Iterator[dict[str, Any]]:
     """The lines of a peer's process, and its failure if it ends by one."""
-    command = [sys.executable, "-m", "benchmarks.gpu_peers", peer, str(cases)]
+    command = [sys.executable, "-m", "benchmarks.gpu.peers", peer, str(cases)]
     out, err = (
         cases.with_suffix(".out"),
         cases.with_suffix(".err"),
     )  # no pipes, which a peer's children keep open
     with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=stdout, stderr=stderr)
         problem = None
         try:
             process.wait(limit)

@@ -1,6 +1,6 @@
 """Draws the results of `benchmarks.gpu`.
 
-python -m benchmarks.gpu_plot RESULTS.json [PICTURE.png]
+python -m benchmarks.gpu.plot RESULTS.json [PICTURE.png]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ try:
     from matplotlib.figure import Figure
 except ImportError as error:
     raise SystemExit(
-        f"benchmarks.gpu_plot needs matplotlib ({error}); to add it: pip install 'kseg-batch[bench]'"
+        f"benchmarks.gpu.plot needs matplotlib ({error}); to add it: pip install 'kseg-batch[bench]'"
     ) from error
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ def _shares(axes: Axes, entries: Sequence[Entry]) -> None:
 
 def main() -> None:
     """Draw the file named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_plot", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.plot", description=__doc__)
     parser.add_argument("results", metavar="RESULTS", type=Path, help="a JSON file of benchmarks.gpu")
     parser.add_argument("picture", metavar="PICTURE", type=Path, nargs="?", help="default: RESULTS.png")
     given = parser.parse_args()
     try:
         content = json.loads(given.results.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        sys.exit(f"benchmarks.gpu_plot: {given.results} cannot be read: {error}")
+        sys.exit(f"benchmarks.gpu.plot: {given.results} cannot be read: {error}")
     picture = given.picture or given.results.with_suffix(".png")
     draw(content).savefig(picture, dpi=120)
     print(f"written: {picture}")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.checks import WrongResultError
-from benchmarks.gpu_peers import one_line
+from benchmarks.gpu.peers import one_line
 from benchmarks.report import line
 
 if TYPE_CHECKING:

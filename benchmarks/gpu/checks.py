@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from benchmarks.gpu_photos import Album
+    from benchmarks.gpu.photos import Album
     from kseg_batch.backends.device import Array, Device
     from kseg_batch.backends.gpu import Result
     from kseg_batch.colors import Palette

@@ -1,6 +1,6 @@
 """Other k-means libraries on the same pixels.
 
-python -m benchmarks.gpu_peers PEER CASES.json
+python -m benchmarks.gpu.peers PEER CASES.json
 
 A process of its own, so that a peer that crashes, hangs or spoils the GPU's context spoils nothing else. For
 each case, and each way of doing it, it prints a line of JSON.

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.gpu_device import FIRST_KERNEL, LAST_KERNEL
+from benchmarks.gpu.recording_device import FIRST_KERNEL, LAST_KERNEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks.gpu_device import Operation
+    from benchmarks.gpu.recording_device import Operation
 
 STEPS = {
     "count_pixels": "histogram",

@@ -1,0 +1,1 @@
+"""The GPU backends measured: see `benchmarks.gpu_trial`."""
