@@ -25,6 +25,8 @@ KERNELS = r"""
 typedef unsigned long long u64;
 typedef long long i64;
 
+#define ALL 0xFFFFFFFF
+
 extern "C" __global__ void __launch_bounds__(512, 1)
 block_sums(const int* values, i64 n, u64* sums) {
     __shared__ u64 lanes[512];
@@ -64,6 +66,87 @@ extern "C" __global__ void two_barriers(int* values) {
         __syncthreads();
     }
     values[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void shuffle(const int* values, int* with_sign, unsigned* without, u64* wide) {
+    int t = threadIdx.x;
+    with_sign[t] = __shfl_sync(ALL, values[t], t + 1);
+    without[t] = __shfl_sync(ALL, (unsigned)values[t], 31 - t % 32);
+    wide[t] = __shfl_sync(ALL, (u64)t << 40 | 7, 5);
+}
+
+extern "C" __global__ void vote(const int* values, int* all) {
+    all[threadIdx.x] = __all_sync(ALL, values[threadIdx.x]);
+}
+
+extern "C" __global__ void warp_sums(const int* values, int* sums) {
+    int t = threadIdx.x, sum = values[t];
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_sync(ALL, sum, t ^ step);
+    sums[t] = sum;
+}
+
+extern "C" __global__ void uneven_warps(int* values) {
+    __shared__ int lanes[512];
+    int t = threadIdx.x, value = t;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < t / 32 * (3 - round); i++) value = __shfl_sync(ALL, value, t + 1) + 1;
+        lanes[t] = value;
+        __syncthreads();
+        value = lanes[blockDim.x - 1 - t];
+        __syncthreads();
+    }
+    values[t] = value;
+}
+
+extern "C" __global__ void exchange_for_barrier(int* values) {
+    __shared__ int lanes[512];
+    int t = threadIdx.x;
+    lanes[t] = __shfl_sync(ALL, t, t);
+    __all_sync(ALL, 1);
+    values[t] = lanes[blockDim.x - 1 - t];
+}
+
+extern "C" __global__ void lane_ends(int* values) {
+    if (threadIdx.x == 35) return;
+    values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+}
+
+extern "C" __global__ void lane_ends_early(int* values) {
+    for (unsigned i = 0; i < 3 - threadIdx.x / 63; i++) values[threadIdx.x] = __all_sync(ALL, 1);
+}
+
+extern "C" __global__ void lane_at_barrier(int* values) {
+    if (threadIdx.x == 35) {
+        __syncthreads();
+    } else {
+        values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+    }
+}
+
+extern "C" __global__ void two_lines(int* values) {
+    if (threadIdx.x == 35) {
+        values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+    } else {
+        values[threadIdx.x] = __shfl_sync(ALL, 2, 0);
+    }
+}
+
+extern "C" __global__ void shuffle_or_vote(int* values) {
+    values[threadIdx.x] = threadIdx.x == 35 ? __shfl_sync(ALL, 1, 0) : __all_sync(ALL, 1);
+}
+
+extern "C" __global__ void short_circuit(int* values) {
+    int t = threadIdx.x;
+    values[t] = __all_sync(ALL, t != 35 && __shfl_sync(ALL, 1, 0));
+}
+
+extern "C" __global__ void warp_ends(int* values) {
+    values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+    if (threadIdx.x < 32) __syncthreads();
+}
+
+extern "C" __global__ void half_mask(int* values) {
+    values[threadIdx.x] = __shfl_sync(0xFFFF, 1, 0);
 }
 
 extern "C" __global__ void touch(int* values, i64 at, i64 writes) {
@@ -162,16 +245,114 @@ def test_shared_memory_holds_anything(device: EmulatedDevice) -> None:
 @pytest.mark.parametrize(
     ("kernel", "message"),
     [
-        ("some_end", r"kernel some_end, .* thread 0 waits at tiny.cu:\d+, thread 3 has ended"),
-        ("two_barriers", r"two_barriers, .* thread 0 waits at tiny.cu:\d+, thread 1 at tiny.cu:\d+"),
+        ("some_end", r"thread 0 waits in __syncthreads at tiny.cu:\d+, thread 3 has ended"),
+        (
+            "two_barriers",
+            r"0 waits in __syncthreads at tiny.cu:\d+, thread 1 in __syncthreads at tiny.cu:\d+",
+        ),
     ],
 )
 def test_divergent_barriers_are_reported(device: EmulatedDevice, kernel: str, message: str) -> None:
     values = on_device(device, range(32))
     for device.order in ORDERS:
-        with pytest.raises(EmulationError, match=message):
+        with pytest.raises(EmulationError, match=f"kernel {kernel}, .*divergent barriers: .*{message}"):
             launch(device, kernel, values)
     test_a_block_adds_up_through_shared_memory(device, "ascending", 32)  # it goes on working
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [32, 64, 512])
+def test_lanes_read_what_lanes_of_their_warp_bring(
+    device: EmulatedDevice, order: Order, threads: int
+) -> None:
+    device.threads, device.order = threads, order
+    host = np.arange(threads, dtype=np.int32) - 100
+    with_sign, without = device.empty(threads, np.int32), device.empty(threads, np.uint32)
+    wide = device.empty(threads, np.uint64)
+    launch(device, "shuffle", on_device(device, host), with_sign, without, wide)
+    warps = host.reshape(-1, 32)
+    assert np.array_equal(with_sign, np.roll(warps, -1, axis=1).reshape(-1))
+    assert np.array_equal(without, warps[:, ::-1].reshape(-1).astype(np.uint32))
+    assert np.array_equal(wide, (np.arange(threads) // 32 * 32 + 5 << 40) | 7)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_warp_votes(device: EmulatedDevice, order: Order) -> None:
+    device.threads, device.order = 128, order
+    values = np.full(128, 256)
+    values[[32, 95]] = 0
+    votes = device.empty(128, np.int32)
+    launch(device, "vote", on_device(device, values), votes)
+    assert votes.tolist() == [1] * 32 + [0] * 64 + [1] * 32
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [32, 256])
+def test_a_warp_adds_up_in_several_exchanges(device: EmulatedDevice, order: Order, threads: int) -> None:
+    device.threads, device.order = threads, order
+    sums = device.empty(threads, np.int32)
+    launch(device, "warp_sums", on_device(device, np.arange(threads) ** 2), sums)
+    expected = (np.arange(threads).reshape(-1, 32) ** 2).sum(axis=1)
+    assert np.array_equal(sums, np.repeat(expected, 32))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [32, 64, 512])
+def test_warps_make_different_numbers_of_exchanges_between_barriers(
+    device: EmulatedDevice, order: Order, threads: int
+) -> None:
+    device.threads, device.order = threads, order
+    values = device.empty(threads, np.int32)
+    launch(device, "uneven_warps", values)
+    expected = np.arange(threads)
+    for step in (3, 2, 1):
+        warps = expected.reshape(-1, 32)
+        moved = [np.roll(lanes, -step * warp) + step * warp for warp, lanes in enumerate(warps)]
+        expected = np.concatenate(moved)[::-1]
+    assert np.array_equal(values, expected)
+
+
+def test_an_exchange_is_no_barrier_of_the_block(device: EmulatedDevice) -> None:
+    device.threads, results = 64, set()
+    for device.order in ORDERS:
+        values = device.empty(64, np.int32)
+        launch(device, "exchange_for_barrier", values)
+        results.add(tuple(values.tolist()))
+    assert len(results) > 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        ("lane_ends", r"warp: thread 32 waits in __shfl_sync at tiny.cu:\d+, thread 35 has ended"),
+        ("lane_ends_early", r"warp: thread 32 waits in __all_sync at tiny.cu:\d+, thread 63 has ended"),
+        ("lane_at_barrier", r"32 waits in __shfl_sync at tiny.cu:\d+, thread 35 in __syncthreads at tiny"),
+        ("two_lines", r"32 waits in __shfl_sync at tiny.cu:\d+, thread 35 in __shfl_sync at tiny.cu:\d+"),
+        ("shuffle_or_vote", r"32 waits in __all_sync at tiny.cu:\d+, thread 35 in __shfl_sync at tiny.cu"),
+        ("short_circuit", r"32 waits in __shfl_sync at tiny.cu:\d+, thread 35 in __all_sync at tiny.cu"),
+        ("warp_ends", r"barriers: thread 0 waits in __syncthreads at tiny.cu:\d+, thread 32 has ended"),
+        ("half_mask", r"tiny.cu:\d+: the mask of __shfl_sync is 0xFFFF, not 0xFFFFFFFF"),
+    ],
+)
+def test_divergent_warps_are_reported(device: EmulatedDevice, kernel: str, message: str) -> None:
+    device.threads = 64
+    values = on_device(device, range(64))
+    for device.order in ORDERS:
+        with pytest.raises(EmulationError, match=f"kernel {kernel}, .*{message}"):
+            launch(device, kernel, values)
+    test_a_warp_adds_up_in_several_exchanges(device, "ascending", 256)  # the device goes on working
+
+
+@pytest.mark.parametrize(("threads", "thread", "lanes"), [(1, 0, 1), (8, 0, 8), (48, 32, 16)])
+def test_a_warp_that_is_not_full_is_reported(
+    device: EmulatedDevice, threads: int, thread: int, lanes: int
+) -> None:
+    device.threads = threads
+    votes = device.empty(threads, np.int32)
+    message = rf"divergent warp: thread {thread} waits in __all_sync at tiny.cu:\d+, its warp has {lanes} of"
+    for device.order in ORDERS:
+        with pytest.raises(EmulationError, match=message):
+            launch(device, "vote", on_device(device, range(threads)), votes)
 
 
 @pytest.mark.parametrize("writes", [0, 1])

@@ -1,11 +1,15 @@
 // Runs a kernel: every block of its grid, and in a block every thread, as fibers.
 //
 // A fiber is entered by ucontext, once, and from then on by _longjmp, which makes no system call as swapcontext does.
-// It runs until it waits for the others of its block or ends. What is undefined on a GPU, or by C++, ends the launch
-// with a message instead of the process.
+// It runs until it waits for the others of its block or warp, or ends. What is undefined on a GPU, or by C++, ends the
+// launch with a message instead of the process.
+//
+// A warp runs on as soon as its last lane has arrived at an exchange, before threads of other warps have their turn.
+// So one warp is far ahead of another where no barrier holds it, and a missing barrier shows.
 
 #undef _FORTIFY_SOURCE  // its longjmp takes a change of stacks for an attack
 
+#include <algorithm>
 #include <csetjmp>
 #include <csignal>
 #include <cstdarg>
@@ -44,19 +48,26 @@ struct Launch {
 namespace {
 
 constexpr size_t STACK = 128 * 1024, PAGE = 4096;
+constexpr int WARP = 32;
+
+enum class State { ready, at_barrier, in_exchange, ended };
 
 struct Fiber {
     jmp_buf where;
     ucontext_t entry;
-    bool entered = false, ended = false;
-    const char* file;  // where it waits
+    bool entered = false;
+    State state;
+    const char *call, *file;  // the call in which it waits, and the place of the call
     int line;
+    uint64_t brought[2];  // its values for the last two exchanges of its warp, by turns
+    unsigned exchanges;   // in which it has taken part
 };
 
 std::vector<std::unique_ptr<Fiber>> fibers;
 Fiber* current;                  // the one that runs; null while none does
 const std::vector<int>* turns;   // the order of the threads
-size_t turn;                     // the place in it of the next one
+std::vector<int> pending;        // the threads to run, the next one last
+std::vector<int> arrived;        // by warp: how many lanes wait in an exchange
 jmp_buf scheduler;
 emulator::Kernel* kernels;       // all that there are, a list
 const emulator::Kernel* kernel;  // the one that is launched
@@ -82,19 +93,33 @@ __attribute__((format(printf, 1, 2))) void report(const char* format, ...) {
 
 [[noreturn]] void enter_next();
 
+// Note where the current thread stands; `wait` lets the others run.
+void arrive(State state, const char* call, const char* file, int line) {
+    current->state = state;
+    current->call = call;
+    current->file = file;
+    current->line = line;
+}
+
+void wait() {
+    if (_setjmp(current->where) == 0) enter_next();
+}
+
 void run_fiber() {
     for (;;) {
         kernel->call(kernel->function, launch->args);
-        current->ended = true;
-        if (_setjmp(current->where) == 0) enter_next();
+        current->state = State::ended;
+        wait();
     }
 }
 
-// Let the next thread run until it waits; behind the last, go back to `run_threads`.
+// Let the next thread run until it waits; after the last, go back to `run_threads`.
 void enter_next() {
-    if (turn == turns->size()) leave_fibers();
-    int thread = (*turns)[turn++];
+    if (pending.empty()) leave_fibers();
+    int thread = pending.back();
+    pending.pop_back();
     current = fibers[thread].get();
+    current->state = State::ready;
     threadIdx = {(unsigned)thread, 0, 0};
     if (current->entered) _longjmp(current->where, 1);
     current->entered = true;
@@ -102,10 +127,10 @@ void enter_next() {
     __builtin_unreachable();
 }
 
-// Let every thread run until it waits or ends.
+// Let every thread run until it ends, waits at a barrier, or waits for a lane that does not arrive.
 void run_threads(const std::vector<int>& order) {
     turns = &order;
-    turn = 0;
+    pending.assign(order.rbegin(), order.rend());
     if (_setjmp(scheduler) == 0) enter_next();
     current = nullptr;
 }
@@ -121,8 +146,8 @@ void provide_fibers(size_t threads) {
         fiber.entry.uc_stack.ss_size = STACK;
     }
     for (auto& fiber : fibers) {
-        if (fiber->entered && fiber->ended) continue;  // it stands at its loop's end
-        makecontext(&fiber->entry, run_fiber, 0);      // new, or left in the midst of a launch that failed
+        if (fiber->entered && fiber->state == State::ended) continue;  // it stands at its loop's end
+        makecontext(&fiber->entry, run_fiber, 0);  // new, or left in the midst of a launch that failed
         fiber->entered = false;
     }
 }
@@ -146,35 +171,77 @@ class Order {
     std::mt19937_64 random_;
 };
 
-// Whether all threads have ended; an error unless all have, or all wait at the same place.
-bool all_ended(int threads) {
-    int ended = -1, waiting = -1;
+// Whether one of the threads begin .. end - 1 is not where thread `waiting` waits; an error if so.
+bool diverge(const char* what, int waiting, int begin, int end) {
+    Fiber& f = *fibers[waiting];
+    for (int t = begin; t < end; t++) {
+        Fiber& other = *fibers[t];
+        if (other.state == State::ended) {
+            report("divergent %s: thread %d waits in %s at %s:%d, thread %d has ended", what, waiting, f.call,
+                   base_name(f.file), f.line, t);
+        } else if (other.line != f.line || other.file != f.file || other.call != f.call) {
+            report("divergent %s: thread %d waits in %s at %s:%d, thread %d in %s at %s:%d", what, waiting, f.call,
+                   base_name(f.file), f.line, t, other.call, base_name(other.file), other.line);
+        } else {
+            continue;
+        }
+        return true;
+    }
+    return false;
+}
+
+// The first thread in a state; -1 if there is none.
+int find_thread(State state, int threads) {
     for (int t = 0; t < threads; t++) {
-        Fiber& f = *fibers[t];
-        if (f.ended) {
-            ended = t;
-        } else if (waiting < 0) {
-            waiting = t;
-        } else if (f.line != fibers[waiting]->line || f.file != fibers[waiting]->file) {
-            Fiber& other = *fibers[waiting];
-            report("divergent barriers: thread %d waits at %s:%d, thread %d at %s:%d", waiting, base_name(other.file),
-                   other.line, t, base_name(f.file), f.line);
-            return true;
+        if (fibers[t]->state == state) return t;
+    }
+    return -1;
+}
+
+// Whether all threads have ended; an error unless all have, or all wait at the same barrier.
+bool all_ended(int threads) {
+    int lane = find_thread(State::in_exchange, threads), waiting = find_thread(State::at_barrier, threads);
+    if (lane >= 0) {
+        int first = lane / WARP * WARP, lanes = std::min(threads - first, WARP);
+        if (lanes == WARP) return diverge("warp", lane, first, first + WARP);
+        Fiber& f = *fibers[lane];
+        report("divergent warp: thread %d waits in %s at %s:%d, its warp has %d of %d threads", lane, f.call,
+               base_name(f.file), f.line, lanes, WARP);
+        return true;
+    }
+    return waiting < 0 || diverge("barriers", waiting, 0, threads);
+}
+
+// Wait for the other lanes of the warp. Return the index in `brought` of the values of this exchange.
+unsigned exchange(const char* call, unsigned mask, uint64_t value, const char* file, int line) {
+    if (mask != 0xFFFFFFFF) {
+        report("thread %u, %s:%d: the mask of %s is 0x%X, not 0xFFFFFFFF", threadIdx.x, base_name(file), line, call,
+               mask);
+        leave_fibers();
+    }
+    int warp = (int)threadIdx.x / WARP;
+    current->brought[current->exchanges++ % 2] = value;  // other lanes may still read the last one
+    arrive(State::in_exchange, call, file, line);
+    if (++arrived[warp] == WARP) {
+        if (diverge("warp", warp * WARP, warp * WARP, (warp + 1) * WARP)) leave_fibers();
+        arrived[warp] = 0;
+        for (auto thread = turns->rbegin(); thread != turns->rend(); ++thread) {
+            if (*thread / WARP == warp) pending.push_back(*thread);
         }
     }
-    if (ended >= 0 && waiting >= 0) {
-        Fiber& f = *fibers[waiting];
-        report("divergent barriers: thread %d waits at %s:%d, thread %d has ended", waiting, base_name(f.file), f.line,
-               ended);
-    }
-    return ended >= 0;
+    wait();
+    return (current->exchanges - 1) % 2;
 }
 
 void run_block(Order& order) {
     int threads = (int)order.numbers.size();
     char garbage = launch->order == 0 ? '\xCD' : '\x35';  // above and below most values, whichever way they compare
     memset(__start_emulated_shared, garbage, (size_t)(__stop_emulated_shared - __start_emulated_shared));
-    for (int t = 0; t < threads; t++) fibers[t]->ended = false;
+    arrived.assign((size_t)(threads / WARP + 1), 0);
+    for (int t = 0; t < threads; t++) {
+        fibers[t]->state = State::ready;
+        fibers[t]->exchanges = 0;
+    }
     do {
         order.next();
         run_threads(order.numbers);
@@ -240,9 +307,21 @@ static void found_undefined(const char* what, const SourceLocation* where) {
 }
 
 void emulator::wait_for_block(const char* file, int line) {
-    current->file = file;
-    current->line = line;
-    if (_setjmp(current->where) == 0) enter_next();
+    arrive(State::at_barrier, "__syncthreads", file, line);
+    wait();
+}
+
+unsigned long long emulator::shuffle_bits(unsigned mask, unsigned long long value, int lane, const char* file,
+                                          int line) {
+    unsigned now = exchange("__shfl_sync", mask, value, file, line);
+    return fibers[threadIdx.x / WARP * WARP + (unsigned)lane % WARP]->brought[now];
+}
+
+int emulator::vote_all(unsigned mask, int predicate, const char* file, int line) {
+    unsigned now = exchange("__all_sync", mask, predicate != 0, file, line), first = threadIdx.x / WARP * WARP;
+    bool all = true;
+    for (unsigned lane = 0; lane < WARP; lane++) all = all && fibers[first + lane]->brought[now];
+    return all;
 }
 
 void emulator::enlist(Kernel* kernel) {

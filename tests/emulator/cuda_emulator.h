@@ -1,7 +1,8 @@
 // What the kernels use of CUDA, for g++: include it ahead of a .cu file, then name the file's kernels.
 //
 // The blocks of a grid run one after the other, so shared memory is static. The threads of a block are fibers of
-// one thread of the CPU; cuda_emulator.cpp switches between them in __syncthreads and nowhere else.
+// one thread of the CPU; cuda_emulator.cpp switches between them in __syncthreads and in the exchanges of a warp, and
+// nowhere else. A warp is 32 threads in a row, and all of them take part in an exchange.
 
 #ifndef KSEG_CUDA_EMULATOR_H
 #define KSEG_CUDA_EMULATOR_H
@@ -18,6 +19,8 @@
 #define __launch_bounds__(...)
 #define __shared__ static __attribute__((section("emulated_shared")))  // a section, so that it can be overwritten
 #define __syncthreads() emulator::wait_for_block(__FILE__, __LINE__)
+#define __shfl_sync(mask, value, lane) emulator::shuffle(mask, value, lane, __FILE__, __LINE__)
+#define __all_sync(mask, predicate) emulator::vote_all(mask, predicate, __FILE__, __LINE__)
 
 struct uint3 {
     unsigned x, y, z;
@@ -83,6 +86,19 @@ EMULATED_ATOMICS(unsigned long long, unsigned long long)
 namespace emulator {
 
 void wait_for_block(const char* file, int line);
+
+unsigned long long shuffle_bits(unsigned mask, unsigned long long value, int lane, const char* file, int line);
+
+int vote_all(unsigned mask, int predicate, const char* file, int line);
+
+// Of the overloads that CUDA has, those that the kernels use.
+#define EMULATED_SHUFFLE(T)                                                          \
+    inline T shuffle(unsigned mask, T value, int lane, const char* file, int line) { \
+        return (T)shuffle_bits(mask, (unsigned long long)value, lane, file, line);   \
+    }
+EMULATED_SHUFFLE(int)
+EMULATED_SHUFFLE(unsigned)
+EMULATED_SHUFFLE(unsigned long long)
 
 struct Kernel {
     const char* name;
