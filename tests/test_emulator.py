@@ -53,6 +53,16 @@ extern "C" __global__ void shared_is_not_zero(int* values) {
     values[threadIdx.x] = count;
 }
 
+extern "C" __global__ void count_twice(u64* total) {
+    __shared__ u64 count;
+    if (threadIdx.x == 0) count = 0;
+    __syncthreads();
+    atomicAdd(&count, 1ull);
+    __syncthreads();
+    if (threadIdx.x == 0) atomicAdd(total, count);
+    atomicMax(total, 1ull);
+}
+
 extern "C" __global__ void some_end(int* values) {
     if (threadIdx.x == 3) return;
     __syncthreads();
@@ -353,6 +363,16 @@ def test_a_warp_that_is_not_full_is_reported(
     for device.order in ORDERS:
         with pytest.raises(EmulationError, match=message):
             launch(device, "vote", on_device(device, range(threads)), votes)
+
+
+def test_atomics_outside_of_shared_memory_are_counted(device: EmulatedDevice) -> None:
+    total, stream = device.empty(1, np.uint64), device.stream()
+    device.clear(total, stream)
+    device.wait(stream)
+    for launches in (1, 2):
+        launch(device, "count_twice", total, grid=(3, 1))
+        assert device.atomics == {"count_twice": launches * 3 * 33}
+        assert total[0] == launches * 3 * 32
 
 
 @pytest.mark.parametrize("writes", [0, 1])

@@ -41,6 +41,7 @@ struct Launch {
     int64_t n_args;
     void** args;                // pointers to the arguments
     const int64_t* item_sizes; // of each argument: bytes of an array's items; 0 for an integer
+    int64_t atomics;            // out: atomic operations outside of shared memory
     void* fault;                // out: the address that was not to be touched, if that ended the launch
     char error[512];            // out: what was wrong; empty if nothing
 };
@@ -322,6 +323,12 @@ int emulator::vote_all(unsigned mask, int predicate, const char* file, int line)
     bool all = true;
     for (unsigned lane = 0; lane < WARP; lane++) all = all && fibers[first + lane]->brought[now];
     return all;
+}
+
+void emulator::count_atomic(const void* at) {
+    auto address = (uintptr_t)at;
+    bool shared = address >= (uintptr_t)__start_emulated_shared && address < (uintptr_t)__stop_emulated_shared;
+    launch->atomics += !shared;
 }
 
 void emulator::enlist(Kernel* kernel) {

@@ -62,20 +62,29 @@ EMULATED_MIN_MAX(unsigned long long, long long, unsigned long long)
 EMULATED_MIN_MAX(float, float, float)
 EMULATED_MIN_MAX(double, double, double)
 
+namespace emulator {
+
+void count_atomic(const void* at);
+
+}  // namespace emulator
+
 // Sums wrap, as those of the GPU do. Nothing is atomic about it: no other thread runs meanwhile.
 #define EMULATED_ATOMICS(T, WRAPPING)                  \
     inline T atomicAdd(T* at, T value) {               \
         T before = *at;                                \
+        emulator::count_atomic(at);                    \
         *at = (T)((WRAPPING)before + (WRAPPING)value); \
         return before;                                 \
     }                                                  \
     inline T atomicMax(T* at, T value) {               \
         T before = *at;                                \
+        emulator::count_atomic(at);                    \
         if (value > before) *at = value;               \
         return before;                                 \
     }                                                  \
     inline T atomicMin(T* at, T value) {               \
         T before = *at;                                \
+        emulator::count_atomic(at);                    \
         if (value < before) *at = value;               \
         return before;                                 \
     }

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import weakref
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,8 @@ class EmulatedDevice:
         self.max_blocks = max_blocks
         self.threads = threads
         self.order: Order = order
+        self.atomics: Counter[str] = Counter()
+        """By kernel: the atomic operations outside of shared memory that its launches have done."""
         self._cache = cache
         self._kernels = kernels or Path(str(importlib.resources.files("kseg_batch.kernels")))
         self._memory = self._free = memory
@@ -225,7 +228,7 @@ class EmulatedDevice:
             blocks = dict(self._blocks)
         numbers = {id(_owner(array)): f"argument {i}" for i, array in arrays.items()}
         try:
-            library.launch(kernel, grid, self.threads, self.order, values, sizes)
+            self.atomics[kernel] += library.launch(kernel, grid, self.threads, self.order, values, sizes)
         except KernelFault as fault:
             for key, block in blocks.items():
                 if fault.address is not None and (place := block.place_of(fault.address)):

@@ -57,6 +57,7 @@ class _Launch(ctypes.Structure):
         ("n_args", ctypes.c_int64),
         ("args", ctypes.POINTER(ctypes.c_void_p)),
         ("item_sizes", ctypes.POINTER(ctypes.c_int64)),
+        ("atomics", ctypes.c_int64),
         ("fault", ctypes.c_void_p),
         ("error", ctypes.c_char * 512),
     )
@@ -140,7 +141,7 @@ class KernelLibrary:
         order: Order,
         args: Sequence[int],
         item_sizes: Sequence[int],
-    ) -> None:
+    ) -> int:
         """Run a kernel to its end.
 
         Args:
@@ -150,6 +151,9 @@ class KernelLibrary:
             order: In which they run.
             args: Integers, and the addresses of arrays.
             item_sizes: Bytes of an item of each array; 0 for integers.
+
+        Returns:
+            How many atomic operations the threads did outside of shared memory.
 
         Raises:
             KernelFault: The kernel does what is undefined, or the arguments are not what it takes.
@@ -170,6 +174,7 @@ class KernelLibrary:
             self._library.emulate(ctypes.byref(launch))
         if launch.error:
             raise KernelFault(launch.error.decode(), launch.fault)
+        return int(launch.atomics)
 
 
 @functools.cache
