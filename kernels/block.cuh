@@ -1,7 +1,7 @@
 // Sums and prefix sums over the threads of a block, by way of shared memory.
 //
 // Every thread of the block calls these together. `lanes` is shared, (2 * MAX_THREADS,) u64; blockDim.x is at most
-// MAX_THREADS. No warp intrinsics, so that the simulators run them with blocks of any size.
+// MAX_THREADS. Warp intrinsics need full warps. There are none here, so blocks may have any size.
 
 #ifndef KSEG_BLOCK_CUH
 #define KSEG_BLOCK_CUH

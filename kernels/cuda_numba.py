@@ -5,8 +5,9 @@ lloyd.cu and labels.cu; images and states are the int64 rows of batch.cuh, and i
 four numbers to a centre. Numbers of 64 bits are int64 here, where nothing wraps. All are one-dimensional.
 
 Why this way. The algorithms are those of the `.cu` files, without what is there for speed alone: bits for
-sets of centres, halves of sums, costs from the sums of clusters. Functions take what they share as arguments,
-and there are no warp intrinsics, so that Numba's CUDA simulator runs everything with blocks of any size.
+sets of centres, halves of sums, costs from the sums of clusters, one atomic for a warp. Functions take
+what they share as arguments, and there are no warp intrinsics, so that Numba's CUDA simulator runs everything
+with blocks of any size.
 
 One file, because Numba's cache knows of changes in the file of a compiled function alone.
 """

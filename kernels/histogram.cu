@@ -13,9 +13,11 @@
 //
 // Why this way. A photo's two million pixels have some 100,000 colours, in a few thousand cells that the z-order
 // code keeps together, so its counts stay in the second-level cache although the table has 64 MB. Neighbouring
-// pixels are often equal: a thread counts them in registers, and one atomic adds them up. The thread that finds
-// a count of 0 counts the colour for its cell, so that nobody has to look through the table before it is drained,
-// and cells that are empty are never read.
+// pixels are often equal: a thread counts them in registers, and one atomic adds them up. On a flat image or a
+// white page the atomics of all threads meet at one address and wait for each other. So a warp that has 512 pixels of
+// one colour adds them with one atomic; a shuffle and a vote find out. A warp with fewer threads or fewer pixels
+// does not ask, and each thread adds its own. The thread that finds a count of 0 counts the colour for its cell, so
+// that nobody has to look through the table before it is drained, and cells that are empty are never read.
 
 #include "batch.cuh"
 #include "block.cuh"
@@ -23,6 +25,8 @@
 #define CELLS 32768
 #define CELL_SHIFT 9
 #define GROUP 16  // pixels of a thread at a time: 48 bytes, three loads of 16
+#define WARP 32
+#define ALL_LANES 0xFFFFFFFF
 
 __device__ inline void count(u32* table, u32* in_cell, u32 code, u32 pixels) {
     if (atomicAdd(&table[code], pixels) == 0) atomicAdd(&in_cell[code >> CELL_SHIFT], 1u);
@@ -32,31 +36,46 @@ __device__ inline u32 byte(const u32* words, int i) {
     return words[i / 4] >> (8 * (i % 4)) & 255;
 }
 
+// Load the bytes of a group of `size` pixels into `words`, four to a word; the bytes of missing pixels are 0.
+__device__ inline void load_group(const u8* from, int size, u32* words) {
+    if (size == GROUP) {
+        const uint4* quads = (const uint4*)from;
+#pragma unroll
+        for (int i = 0; i < 3; i++) {
+            uint4 quad = quads[i];
+            words[4 * i] = quad.x;
+            words[4 * i + 1] = quad.y;
+            words[4 * i + 2] = quad.z;
+            words[4 * i + 3] = quad.w;
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < 3 * GROUP / 4; i++) words[i] = 0;
+#pragma unroll
+        for (int i = 0; i < 3 * GROUP; i++) {
+            if (i < 3 * size) words[i / 4] |= (u32)from[i] << (8 * (i % 4));
+        }
+    }
+}
+
+// Whether the threads of a warp have counted GROUP equal pixels each, all of one colour. All 32 call this together.
+__device__ inline bool warp_has_one_color(u32 code, u32 equal) {
+    u32 first_code = __shfl_sync(ALL_LANES, code, 0);
+    return __all_sync(ALL_LANES, equal == GROUP && code == first_code);
+}
+
 extern "C" __global__ void count_pixels(const Image* images, const u8* pixels, u32* tables, u32* in_cells) {
     Image image = images[blockIdx.y];
     const u8* from = pixels + 3 * image.pixels;
     u32* table = tables + (i64)blockIdx.y * (1 << 24);
     u32* in_cell = in_cells + (i64)blockIdx.y * CELLS;
     i64 n = image.height * image.width, step = (i64)gridDim.x * blockDim.x * GROUP;
+    int lane = threadIdx.x % WARP;
+    bool full_warps = blockDim.x % WARP == 0;
     for (i64 first = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * GROUP; first < n; first += step) {
-        u32 words[3 * GROUP / 4] = {};
+        u32 words[3 * GROUP / 4];
         int size = (int)min(n - first, (i64)GROUP);
-        if (size == GROUP) {
-            const uint4* quads = (const uint4*)(from + 3 * first);
-#pragma unroll
-            for (int i = 0; i < 3; i++) {
-                uint4 quad = quads[i];
-                words[4 * i] = quad.x;
-                words[4 * i + 1] = quad.y;
-                words[4 * i + 2] = quad.z;
-                words[4 * i + 3] = quad.w;
-            }
-        } else {
-#pragma unroll
-            for (int i = 0; i < 3 * GROUP; i++) {
-                if (i < 3 * size) words[i / 4] |= (u32)from[3 * first + i] << (8 * (i % 4));
-            }
-        }
+        load_group(from + 3 * first, size, words);
         u32 code = 0, equal = 0;
 #pragma unroll
         for (int i = 0; i < GROUP; i++) {
@@ -70,7 +89,12 @@ extern "C" __global__ void count_pixels(const Image* images, const u8* pixels, u
                 equal++;
             }
         }
-        count(table, in_cell, code, equal);
+        bool may_ask = full_warps && n - (first - lane * GROUP) >= WARP * GROUP;  // equal in all lanes of the warp
+        if (may_ask && warp_has_one_color(code, equal)) {
+            if (lane == 0) count(table, in_cell, code, WARP * GROUP);
+        } else {
+            count(table, in_cell, code, equal);
+        }
     }
 }
 
