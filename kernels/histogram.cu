@@ -1,7 +1,8 @@
 // The distinct colours of each image, with their pixel counts.
 //
 //     pixels       (N, 3) u8              RGB; each image from a pixel whose number is a multiple of 16
-//     table        (images, 2^24) u32     pixel counts by z-order code; all 0 before and after
+//     table        (images, 2^24) u32     pixel counts by z-order code; all 0 before and after, so that the images
+//                                         of the next launch can have the same tables
 //     in_cell      (images, 32768) u32    distinct colours of each cell of 512 codes; all 0 before and after
 //     starts       (images, 32768) u32    the first colour of each cell
 //     xyz          (C,) u64               packed positions of the distinct colours, in z-order
@@ -12,7 +13,8 @@
 // drain_table     grid (any, images), any block   a thread takes a cell at a time
 //
 // Why this way. A photo's two million pixels have some 100,000 colours, in a few thousand cells that the z-order
-// code keeps together, so its counts stay in the second-level cache although the table has 64 MB. Neighbouring
+// code keeps together, so its counts stay in the second-level cache although the table has 64 MB: those of a few
+// images, which is why the host lets few be counted at a time, and drained before the next. Neighbouring
 // pixels are often equal: a thread counts them in registers, and one atomic adds them up. On a flat image or a
 // white page the atomics of all threads meet at one address and wait for each other. So a warp that has 512 pixels of
 // one colour adds them with one atomic; a shuffle and a vote find out. A warp with fewer threads or fewer pixels
@@ -21,41 +23,15 @@
 
 #include "batch.cuh"
 #include "block.cuh"
+#include "pixels.cuh"
 
 #define CELLS 32768
 #define CELL_SHIFT 9
-#define GROUP 16  // pixels of a thread at a time: 48 bytes, three loads of 16
 #define WARP 32
 #define ALL_LANES 0xFFFFFFFF
 
 __device__ inline void count(u32* table, u32* in_cell, u32 code, u32 pixels) {
     if (atomicAdd(&table[code], pixels) == 0) atomicAdd(&in_cell[code >> CELL_SHIFT], 1u);
-}
-
-__device__ inline u32 byte(const u32* words, int i) {
-    return words[i / 4] >> (8 * (i % 4)) & 255;
-}
-
-// Load the bytes of a group of `size` pixels into `words`, four to a word; the bytes of missing pixels are 0.
-__device__ inline void load_group(const u8* from, int size, u32* words) {
-    if (size == GROUP) {
-        const uint4* quads = (const uint4*)from;
-#pragma unroll
-        for (int i = 0; i < 3; i++) {
-            uint4 quad = quads[i];
-            words[4 * i] = quad.x;
-            words[4 * i + 1] = quad.y;
-            words[4 * i + 2] = quad.z;
-            words[4 * i + 3] = quad.w;
-        }
-    } else {
-#pragma unroll
-        for (int i = 0; i < 3 * GROUP / 4; i++) words[i] = 0;
-#pragma unroll
-        for (int i = 0; i < 3 * GROUP; i++) {
-            if (i < 3 * size) words[i / 4] |= (u32)from[i] << (8 * (i % 4));
-        }
-    }
 }
 
 // Whether the threads of a warp have counted GROUP equal pixels each, all of one colour. All 32 call this together.

@@ -338,7 +338,7 @@ def test_constants_of_the_host_agree_with_the_kernels() -> None:
     assert clusters["SLOTS"] >= 4 * colors.MAX_CLUSTERS
     assert defines("histogram.cu")["CELLS"] == batch.N_CELLS
     assert batch.N_CELLS * colors.CELL_SIZE == batch.N_CODES
-    assert defines("histogram.cu")["GROUP"] == batch.PIXEL_ALIGNMENT
+    assert defines("pixels.cuh")["GROUP"] == batch.PIXEL_ALIGNMENT
     most_threads = defines("block.cuh")["MAX_THREADS"]
     for threads in (cupy.THREADS, numba_cuda.THREADS):
         assert threads <= most_threads
