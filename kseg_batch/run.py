@@ -276,7 +276,7 @@ class _Batch:
         self._journal.add(step.entry)
         self._begun[step.job.name] = step
         if crew is self._cpu and self._gpus:
-            self._reasons[step.job.name] = str(self._gpu_processes[0].failure)
+            self._reasons[step.job.name] = "; ".join(str(gpu.failure) for gpu in self._gpu_processes)
         crew.submit(step.job)
 
     # ---- what comes back -------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from kseg_batch import gpu_process
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.options import FitOptions, parse_k
 from kseg_batch.outputs import prepare
@@ -152,6 +153,19 @@ def test_every_kernel_is_compiled_before_the_first_image(
     summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, listener)
     assert {o.fallback for o in listener.outcomes} == {None}
     assert (summary.done, summary.fallbacks) == (3, 0)
+
+
+def test_an_image_that_begins_on_the_cpu_has_the_reasons_of_all_gpus(
+    album: Path, tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_process, "usable_cores", lambda: 1)  # so that not all images fit on the GPUs
+    summary, outcomes = segment(album, tmp_path, missing_gpu, dying_gpu)
+    assert (summary.done, summary.failed, summary.fallbacks) == (12, 1, 12)
+    missing, dead = "GPU 0: there is no such device", "GPU 1: its process was killed by SIGSEGV"
+    reasons = {o.fallback for o in outcomes}
+    assert f"{missing}; {dead}" in reasons
+    assert reasons <= {missing, dead, f"{missing}; {dead}"}
+    assert files(tmp_path) == expected
 
 
 def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:
