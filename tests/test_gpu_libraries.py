@@ -24,7 +24,7 @@ cuda = pytest.importorskip("numba.cuda", reason="Numba has no CUDA target here")
 def cupy_device() -> CupyDevice:
     """One that is not opened, because there is none."""
     device = object.__new__(CupyDevice)
-    vars(device).update(_cupy=cupy, _device=contextlib.nullcontext())
+    vars(device).update(_cupy=cupy, _current=contextlib.nullcontext)
     return device
 
 
@@ -75,18 +75,19 @@ def test_an_interrupt_stays_an_interrupt(cupy_device: CupyDevice, numba_device: 
     [
         "ndarray",
         "RawModule",
-        "cuda.Device",
         "cuda.MemoryPool.malloc",
         "cuda.MemoryPool.free_all_blocks",
         "cuda.Stream.synchronize",
         "cuda.alloc_pinned_memory",
         "cuda.nvrtc.getVersion",
+        "cuda.runtime.getDevice",
         "cuda.runtime.getDeviceCount",
         "cuda.runtime.memcpyAsync",
         "cuda.runtime.memcpyDeviceToHost",
         "cuda.runtime.memcpyHostToDevice",
         "cuda.runtime.memGetInfo",
         "cuda.runtime.memsetAsync",
+        "cuda.runtime.setDevice",
     ],
 )
 def test_what_is_used_of_cupy_is_there(name: str) -> None:

@@ -68,7 +68,7 @@ class CupyDevice:
 
     def __init__(self, cupy: Any, index: int) -> None:
         self._cupy = cupy
-        self._device = cupy.cuda.Device(index)
+        self._index = index
         self._pool = cupy.cuda.MemoryPool()
         self._modules = cache(self._open_module)
         self._kernels = cache(self._load)
@@ -79,7 +79,7 @@ class CupyDevice:
     def _errors(self) -> Iterator[None]:
         """On this device, with CuPy's errors in our own words."""
         try:
-            with self._device:
+            with self._current():
                 yield
         except BackendError:
             raise
@@ -89,6 +89,22 @@ class CupyDevice:
             if getattr(error, "status", None) == OUT_OF_MEMORY:
                 raise DeviceMemoryError("the GPU has no memory left for it") from error
             raise BackendError(f"the GPU failed: {error}") from error
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make this the device of the calling thread, and go back to the device that the thread has chosen.
+
+        A thread that has chosen none is on device 0 by CUDA's default, and stays on this one: to go back
+        would open device 0.
+        """
+        runtime = self._cupy.cuda.runtime
+        before = runtime.getDevice()
+        runtime.setDevice(self._index)
+        try:
+            yield
+        finally:
+            if before != 0:
+                runtime.setDevice(before)
 
     def activate(self) -> None:
         """See `Device.activate`: CuPy's arrays know their device."""
