@@ -87,8 +87,8 @@ class GpuProcess:
         self._jobs: dict[str, Job] = {}
         self.failure: str | None = None
         self._stopped = False
-        self._ready = False
-        self._last_job = 0.0
+        self._settled = threading.Event()  # when the GPU is open, or has failed
+        self._last_job = time.monotonic()
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_own_gpu, args=(other, load, settings, threads), daemon=True)
@@ -116,6 +116,10 @@ class GpuProcess:
         with contextlib.suppress(OSError):  # it has just died, as the listener is about to find out
             self._pipe.send(job)
 
+    def wait_until_open(self) -> None:
+        """Wait until the GPU is open, or cannot be, as `failure` tells then."""
+        self._settled.wait()
+
     def stop(self) -> None:
         """End the process at once."""
         self._stopped = True
@@ -139,25 +143,27 @@ class GpuProcess:
             self.failure = f"{self._name}: {failure}"
             lost = list(self._jobs.values())
             self._jobs.clear()
+        self._settled.set()
         for job in lost if not self._stopped else ():
             self._done.put(Lost(job, self.failure))
 
     @property
     def _limit(self) -> float | None:
         """Seconds in which it should say something."""
-        return self._timeout if self._ready else OPENING_SECONDS
+        return self._timeout if self._settled.is_set() else OPENING_SECONDS
 
     def _next_result(self) -> Any:
-        """Wait for something from the process; None if it has jobs and says nothing for too long."""
+        """Wait for something from the process; None if it has work and says nothing for too long."""
         while not self._pipe.poll(self._limit):
             with self._lock:
-                if self._jobs and time.monotonic() - self._last_job >= (self._limit or 0):
+                busy = self._jobs or not self._settled.is_set()
+                if busy and time.monotonic() - self._last_job >= (self._limit or 0):
                     return None
         return self._pipe.recv()
 
     def _take(self, result: Any) -> None:
         if result == READY:
-            self._ready = True
+            self._settled.set()
             return
         if not isinstance(result, BaseException):
             with self._lock:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from kseg_batch.annotations import Annotations
-from kseg_batch.errors import OutputError
+from kseg_batch.errors import BackendUnavailableError, OutputError
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.interrupts import Interrupt, interrupts_to
 from kseg_batch.manifest import Journal
@@ -29,7 +29,7 @@ from kseg_batch.team import Task
 from kseg_batch.worker import Lost, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from kseg_batch.plan import Redo, Step
@@ -109,17 +109,19 @@ def run(
         redo: What is done again.
 
     Raises:
+        BackendUnavailableError: A GPU that is required cannot be opened. Nothing was written.
         OutputError: The output folder or its journal cannot be written.
         SourceError: The outputs of an image would replace those of another.
     """
     start = time.perf_counter()
-    annotations = Annotations(settings.out, wanted="coco" in settings.save)
-    prepare(settings.out, settings.save, sources)
     with ExitStack() as cleanup:
+        gpus = cleanup.enter_context(_gpu_processes(settings, team))
+        annotations = Annotations(settings.out, wanted="coco" in settings.save)
+        prepare(settings.out, settings.save, sources)
         journal = cleanup.enter_context(Journal(settings.out))
         summary = Summary(swept=sweep(settings.out))
         steps = Planner(journal, settings, exact=team.exact, redo=redo).steps(jobs)
-        batch = cleanup.enter_context(_Batch(settings, team, journal, summary, report))
+        batch = cleanup.enter_context(_Batch(settings, team, gpus, journal, summary, report))
         with interrupts_to(team.pool.done):
             batch.run(annotations.watch(steps))
         try:
@@ -129,6 +131,28 @@ def run(
             summary.stopped = summary.stopped or str(error)
         summary.seconds = time.perf_counter() - start
     return summary
+
+
+@contextmanager
+def _gpu_processes(settings: Settings, team: Team) -> Generator[list[GpuProcess]]:
+    """A process for each GPU, as long as the `with` lasts; if the GPUs are required, they are open by then.
+
+    Raises:
+        BackendUnavailableError: One that is required cannot be opened.
+    """
+    with ExitStack() as cleanup:
+        processes = []
+        for name, opened in team.gpus:
+            process = GpuProcess(opened, settings, team.pool.done, name=name, timeout=team.pool.timeout)
+            cleanup.callback(process.stop)
+            processes.append(process)
+        for process in processes if team.gpus_required else ():
+            process.wait_until_open()
+            if not team.pool.done.empty():  # nothing was handed out: it is a mistake in the program
+                raise team.pool.done.get()
+            if process.failure is not None:
+                raise BackendUnavailableError(process.failure, installed=True)
+        yield processes
 
 
 _Event: TypeAlias = Outcome | Lost | Crash[Task] | BaseException | Interrupt
@@ -184,6 +208,7 @@ class _Batch:
         self,
         settings: Settings,
         team: Team,
+        gpus: list[GpuProcess],
         journal: Journal,
         summary: Summary,
         report: Report,
@@ -201,20 +226,10 @@ class _Batch:
         self._tried_again: set[str] = set()
         self._deadline: float | None = None
         self._cpu = _Crew(_Cpu(team, settings))
-        self._team = team
-        self._gpu_processes: list[GpuProcess] = []
-        self._gpus: list[_Crew] = []
+        self._gpu_processes = gpus
+        self._gpus = [_Crew(process) for process in gpus]
 
     def __enter__(self) -> _Batch:
-        with ExitStack() as cleanup:  # where one of several cannot be started
-            cleanup.push(self)
-            for name, opened in self._team.gpus:
-                process = GpuProcess(
-                    opened, self._settings, self._done, name=name, timeout=self._team.pool.timeout
-                )
-                self._gpu_processes.append(process)
-                self._gpus.append(_Crew(process))
-            cleanup.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

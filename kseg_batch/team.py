@@ -57,6 +57,8 @@ class Team:
     """Whether it gives the same bytes as the GPU backends do."""
     gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
     """The name of each GPU, and what opens it in its process."""
+    gpus_required: bool = False
+    """Whether nothing is done unless all of them can be opened."""
 
 
 def cpu_pool(workers: int, timeout: float | None = None, *, regions: bool = False) -> CpuPool:

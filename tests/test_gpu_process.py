@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from kseg_batch import gpu_process
+from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.gpu_process import GpuProcess
 from kseg_batch.options import FitOptions, parse_k
 from kseg_batch.outputs import prepare
@@ -30,9 +31,11 @@ from kseg_batch.worker import Lost, Outcome, Settings
 from tests.emulator.device import (
     dying_gpu,
     emulated_gpu,
+    endless_gpu,
     failing_gpu,
     hanging_gpu,
     missing_gpu,
+    mistaken_gpu,
     sealed_gpu,
 )
 from tests.exactness import some_palette
@@ -72,11 +75,12 @@ class Listener:
         self.outcomes.append(outcome)
 
 
-def segment(album: Path, out: Path, *gpus: Any) -> tuple[Summary, list[Outcome]]:
+def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple[Summary, list[Outcome]]:
     """A whole run, on GPUs that these functions open, or on the CPU."""
     listener = Listener()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
-    team = Team(cpu_pool(2, timeout=20), "numba", exact=True, gpus=named)
+    pool = cpu_pool(2, timeout=20)
+    team = Team(pool, "numba", exact=True, gpus=named, gpus_required=required)
     settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
     summary = run(Scan([album]).jobs(), [album], settings, team, listener)
     assert not children()
@@ -166,6 +170,34 @@ def test_an_image_that_begins_on_the_cpu_has_the_reasons_of_all_gpus(
     assert f"{missing}; {dead}" in reasons
     assert reasons <= {missing, dead, f"{missing}; {dead}"}
     assert files(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpu", "kind", "reason"),
+    [
+        (missing_gpu, BackendUnavailableError, "GPU 1: there is no such device"),
+        (dying_gpu, BackendUnavailableError, "GPU 1: its process was killed by SIGSEGV"),
+        (mistaken_gpu, RuntimeError, "a GPU's process made a mistake:\n.*ZeroDivisionError"),
+    ],
+)
+def test_nothing_is_written_where_a_gpu_that_is_required_cannot_be_opened(
+    album: Path, tmp_path: Path, cache: Path, gpu: Any, kind: type[Exception], reason: str
+) -> None:
+    threads = threading.active_count()
+    with pytest.raises(kind, match=f"(?s)^{reason}"):
+        segment(album, tmp_path / "out", partial(emulated_gpu, cache), gpu, required=True)
+    assert not (tmp_path / "out").exists()
+    assert not children()
+    assert threading.active_count() == threads
+
+
+def test_a_gpu_that_is_required_is_not_waited_for_without_end(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_process, "OPENING_SECONDS", 1)
+    with pytest.raises(BackendUnavailableError, match=r"^GPU 0: nothing came back for 1 seconds$"):
+        segment(album, tmp_path / "out", endless_gpu, required=True)
+    assert not children()
 
 
 def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:

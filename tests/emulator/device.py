@@ -347,6 +347,17 @@ def dying_gpu() -> GpuBackend:
     raise AssertionError
 
 
+def endless_gpu() -> GpuBackend:
+    """What is never open."""
+    time.sleep(1000)
+    raise AssertionError
+
+
+def mistaken_gpu() -> GpuBackend:
+    """What meets a mistake in the program."""
+    raise ZeroDivisionError
+
+
 def hanging_gpu(folder: Path) -> GpuBackend:
     """A device that is ready and then says no more."""
     gpu = emulated_gpu(folder)
