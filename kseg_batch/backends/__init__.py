@@ -1,17 +1,22 @@
-"""Which backends there are, and which one to take. A backend's module is imported when it is tried."""
+"""Which backends there are, and which one to take. A backend's module is imported when it is tried.
+
+`choose` opens the device of the backend. `find` opens no GPU, for a process that leaves the work to others.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.options import GpuOptions
 
 if TYPE_CHECKING:
-    from kseg_batch.backends.base import Backend
+    from collections.abc import Callable
+
+    from kseg_batch.backends.base import Backend, Candidate
     from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.options import FitOptions
 
@@ -22,6 +27,8 @@ GPU_BACKENDS = ("cupy", "numba-cuda")
 """Those that need a GPU."""
 
 Kind = Literal["gpu", "cpu"]
+
+B_co = TypeVar("B_co", bound="Candidate", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +44,10 @@ class PassedOver:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Generic[B_co]):
     """The backend to use, and those that were passed over for it."""
 
-    backend: Backend
+    backend: B_co
     passed_over: tuple[PassedOver, ...]
 
 
@@ -68,30 +75,50 @@ def load_gpu(name: str, gpu: GpuOptions) -> GpuBackend:
 
 @cache
 def _load(name: str, gpu: GpuOptions | None) -> Backend:
-    module = import_module(f"kseg_batch.backends.{MODULES[name]}")
+    module = _module(name)
     return cast("Backend", module.load() if gpu is None else module.load(gpu))
 
 
+def _module(name: str) -> Any:
+    return import_module(f"kseg_batch.backends.{MODULES[name]}")
+
+
 def choose(
-    name: str = "auto",
-    *,
-    only: Kind | None = None,
-    options: FitOptions | None = None,
-    gpu: GpuOptions | None = None,
-) -> Choice:
+    name: str = "auto", *, only: Kind | None = None, options: FitOptions | None = None
+) -> Choice[Backend]:
     """Take the named backend, or the first that works.
 
     Args:
         name: A backend's name, or "auto" for the first of `MODULES` that works.
         only: Consider only the backends on this kind of device.
         options: What it will be asked to do.
-        gpu: Which GPU, if it comes to one.
 
     Raises:
         OptionError: There is no such backend, it does not run on `only`, or it cannot do what
                 `options` ask for.
         BackendUnavailableError: The named backend, or every one, cannot run here.
     """
+    return _first(load, name, only, options)
+
+
+def find(
+    name: str = "auto", *, only: Kind | None = None, options: FitOptions | None = None
+) -> Choice[Candidate]:
+    """As `choose`, but without opening a GPU: for a GPU backend, its `GpuLibrary` is what is found.
+
+    An open GPU takes some 500 MB of its memory, for as long as the process lives.
+    """
+    return _first(_find, name, only, options)
+
+
+def _find(name: str) -> Candidate:
+    return cast("Candidate", _module(name).find() if name in GPU_BACKENDS else load(name))
+
+
+def _first(
+    get: Callable[[str], B_co], name: str, only: Kind | None, options: FitOptions | None
+) -> Choice[B_co]:
+    """The first backend that `get` does not find unavailable; see `choose`."""
     names = [n for n in MODULES if only is None or (n in GPU_BACKENDS) == (only == "gpu")]
     if name != "auto":
         if name not in MODULES:
@@ -102,7 +129,7 @@ def choose(
     passed_over: list[PassedOver] = []
     for candidate in names:
         try:
-            backend = load(candidate, gpu)
+            backend = get(candidate)
         except BackendUnavailableError as error:
             passed_over.append(PassedOver(candidate, str(error), error.installed))
             continue

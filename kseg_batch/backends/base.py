@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from kseg_batch.options import FitOptions
 
 
-class Backend(Protocol):
-    """Three steps that carry every use. Methods may be called from several threads."""
+class Candidate(Protocol):
+    """What is known of a backend before its device is opened."""
 
-    name: str
-    """As the command line spells it."""
+    @property
+    def name(self) -> str:
+        """As the command line spells it."""
 
     @property
     def compiled(self) -> bool:
@@ -25,6 +26,10 @@ class Backend(Protocol):
 
     def check(self, options: FitOptions) -> None:
         """Raise an OptionError for options that this backend does not have."""
+
+
+class Backend(Candidate, Protocol):
+    """Three steps that carry every use. Methods may be called from several threads."""
 
     def warm_up(self) -> None:
         """Do what the first image would have to wait for, such as compiling kernels."""

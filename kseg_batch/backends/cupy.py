@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import GpuBackend, load_backend
+from kseg_batch.backends.gpu import find_library
 from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from kseg_batch.backends.device import Array, Stream
+    from kseg_batch.backends.gpu import GpuBackend, GpuLibrary
     from kseg_batch.options import GpuOptions
 
 FILES = {
@@ -183,9 +184,14 @@ class CupyDevice:
 
 def load(options: GpuOptions) -> GpuBackend:
     """The backend on the chosen device, or the reason why it cannot run."""
+    return find().open(options)
+
+
+def find() -> GpuLibrary:
+    """CuPy, or the reason why it cannot run; no GPU is opened."""
     if find_spec("cupy") is None:
         raise BackendUnavailableError("the package cupy is not installed", installed=False)
-    return load_backend("cupy", "CuPy", options, _open)
+    return find_library("cupy", "CuPy", _open)
 
 
 def _open() -> tuple[int, Callable[[int], CupyDevice]]:

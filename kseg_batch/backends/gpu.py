@@ -128,8 +128,7 @@ class GpuBackend:
 
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
-        if options.init == "random":
-            raise OptionError(f"The backend {self.name} has no --init random; --backend opencv has.")
+        _check(self.name, options)
 
     def warm_up(self, ks: Iterable[int] = (2,)) -> None:
         """See `Backend.warm_up`: compile the kernels, or load them from a cache.
@@ -401,34 +400,82 @@ class GpuBackend:
         )
 
 
-def load_backend(
-    name: str,
-    library: str,
-    options: GpuOptions,
-    open_library: Callable[[], tuple[int, Callable[[int], Device]]],
-) -> GpuBackend:
-    """A GPU backend on the chosen device, or the reason why it cannot run.
+@dataclass(frozen=True, slots=True)
+class GpuLibrary:
+    """The library of a GPU backend, which works here as far as can be told while no GPU is open."""
+
+    name: str
+    """The backend's, as the command line spells it."""
+    title: str
+    """The library's, as users know it."""
+    n_devices: int
+    """How many GPUs it finds."""
+    open_device: Callable[[int], Device]
+    """Opens the GPU of a number."""
+
+    @property
+    def compiled(self) -> bool:
+        """See `GpuBackend.compiled`."""
+        return False
+
+    def check(self, options: FitOptions) -> None:
+        """See `Backend.check`."""
+        _check(self.name, options)
+
+    def check_device(self, number: int) -> None:
+        """Raise an OptionError if there is no GPU of that number."""
+        if number >= self.n_devices:
+            raise OptionError(f"There is no GPU {number}: this machine has {self.n_devices}, from 0 on.")
+
+    def open(self, options: GpuOptions) -> GpuBackend:
+        """Open a GPU, which takes memory of it that this process keeps.
+
+        Raises:
+            BackendUnavailableError: It cannot be opened.
+            OptionError: There is no such GPU.
+        """
+        self.check_device(options.device)
+        with _failures_of(self.title):
+            return GpuBackend(self.name, self.open_device(options.device), options.memory)
+
+
+def find_library(
+    name: str, title: str, open_library: Callable[[], tuple[int, Callable[[int], Device]]]
+) -> GpuLibrary:
+    """The library of a GPU backend, or the reason why it cannot run. No GPU is opened.
 
     Args:
         name: The backend's.
-        library: What it is built on, as users know it; it is installed.
-        options: Which device.
+        title: The library's, as users know it; it is installed.
         open_library: Imports it; returns how many devices there are, and what opens one.
+
+    Raises:
+        BackendUnavailableError: It cannot run here.
     """
     problem = device_problem()
     if problem:
         raise BackendUnavailableError(problem, installed=True)
+    with _failures_of(title):
+        return GpuLibrary(name, title, *open_library())
+
+
+@contextlib.contextmanager
+def _failures_of(library: str) -> Iterator[None]:
+    """Raise what goes wrong in the library as a BackendUnavailableError that says what helps."""
     try:
-        n_devices, open_device = open_library()
-        if options.device >= n_devices:
-            raise OptionError(f"There is no GPU {options.device}: this machine has {n_devices}, from 0 on.")
-        return GpuBackend(name, open_device(options.device), options.memory)
+        yield
     except (BackendError, ImportError, RuntimeError, OSError) as error:
         raise BackendUnavailableError(
             f"{library} does not work here ({' '.join(str(error).split())}); to give it CUDA's compiler and "
             "libraries: pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
             installed=True,
         ) from error
+
+
+def _check(name: str, options: FitOptions) -> None:
+    """See `Backend.check`."""
+    if options.init == "random":
+        raise OptionError(f"The backend {name} has no --init random; --backend opencv has.")
 
 
 @functools.lru_cache(maxsize=4096)

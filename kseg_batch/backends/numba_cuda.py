@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import GpuBackend, load_backend
+from kseg_batch.backends.gpu import find_library
 from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from kseg_batch.backends.device import Array, Stream
+    from kseg_batch.backends.gpu import GpuBackend, GpuLibrary
     from kseg_batch.options import GpuOptions
 
 THREADS = 256
@@ -140,10 +141,15 @@ class NumbaDevice:
 
 def load(options: GpuOptions) -> GpuBackend:
     """The backend on the chosen device, or the reason why it cannot run."""
+    return find().open(options)
+
+
+def find() -> GpuLibrary:
+    """Numba's CUDA target, or the reason why it cannot run; no GPU is opened."""
     if find_spec("numba_cuda") is None:
         text = "the package numba-cuda is not installed; Numba's own CUDA target is deprecated, and not used"
         raise BackendUnavailableError(text, installed=False)
-    return load_backend("numba-cuda", "numba-cuda", options, _open)
+    return find_library("numba-cuda", "numba-cuda", _open)
 
 
 def _open() -> tuple[int, Callable[[int], NumbaDevice]]:

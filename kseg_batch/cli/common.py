@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
@@ -18,11 +18,14 @@ from kseg_batch.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from kseg_batch.backends import Choice
-    from kseg_batch.options import FitOptions, GpuOptions
+    from kseg_batch.backends.base import Candidate
+    from kseg_batch.options import FitOptions
+
+B = TypeVar("B", bound="Candidate")
 
 EXIT_NOTHING_DONE = 1
 EXIT_USAGE = 2
@@ -63,14 +66,20 @@ def one_sentence(interrupted: str = "interrupted", image: Path | None = None) ->
 
 
 def choose_backend(
-    name: str, gpu: bool | None, require_gpu: bool, options: FitOptions, on_gpu: GpuOptions
-) -> Choice:
-    """Take a backend, and say on stderr where it is not the one that was hoped for."""
-    from kseg_batch.backends import choose
+    choose: Callable[..., Choice[B]], name: str, gpu: bool | None, require_gpu: bool, options: FitOptions
+) -> Choice[B]:
+    """Take a backend, and say on stderr where it is not the one that was hoped for.
 
+    Args:
+        choose: `backends.choose`, or `backends.find` to open no GPU.
+        name: Of the backend, or auto.
+        gpu: Whether a GPU is preferred; None for either.
+        require_gpu: Whether nothing else will do.
+        options: What the backend will be asked to do.
+    """
     if require_gpu or (gpu and name != "auto"):
-        return choose(name, only="gpu", options=options, gpu=on_gpu)
-    choice = choose(name, only="cpu" if gpu is False else None, options=options, gpu=on_gpu)
+        return choose(name, only="gpu", options=options)
+    choice = choose(name, only="cpu" if gpu is False else None, options=options)
     missed = [p for p in choice.passed_over if gpu or p.installed]
     if missed:
         reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)

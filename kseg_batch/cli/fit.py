@@ -87,7 +87,7 @@ def fit(
     from kseg_batch.fit import Task
     from kseg_batch.fit import fit as fit_dataset
     from kseg_batch.machine import usable_cores
-    from kseg_batch.options import FitOptions, GpuOptions, Limits, parse_k, parse_pixels
+    from kseg_batch.options import FitOptions, Limits, parse_k, parse_pixels
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.scan import Scan, Selection, beside
 
@@ -115,7 +115,7 @@ def fit(
         with ExitStack() as cleanup:
             pool = cleanup.enter_context(count_pool(limits.workers or usable_cores(), limits.timeout))
             pool.start(found.total)  # while this process loads what it needs itself
-            choice = choose_backend(backend, gpu, require_gpu, options, GpuOptions())
+            choice = choose_backend(choose, backend, gpu, require_gpu, options)
             counter = choose(only="cpu").backend
             reporter = cleanup.enter_context(Reporter(found.total, Log(None), as_json=as_json, quiet=quiet))
             for folder, reason in found.passed_over.unreadable:

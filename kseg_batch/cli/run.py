@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -46,9 +47,10 @@ from kseg_batch.cli.flags import (
 
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
+    from kseg_batch.backends.base import Candidate
     from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.colors import Palette
-    from kseg_batch.options import FitOptions
+    from kseg_batch.options import FitOptions, GpuOptions
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Redo
     from kseg_batch.reporting import Log
@@ -186,6 +188,7 @@ def run(
     ] = None,
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
+    from kseg_batch.backends import find
     from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.errors import OptionError
     from kseg_batch.machine import gpu_packages, usable_cores
@@ -225,10 +228,9 @@ def run(
         regions = RegionOptions(smooth, min_region)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
         devices = (0,) if device is None else parse_devices(device)
-        memory = None if gpu_memory is None else parse_bytes(gpu_memory)
+        on_gpu = GpuOptions(memory=None if gpu_memory is None else parse_bytes(gpu_memory))
         if gpu is False and not (device is None and gpu_memory is None):
             raise OptionError("--no-gpu contradicts --device and --gpu-memory.")
-        first = GpuOptions(devices[0] if devices else 0, memory)
         if require_gpu and gpu is False:
             raise OptionError("--require-gpu and --no-gpu contradict each other.")
         paths = [Path(source) for source in sources]
@@ -253,9 +255,10 @@ def run(
             )
             if not dry_run and not (settings.out / NAME).exists() and (gpu is False or not gpu_packages()):
                 pool.start(found.total)  # while this process loads what it needs itself
-            choice = choose_backend(backend, gpu if device is None else True, require_gpu, options, first)
+            choice = choose_backend(find, backend, gpu if device is None else True, require_gpu, options)
             compiled = choice.backend.compiled and (not regions or load_cleaner().compiled)
-            team = _team(pool, choice, devices, memory, options)
+            required = require_gpu or backend != "auto"
+            team = _team(pool, choice.backend, devices, on_gpu, options, required=required)
             if dry_run:
                 _show_plan(found, paths, settings, team, redo, as_json)
                 return
@@ -310,29 +313,30 @@ def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save
 
 
 def _team(
-    pool: CpuPool, choice: Choice, devices: tuple[int, ...] | None, memory: int | None, options: FitOptions
+    pool: CpuPool,
+    backend: Candidate,
+    devices: tuple[int, ...] | None,
+    on_gpu: GpuOptions,
+    options: FitOptions,
+    *,
+    required: bool,
 ) -> Team:
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
-    from kseg_batch.backends import GPU_BACKENDS, choose, load_gpu
-    from kseg_batch.options import GpuOptions
+    from kseg_batch.backends import choose, load_gpu
+    from kseg_batch.backends.gpu import GpuLibrary
     from kseg_batch.team import Team
 
-    name = choice.backend.name
-    if name not in GPU_BACKENDS:
-        return Team(pool, name, exact=name != "opencv")
-    from kseg_batch.backends.cuda_driver import read_driver
-    from kseg_batch.errors import OptionError
-
-    n_devices = len(read_driver().devices)
-    for number in devices or ():
-        if number >= n_devices:
-            raise OptionError(f"There is no GPU {number}: this machine has {n_devices}, from 0 on.")
+    if not isinstance(backend, GpuLibrary):
+        return Team(pool, backend.name, exact=backend.name != "opencv")
+    numbers = range(backend.n_devices) if devices is None else devices
+    for number in numbers:
+        backend.check_device(number)
     on_cpu = choose(only="cpu", options=options).backend.name
     gpus = tuple(
-        (f"GPU {number}", partial(load_gpu, name, GpuOptions(number, memory)))
-        for number in (range(n_devices) if devices is None else devices)
+        (f"GPU {number}", partial(load_gpu, backend.name, replace(on_gpu, device=number)))
+        for number in numbers
     )
-    return Team(pool, on_cpu, exact=True, gpus=gpus)
+    return Team(pool, on_cpu, exact=True, gpus=gpus, gpus_required=required)
 
 
 def _show_plan(
@@ -367,7 +371,7 @@ def _summarise(
     summary: Summary,
     found: Scan,
     settings: Settings,
-    choice: Choice,
+    choice: Choice[Candidate],
     log: Log,
     as_json: bool,
     quiet: bool,

@@ -58,10 +58,10 @@ def show(
 ) -> None:
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch import figures
+    from kseg_batch.backends import choose
     from kseg_batch.decoding import prepare_process
     from kseg_batch.options import (
         FitOptions,
-        GpuOptions,
         RegionOptions,
         parse_k,
         parse_k_list,
@@ -85,7 +85,7 @@ def show(
         figure = figures.open_window(path.name, dpi) if target is None else figures.empty(dpi)
         prepare_process()
         photo = read(Job(path, Path(path.name)), settings).photo
-        choice = choose_backend(backend, gpu, False, options, GpuOptions())
+        choice = choose_backend(choose, backend, gpu, False, options)
         for kernels in (choice.backend, *((load_cleaner(),) if regions else ())):
             if not kernels.compiled:
                 _say("the kernels are not compiled yet: this waits for it, once")
