@@ -34,7 +34,7 @@ check: $(VENV)/test.done
 	$(BIN)/mypy
 
 soak: $(VENV)/test.done
-	$(BIN)/python -m pytest -q --soak --durations=5 tests/test_interruption.py tests/test_damage.py tests/test_pool.py
+	$(BIN)/python -m pytest -q --soak --durations=5 tests/test_interruption.py tests/test_damage.py tests/test_pool.py tests/test_gpu_trial.py
 
 # The oldest versions that pyproject.toml admits, on the oldest Python.
 test-lowest:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from benchmarks.checks import WrongResultError
+from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import Watch
 from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
 from kseg_batch import pipeline
 from kseg_batch.backends import load
 from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.machine import usable_cores
+from kseg_batch.options import FitOptions
 from kseg_batch.outputs import prepare
 from kseg_batch.pipeline import process_on_gpu
+from kseg_batch.run import run
 from kseg_batch.scan import Job
 from kseg_batch.segmentation import segment_with
+from kseg_batch.team import Team, cpu_pool, warm_up
 from kseg_batch.worker import Lost, Settings
 
 if TYPE_CHECKING:
@@ -32,14 +38,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchmarks.gpu.measure import Bench
-    from kseg_batch.options import FitOptions
+    from benchmarks.gpu.step import Work
+    from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.outputs import Save
+    from kseg_batch.plan import Step as PlanStep
+    from kseg_batch.run import Summary
+    from kseg_batch.worker import Outcome
 
-MEMORY_DISK = Path("/dev/shm")
-"""Where Linux keeps files in memory, so that no disk is measured."""
-ROOM = 2 << 30
-"""Bytes that must be free there."""
+RUNS = 2
+"""Of each kind, in turns."""
 QUALITY = 90
 """Of the JPEG files."""
 SAVE: frozenset[Save] = frozenset({"segmented", "masks"})
@@ -53,8 +60,6 @@ class EndToEnd:
 
     images: int
     """Of a run."""
-    files: int
-    """Different JPEG files among them."""
     runs: int
     wall: float
     """Of a run with nothing recorded."""
@@ -117,26 +122,111 @@ def _timed_pipeline() -> Iterator[_Clock]:
         yield clock
 
 
-def measure(
-    bench: Bench, images: Sequence[NDArray[np.uint8]], options: FitOptions, n: int, repeats: int
-) -> EndToEnd:
-    """Write the images as JPEG files, and segment those files over and over until `n` are done.
+def end_to_end(work: Work) -> None:
+    """Time whole runs on the GPU and on all cores of the CPU, in turns; then watch the GPU during one.
+
+    Raises:
+        WrongResultError: The two write other files.
+        MeasurementError: Images failed, or were done on the CPU.
+    """
+    scale, findings = work.scale, work.findings
+    warm_up(load("numba"))
+    jobs = write_photos(work, work.scratch / "photos", scale.images)
+    options = FitOptions(k=3)
+    rates: dict[str, list[float]] = {"gpu": [], "cpu": []}
+    written: dict[str, bytes] = {}
+    for name in ("gpu", "cpu") * RUNS:
+        out = work.scratch / f"out-{name}"
+        opener = work.opener() if name == "gpu" else None
+        summary, _ = run_photos(jobs, out, options, opener)
+        if summary.failed or summary.fallbacks or summary.done != len(jobs):
+            raise MeasurementError(
+                f"of {len(jobs)} photos {summary.done} were done, {summary.fallbacks} on the CPU"
+            )
+        written[name] = _digest_of(out)
+        shutil.rmtree(out)
+        rates[name].append(summary.done / summary.seconds)
+        findings.add(images=len(jobs), cores=usable_cores(), images_per_s=rates)
+    if written["gpu"] != written["cpu"]:
+        raise WrongResultError("the files of a run on the GPU are not those of a run on the CPU")
+    gpu, cpu = (statistics.median(rates[name]) for name in ("gpu", "cpu"))
+    findings.summarise(
+        f"{len(jobs)} JPEG files: {gpu:.0f} images/s on the GPU, {cpu:.0f} on {usable_cores()} cores"
+    )
+    if findings.left() > 0:
+        findings.add(watched=asdict(measure(Bench(work.open()), jobs, options, 1)))
+
+
+def run_photos(
+    jobs: Sequence[Job],
+    out: Path,
+    options: FitOptions,
+    open_gpu: Callable[[], GpuBackend] | None,
+    timeout: float | None = None,
+) -> tuple[Summary, list[Outcome]]:
+    """Do what `kseg-batch run` does, with a process for the GPU or with worker processes on all cores."""
+    listener = _Listener()
+    gpus = () if open_gpu is None else (("GPU 0", open_gpu),)
+    team = Team(cpu_pool(usable_cores(), timeout), "numba", exact=True, gpus=gpus)
+    settings = Settings(out=out, fit=options, save=SAVE)
+    sources = sorted({job.source.parent for job in jobs})
+    return run(jobs, sources, settings, team, listener), listener.outcomes
+
+
+class _Listener:
+    """Keeps what a run tells."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def skipped(self, step: PlanStep) -> None:
+        """See `Report`."""
+
+    def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
+        """See `Report`."""
+        self.outcomes.append(outcome)
+
+    def message(self, text: str) -> None:
+        """See `Report`."""
+        print(text, flush=True)
+
+
+def write_photos(work: Work, folder: Path, n: int) -> list[Job]:
+    """Jobs for `n` JPEG files, links to as many different ones as a batch has at most."""
+    images = work.album.batch(work.scale.size, min(n, work.scale.batch))
+    sources = _write_files(folder, images)
+    jobs = []
+    for i in range(n):
+        path = folder / f"{i:05}.jpg"
+        path.hardlink_to(sources[i % len(sources)])
+        jobs.append(Job(path, Path(path.stem)))
+    return jobs
+
+
+def _digest_of(out: Path) -> bytes:
+    """A hash of all files that were written, but for the journal, which has times."""
+    total = hashlib.blake2b()
+    for path in sorted(out.rglob("*.png")):
+        total.update(str(path.relative_to(out)).encode() + b"\0" + path.read_bytes())
+    return total.digest()
+
+
+def measure(bench: Bench, jobs: Sequence[Job], options: FitOptions, repeats: int) -> EndToEnd:
+    """Segment JPEG files in this process.
 
     Raises:
         MeasurementError: An image failed, or was done on the CPU.
         WrongResultError: An output is not what the CPU backend makes.
     """
     walls, watched = [], []
-    with tempfile.TemporaryDirectory(dir=_folder()) as name:
-        folder = Path(name)
-        sources = _write_files(folder / "photos", images)
-        jobs = [Job(sources[i % len(sources)], Path(f"{i:05}")) for i in range(n)]
-        _run(bench, jobs[: max(CHECKED, n // 2)], folder / "out", options, check=True)
+    with tempfile.TemporaryDirectory(dir=jobs[0].source.parents[1]) as name:
+        out = Path(name, "out")
+        _run(bench, jobs[: max(CHECKED, len(jobs) // 2)], out, options, check=True)
         for _ in range(repeats):
-            walls.append(_run(bench, jobs, folder / "out", options))
-            watched.append(_watched(bench, jobs, folder / "out", options))
+            walls.append(_run(bench, jobs, out, options))
+            watched.append(_watched(bench, jobs, out, options))
     median = {key: statistics.median([one[key] for one in watched]) for key in watched[0]}
-    return EndToEnd(n, len(sources), repeats, statistics.median(walls), **median)
+    return EndToEnd(len(jobs), repeats, statistics.median(walls), **median)
 
 
 def _watched(bench: Bench, jobs: Sequence[Job], out: Path, options: FitOptions) -> dict[str, float]:
@@ -184,7 +274,7 @@ def _check(job: Job, out: Path, options: FitOptions) -> None:
 
 def _write_files(folder: Path, images: Sequence[NDArray[np.uint8]]) -> list[Path]:
     cv2 = import_cv2()
-    folder.mkdir()
+    folder.mkdir(parents=True)
     paths = []
     for i, image in enumerate(images):
         encoded, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
@@ -193,11 +283,3 @@ def _write_files(folder: Path, images: Sequence[NDArray[np.uint8]]) -> list[Path
         paths.append(folder / f"photo{i:03}.jpg")
         paths[-1].write_bytes(data.tobytes())
     return paths
-
-
-def _folder() -> Path | None:
-    """Where there is room in memory; None for the usual place."""
-    with contextlib.suppress(OSError):
-        if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > ROOM:
-            return MEMORY_DISK
-    return None

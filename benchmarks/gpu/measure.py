@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.gpu.recording_device import TimedDevice, Watch
+from benchmarks.gpu.recording_device import LAST_KERNEL, TimedDevice, Watch
 from benchmarks.gpu.timing import (
     MeasurementError,
     Spread,
@@ -22,6 +22,7 @@ from benchmarks.gpu.timing import (
     step_shares,
 )
 from kseg_batch.backends import load
+from kseg_batch.backends.batch import DEFAULT_TUNING
 from kseg_batch.backends.gpu import GpuBackend
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.gpu.recording_device import Opened, Operation
+    from kseg_batch.backends.batch import Tuning
     from kseg_batch.backends.gpu import Result, Task
     from kseg_batch.options import FitOptions
 
 FLOOR_BYTES = 4
 """Bytes that no way of doing it saves: 3 of a pixel are read, 1 of its label is written."""
 LEAST_RUNS = 3
-CPU_SECONDS = 2.0
+CPU_SECONDS = 1.0
 """About how long the CPU is timed for one configuration, in each of the two ways."""
 CPU_IMAGES = 16
 """Most images for that."""
@@ -95,17 +97,15 @@ class CpuTimes:
 class Bench:
     """A device under observation, and the backend on it."""
 
-    def __init__(self, opened: Opened) -> None:
-        self.name = opened.name
+    def __init__(self, opened: Opened, tuning: Tuning = DEFAULT_TUNING) -> None:
         self.device = TimedDevice(opened.device, opened.library)
-        self.backend = GpuBackend(self.name, self.device)
+        self.backend = GpuBackend(opened.name, self.device, tuning=tuning)
 
-    def renew(self) -> None:
-        """Give the backend's memory on the device back, and take a new one, which measures what is free."""
+    def close(self) -> None:
+        """Give the backend's memory on the device back."""
         del self.backend
         gc.collect()
         self.device.release()
-        self.backend = GpuBackend(self.name, self.device)
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
         """The results of one batch.
@@ -133,7 +133,7 @@ class Bench:
         alone = [span(batch) for batch in self._alone(tasks, Watch.COPIES, repeats // 2, seconds / 2)]
         times = {name: [run.get(name, 0.0) for run in each] for name in each[0]}
         medians = {name: statistics.median(runs) for name, runs in times.items()}
-        parts = sum(op.kind == "launch" for op in kernels[0]) / len(times)
+        parts = sum(op.name == LAST_KERNEL for op in kernels[0])
         return GpuTimes(
             kernels=Spread.of([kernels_span(batch) for batch in kernels]),
             copies=self._in_a_row(tasks, repeats, seconds),
@@ -141,7 +141,7 @@ class Bench:
             wall=self._wall(tasks, repeats, seconds / 2),
             each={name: Spread.of(runs) for name, runs in times.items()},
             shares=step_shares(medians),
-            parts=round(parts),
+            parts=parts,
         )
 
     def _alone(

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.gpu.findings import StepError
 from benchmarks.gpu.peers import Case
+from benchmarks.gpu.report import PEER_COLUMNS, PEER_WIDTHS, peer_line
+from benchmarks.report import line
 from kseg_batch import kmeans
 from kseg_batch.backends import numba_cpu
 from kseg_batch.bench.quality import DistinctColors
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.gpu.photos import Size
+    from benchmarks.gpu.step import Work
 
 NOTE = (
     "same start: each peer begins where Lloyd's algorithm over all colours begins in kseg-batch, and does as "
@@ -39,6 +43,35 @@ TEN = 10
 SAME_START, TEN_STARTS = "same start", "ten starts"
 ONLY_SAME_START = ("scikit-learn",)
 """Peers for which ten starts take too long."""
+
+
+ON_GPU = ("flash-kmeans", "torch-weighted", "torch")
+"""Peers that the trial asks."""
+KS = (3, 16)
+REPEATS = 10
+SECONDS = 1.0
+"""For the repeats of one case."""
+
+
+def peers(work: Work) -> None:
+    """Time other libraries on the same pixels, each in a process of its own."""
+    findings, scale = work.findings, work.scale
+    findings.add(note=NOTE)
+    contest = Contest(work.scratch, REPEATS, SECONDS)
+    for k in KS:
+        contest.add(scale.size, k, work.album.batch(scale.size, scale.batch))
+    print(line(PEER_COLUMNS, PEER_WIDTHS), flush=True)
+    fastest: dict[str, float] = {}
+    for i, peer in enumerate(ON_GPU):
+        for found in contest.ask(peer, max(1.0, findings.left() / (len(ON_GPU) - i))):
+            findings.append("peers", found)
+            print(peer_line(found), flush=True)
+            if found.get("k") == KS[0] and found.get("kind") == SAME_START and "ms_per_image" in found:
+                fastest[peer] = min(found["ms_per_image"], fastest.get(peer, float("inf")))
+    if not fastest:
+        raise StepError("no peer gave a figure")
+    told = ", ".join(f"{peer} {time:.3f} ms" for peer, time in fastest.items())
+    findings.summarise(f"k = {KS[0]}, {SAME_START}, an image: {told}")
 
 
 def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.float32], int, float]:
@@ -148,8 +181,8 @@ def _answers(peer: str, cases: Path, limit: float) -> Iterator[dict[str, Any]]:
     if problem is None and process.returncode:
         last = " ".join(err.read_text(errors="replace").split())[-300:]
         problem = f"its process ended with status {process.returncode}: {last}"
-    for line in out.read_text(errors="replace").splitlines():
-        if line.startswith("{") and line.endswith("}"):
-            yield json.loads(line)
+    for text in out.read_text(errors="replace").splitlines():
+        if text.startswith("{") and text.endswith("}"):
+            yield json.loads(text)
     if problem is not None:
         yield {"peer": peer, "error": problem}

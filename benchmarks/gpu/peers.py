@@ -174,6 +174,47 @@ def torch_lloyd(case: Case) -> Iterator[Finding]:
     yield _finding("torch", "float32", case, runs, len(pixels), mean, centers.cpu().numpy())
 
 
+def torch_weighted(case: Case) -> Iterator[Finding]:
+    """Plain PyTorch on each image's distinct colours and their counts; counting them is not timed.
+
+    So the gain of the histogram is told from that of the kernels.
+    """
+    torch = import_module("torch")
+    if not torch.cuda.is_available():
+        raise PeerError("PyTorch has no GPU here")
+    pixels, starts = load(case, TORCH_IMAGES)
+    begins = torch.from_numpy(starts).cuda()
+    weighted = []
+    for image in torch.from_numpy(pixels).cuda().int():
+        packed = image[:, 0] << 16 | image[:, 1] << 8 | image[:, 2]
+        codes, counts = torch.unique(packed, return_counts=True)
+        colors = torch.stack([codes >> 16, codes >> 8 & 255, codes & 255], dim=1)
+        weighted.append((colors.float(), counts.float()))
+
+    def lloyd(points: Any, weights: Any, centers: Any, iterations: int) -> Any:
+        for _ in range(iterations):
+            labels = ((centers * centers).sum(1) - 2 * points @ centers.T).argmin(1)
+            sums, counts = torch.zeros_like(centers), torch.zeros(len(centers), device="cuda")
+            sums.index_add_(0, labels, points * weights[:, None])
+            counts.index_add_(0, labels, weights)
+            moved = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centers)
+            shift, centers = (moved - centers).norm(dim=1).max(), moved
+            if case.tolerance is not None and float(shift) <= case.tolerance:
+                break
+        return centers
+
+    def call() -> Any:
+        found = [
+            [lloyd(*weighted[i], start[i], case.iterations[i]) for i in range(len(pixels))]
+            for start in begins
+        ]
+        return torch.stack([centers[0] for centers in found])
+
+    runs, centers = timed(call, torch.cuda.synchronize, case)
+    mean = statistics.mean(case.iterations[: len(pixels)])
+    yield _finding("torch-weighted", "float32", case, runs, len(pixels), mean, centers.cpu().numpy())
+
+
 def scikit_learn(case: Case) -> Iterator[Finding]:
     """scikit-learn's KMeans on all cores of the CPU, float32, image by image."""
     cluster = import_module("sklearn.cluster")
@@ -201,7 +242,12 @@ def scikit_learn(case: Case) -> Iterator[Finding]:
     yield _finding("scikit-learn", f"{os.cpu_count()} threads", case, runs, len(pixels), mean, centers)
 
 
-PEERS = {"flash-kmeans": flash_kmeans, "torch": torch_lloyd, "scikit-learn": scikit_learn}
+PEERS = {
+    "flash-kmeans": flash_kmeans,
+    "torch-weighted": torch_weighted,
+    "torch": torch_lloyd,
+    "scikit-learn": scikit_learn,
+}
 
 
 def _finding(

@@ -1,4 +1,4 @@
-"""Draws the results of `benchmarks.gpu`.
+"""Draws the results of `benchmarks.gpu_trial`.
 
 python -m benchmarks.gpu.plot RESULTS.json [PICTURE.png]
 """
@@ -39,10 +39,12 @@ Entry = dict[str, Any]
 
 def draw(content: dict[str, Any]) -> Figure:
     """A picture of three parts: time against k, time against megapixels, and the kernels' shares."""
-    entries = [entry for entry in content.get("configurations", []) if entry["size"] is not None]
+    figures = {entry["step"]: entry["figures"] for entry in content.get("steps", [])}
+    timed = figures.get("kernels", {}).get("configurations", [])
+    entries = [entry for entry in timed if entry["size"] is not None]
     figure = Figure(figsize=(11, 8), layout="constrained")
-    device = content.get("environment", {}).get("gpu", {}).get("name") or "GPU"
-    backend = content.get("settings", {}).get("backend", "")
+    device = figures.get("versions", {}).get("gpu", {}).get("name") or "GPU"
+    backend = figures.get("self-test", {}).get("backend", "")
     figure.suptitle(f"kseg-batch on {device}, backend {backend}: ten starts, swaps and convergence included")
     grid = figure.add_gridspec(2, 2)
     by_k, by_size = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
@@ -114,7 +116,7 @@ def _shares(axes: Axes, entries: Sequence[Entry]) -> None:
 def main() -> None:
     """Draw the file named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.plot", description=__doc__)
-    parser.add_argument("results", metavar="RESULTS", type=Path, help="a JSON file of benchmarks.gpu")
+    parser.add_argument("results", metavar="RESULTS", type=Path, help="a JSON file of benchmarks.gpu_trial")
     parser.add_argument("picture", metavar="PICTURE", type=Path, nargs="?", help="default: RESULTS.png")
     given = parser.parse_args()
     try:

@@ -1,20 +1,18 @@
-"""The results of `benchmarks.gpu`: a JSON file that is whole after every section, tables, and the targets."""
+"""What people read of the trial: tables, and the targets."""
 
 from __future__ import annotations
 
-import json
 import re
-import traceback
-from dataclasses import asdict, dataclass, field
+import textwrap
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.checks import WrongResultError
-from benchmarks.gpu.peers import one_line
 from benchmarks.report import line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Iterable
+
+    from benchmarks.gpu.trial import Entry
 
 HEADLINE = {"size": [1920, 1080], "k": 3, "batch": 64}
 """The configuration of which the targets speak."""
@@ -27,48 +25,6 @@ UNITS = """\
 kernels   ms an image, data on the device    x floor  by the time of 4 bytes a pixel
 +copies   ms an image, many batches in a row cpu, 2   ms an image, numba, 2 threads
           with uploads and downloads         x cpu    cpu, 2 by kernels"""
-
-
-@dataclass(slots=True)
-class Report:
-    """Everything that was found out so far."""
-
-    path: Path
-    content: dict[str, Any] = field(default_factory=dict)
-    wrong: bool = False
-    """Whether a result was not what it must be."""
-
-    def attempt(self, section: str, step: Callable[[], None]) -> bool:
-        """Do a step and save what there is; record the failure of a step by its text, and go on."""
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001 - an unattended run must bring home what it can
-            self.wrong |= isinstance(error, WrongResultError)
-            self.fail(section, error)
-            return False
-        self.save()
-        return True
-
-    def fail(self, section: str, error: BaseException | str) -> None:
-        """Record why a section has no figures."""
-        text = error if isinstance(error, str) else one_line(error)
-        trace = "" if isinstance(error, str) else "".join(traceback.format_exception(error))[-3000:]
-        self.content.setdefault("failures", []).append({"section": section, "error": text, "trace": trace})
-        print(f"{section}: {text}", flush=True)
-        self.save()
-
-    def add(self, section: str, entry: dict[str, Any]) -> None:
-        """Append to one of the lists."""
-        self.content.setdefault(section, []).append(entry)
-        self.save()
-
-    def save(self) -> None:
-        """Write all of it, to another name first, so that the file is whole whenever the process ends."""
-        self.content["targets"] = [told(target) for target in targets(self.content)]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".part")
-        temporary.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,38 +108,18 @@ def peer_line(entry: dict[str, Any]) -> str:
     return line(cells, PEER_WIDTHS)
 
 
-def end_to_end_lines(entry: dict[str, Any]) -> list[str]:
-    """How long a run took, and what was done meanwhile."""
-    width, height = entry["size"]
-    rate = entry["images"] / entry["wall"]
-    return [
-        f"{entry['images']} JPEG files of {width}x{height}, k = {entry['k']}: "
-        f"{entry['wall']:.2f} s, {rate:.0f} images/s",
-        f"  watched: wall {entry['watched_wall']:.2f} s; GPU busy {entry['gpu_busy']:.2f} s, "
-        f"idle {entry['gpu_idle']:.2f} s; kernels {entry['kernels_busy']:.2f} s",
-        f"  all threads: decode {entry['decode']:.2f} s (processor {entry['decode_cpu']:.2f} s), "
-        f"encode {entry['encode']:.2f} s ({entry['encode_cpu']:.2f} s)",
-    ]
-
-
-def targets(content: dict[str, Any]) -> list[Target]:
-    """The targets, as far as there are figures for them."""
-    main = next((c for c in content.get("configurations", []) if _is_headline(c)), None)
+def targets(steps: Iterable[Entry]) -> list[Target]:
+    """The targets, as far as the steps have figures for them."""
+    figures = {entry.step: entry.figures for entry in steps}
+    main = next((c for c in figures.get("kernels", {}).get("configurations", []) if _is_headline(c)), None)
     kernels = main["kernels_ms_per_image"] if main else None
     cpu = main["cpu"]["two_threads"] if main and main["cpu"] else None
-    run = next(
-        (
-            e
-            for e in content.get("end_to_end", [])
-            if (e["size"], e["k"]) == (HEADLINE["size"], HEADLINE["k"])
-        ),
-        None,
-    )
+    run = figures.get("end-to-end", {}).get("watched")
     flash = {
         kind: min(
             (
                 peer["ms_per_image"]
-                for peer in content.get("peers", [])
+                for peer in figures.get("peers", {}).get("peers", [])
                 if peer["peer"] == "flash-kmeans" and "ms_per_image" in peer
                 if _is_headline(peer) and peer["kind"] == kind
             ),
@@ -205,12 +141,27 @@ def targets(content: dict[str, Any]) -> list[Target]:
             _ratio(cpu, main["copies_ms_per_image"] if main else None),
         ),
         Target(
-            "end to end, 1920x1080, k = 3: GPU idle by busy",
+            "end to end, k = 3: GPU idle by busy",
             1,
             True,
             _ratio(run["gpu_idle"], run["gpu_busy"]) if run else None,
         ),
     ]
+
+
+STEP_WIDTHS = (-12, -8, 6)
+SUMMARY_WIDTH = 80 - 32
+
+
+def step_table(steps: Iterable[Entry]) -> list[str]:
+    """What became of each step, in lines of 80 characters."""
+    lines = [line(("step", "status", "s"), STEP_WIDTHS)]
+    for entry in steps:
+        told = textwrap.wrap(entry.summary, SUMMARY_WIDTH, max_lines=4, placeholder=" ...") or [""]
+        first = line((entry.step, entry.status, f"{entry.seconds:.1f}"), STEP_WIDTHS)
+        lines.append(f"{first}  {told[0]}".rstrip())
+        lines += [f"{'':<32}{text}" for text in told[1:]]
+    return lines
 
 
 def told(target: Target) -> dict[str, Any]:

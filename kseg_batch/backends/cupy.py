@@ -16,7 +16,7 @@ from kseg_batch.backends.gpu import find_library
 from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
@@ -67,14 +67,33 @@ def _headers_hash() -> str:
 class CupyDevice:
     """See `kseg_batch.backends.device.Device`."""
 
-    def __init__(self, cupy: Any, index: int) -> None:
+    def __init__(
+        self,
+        cupy: Any,
+        index: int,
+        *,
+        files: Mapping[str, str | Path] = FILES,
+        options: tuple[str, ...] = (),
+        threads: int = THREADS,
+    ) -> None:
+        """Open a device.
+
+        Args:
+            cupy: The module.
+            index: Number of the device.
+            files: Where each kernel stands: the name of a file of the package, or a path.
+            options: What the compiler is told beside `compile_options`.
+            threads: Of a block.
+        """
         self._cupy = cupy
+        self._files = files
+        self._options = options
         self._index = index
         self._pool = cupy.cuda.MemoryPool()
         self._modules = cache(self._open_module)
         self._kernels = cache(self._load)
         self.max_blocks = MAX_BLOCKS
-        self.threads = THREADS
+        self.threads = threads
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -175,10 +194,10 @@ class CupyDevice:
             stream.synchronize()
 
     def _load(self, kernel: str, variant: Variant) -> Any:
-        return self._modules(FILES[kernel], variant).get_function(kernel)
+        return self._modules(self._files[kernel], variant).get_function(kernel)
 
-    def _open_module(self, file: str, variant: Variant) -> Any:
-        options = (*compile_options(variant), f"-DHEADERS_{_headers_hash()}")
+    def _open_module(self, file: str | Path, variant: Variant) -> Any:
+        options = (*compile_options(variant), *self._options, f"-DHEADERS_{_headers_hash()}")
         return self._cupy.RawModule(code=(kernel_folder() / file).read_text(), options=options)
 
 

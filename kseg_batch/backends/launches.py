@@ -42,9 +42,9 @@ class Launches:
     def histogram(self) -> None:
         """From the pixels to the distinct colours and their counts."""
         for first in range(0, len(self.layout.requests), self.layout.tables):
-            self._histogram_of(first, self.layout.requests[first : first + self.layout.tables])
+            self.histogram_of(first, self.layout.requests[first : first + self.layout.tables])
 
-    def _histogram_of(self, first: int, requests: Sequence[Request]) -> None:
+    def histogram_of(self, first: int, requests: Sequence[Request]) -> None:
         """The same for some consecutive images, as many as there are tables at most."""
         a, n, plain = self.arrays, len(requests), Variant()
         images = a["images"][first * len(IMAGE) : (first + n) * len(IMAGE)]

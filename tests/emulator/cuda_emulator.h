@@ -92,6 +92,13 @@ EMULATED_ATOMICS(int, unsigned)
 EMULATED_ATOMICS(unsigned, unsigned)
 EMULATED_ATOMICS(unsigned long long, unsigned long long)
 
+inline unsigned atomicOr(unsigned* at, unsigned value) {
+    unsigned before = *at;
+    emulator::count_atomic(at);
+    *at = before | value;
+    return before;
+}
+
 namespace emulator {
 
 void wait_for_block(const char* file, int line);

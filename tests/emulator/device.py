@@ -97,6 +97,7 @@ class EmulatedDevice:
         threads: Of a block.
         memory: Bytes of the device.
         order: In which blocks and threads run; can be changed at any time.
+        defines: What the compiler is told beside the variant.
 
     Attributes:
         most_used: Most bytes that arrays have had at a time.
@@ -111,6 +112,7 @@ class EmulatedDevice:
         threads: int = 32,
         memory: int = 1 << 30,
         order: Order = "ascending",
+        defines: tuple[str, ...] = (),
     ) -> None:
         if threads not in [1 << i for i in range(MAX_THREADS.bit_length())]:
             raise ValueError(f"threads must be a power of two, {MAX_THREADS} at most, not {threads}")
@@ -120,6 +122,7 @@ class EmulatedDevice:
         self.atomics: Counter[str] = Counter()
         """By kernel: the atomic operations outside of shared memory that its launches have done."""
         self._cache = cache
+        self._defines = defines
         self._kernels = kernels or Path(str(importlib.resources.files("kseg_batch.kernels")))
         self._memory = self._free = memory
         self.most_used = 0
@@ -215,12 +218,12 @@ class EmulatedDevice:
 
     def compile(self, variant: Variant) -> None:
         """Compile all kernels for a variant. Raises EmulationError with g++'s messages, warnings too."""
-        kernel_library(self._cache, self._kernels, _defines(variant))
+        kernel_library(self._cache, self._kernels, (*_defines(variant), *self._defines))
 
     def _run(
         self, kernel: str, variant: Variant, grid: tuple[int, int], args: tuple[NDArray[Any] | int, ...]
     ) -> None:
-        library = kernel_library(self._cache, self._kernels, _defines(variant))
+        library = kernel_library(self._cache, self._kernels, (*_defines(variant), *self._defines))
         arrays = {i: arg for i, arg in enumerate(args) if isinstance(arg, np.ndarray)}
         values = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
         sizes = [arrays[i].itemsize if i in arrays else 0 for i in range(len(args))]

@@ -1,0 +1,143 @@
+"""The step that times batches on the device: each kernel, with copies, alone, and against the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.gpu.checks import Reference
+from benchmarks.gpu.measure import Bench, CpuTimes, measure_bandwidth, measure_cpu
+from benchmarks.gpu.report import COLUMNS, UNITS, configuration_cells, configuration_line, step_lines
+from kseg_batch.backends import load
+from kseg_batch.backends.gpu import Task
+from kseg_batch.options import FitOptions
+from kseg_batch.team import warm_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.gpu.measure import Bandwidth
+    from benchmarks.gpu.photos import Size
+    from benchmarks.gpu.step import Scale, Work
+
+SECONDS = 1.0
+"""About how long one figure of one batch is measured."""
+
+CHECK_SECONDS = 5.0
+"""For the CPU's results that a batch is compared with before it is timed."""
+
+MIXED_SIZES: list[Size] = [(640, 480), (1920, 1080), (1279, 853), (480, 640), (333, 777)]
+MIXED_KS = (3, 2, 16, 5, 8, 3, 3)
+
+
+def kernels(work: Work) -> None:
+    """Time as many batches as there is time for, the most important first.
+
+    Raises:
+        WrongResultError: A result differs from the CPU's.
+    """
+    warm_up(load("numba"))
+    opened = work.open()
+    timing = _Timing(work, Bench(opened))
+    print(f"{UNITS}\n{configuration_line(COLUMNS)}", flush=True)
+    longest = 0.0
+    for size, k, batch in _configurations(work.scale):
+        if work.findings.left() < 2 * longest:  # some take longer than any before
+            work.findings.append("left_out", [list(size), k, batch])
+            continue
+        before = work.findings.left()
+        timing.measure_uniform(size, k, batch)
+        longest = max(longest, before - work.findings.left())
+    if work.findings.left() > 2 * longest and not work.emulated:
+        timing.measure_mixed()
+    entries = work.findings.figures["configurations"]
+    main = list(work.scale.size), work.scale.batch
+    told = [
+        f"k = {entry['k']}: {1e3 * entry['kernels_ms_per_image']:.0f} us"
+        for entry in entries
+        if (entry["size"], entry["batch"]) == main
+    ]
+    timed = f"an image of a batch of {main[1]}; {len(entries)} batches timed"
+    work.findings.summarise(f"{', '.join(told[:3])} {timed}")
+
+
+def _configurations(scale: Scale) -> Iterator[tuple[Size, int, int]]:
+    """Sizes, numbers of clusters and batches: the main size first, and there what differs most."""
+    rest: list[tuple[Size, int, int]] = []
+    urgent = scale.timed_ks[:3]
+    for k in urgent:
+        for batch in scale.batches:
+            yield scale.size, k, batch
+    for k in scale.timed_ks[3:]:
+        rest.append((scale.size, k, scale.batches[0]))
+    for size in scale.other_sizes:
+        rest += [(size, scale.timed_ks[0], batch) for batch in scale.batches]
+    yield from rest
+
+
+class _Timing:
+    """The device, what results must be, and where the figures go."""
+
+    def __init__(self, work: Work, bench: Bench) -> None:
+        self._work = work
+        self._bench = bench
+        self._reference = Reference()
+        self._cpu: dict[tuple[Size, int], CpuTimes] = {}
+        self._bandwidth: Bandwidth = measure_bandwidth(bench, work.scale.copy_bytes, 5)
+        work.findings.add(bandwidth=asdict(self._bandwidth))
+
+    def measure_uniform(self, size: Size, k: int, batch: int) -> None:
+        """A batch of one size and one k."""
+        images = self._work.album.batch(size, batch, self._bench.backend)
+        tasks = [Task(image, FitOptions(k=k), masks=False) for image in images]
+        entry = self._measure(tasks, {"size": list(size), "k": k})
+        if (size, k) not in self._cpu:
+            self._cpu[size, k] = measure_cpu(images, [FitOptions(k=k)] * batch)
+        self._finish(entry, self._cpu[size, k])
+
+    def measure_mixed(self) -> None:
+        """A batch of many sizes and many k."""
+        n = self._work.scale.batch
+        images = self._work.album.ragged(n, MIXED_SIZES, self._bench.backend)
+        options = [FitOptions(k=MIXED_KS[i % len(MIXED_KS)]) for i in range(n)]
+        tasks = [Task(image, one, masks=False) for image, one in zip(images, options, strict=True)]
+        self._finish(self._measure(tasks, {"size": None, "k": None}), measure_cpu(images, options))
+
+    def _measure(self, tasks: Sequence[Task], what: dict[str, Any]) -> dict[str, Any]:
+        """Check a batch, then time it.
+
+        Raises:
+            WrongResultError: A result differs from the CPU's; nothing is timed.
+        """
+        results = self._bench.run(tasks)
+        checked = self._reference.check(results, CHECK_SECONDS)
+        del results
+        times = self._bench.measure(tasks, self._work.scale.repeats, SECONDS)
+        n = len(tasks)
+        pixels = sum(task.image.size // 3 for task in tasks) / n
+        on_device, copies = times.kernels.median / n, times.copies.median / n
+        floor = self._bandwidth.floor(pixels)
+        return {
+            **what,
+            "batch": n,
+            "pixels_per_image": pixels,
+            "images_checked": checked,
+            "parts": times.parts,
+            "kernels_ms_per_image": on_device,
+            "kernels_images_per_s": 1e3 / on_device,
+            "copies_ms_per_image": copies,
+            "copies_images_per_s": 1e3 / copies,
+            "floor_ms_per_image": floor,
+            "times_floor": on_device / floor,
+            "wall_ms_per_image": times.wall / n,
+            "batch_ms": {name: asdict(getattr(times, name)) for name in ("kernels", "copies", "latency")},
+            "kernels": {name: asdict(spread) for name, spread in times.each.items()},
+            "shares": times.shares,
+        }
+
+    def _finish(self, entry: dict[str, Any], cpu: CpuTimes) -> None:
+        entry["cpu"] = asdict(cpu)
+        entry["times_cpu"] = cpu.two_threads / entry["kernels_ms_per_image"]
+        entry["times_cpu_with_copies"] = cpu.two_threads / entry["copies_ms_per_image"]
+        self._work.findings.append("configurations", entry)
+        print(configuration_line(configuration_cells(entry)), *step_lines(entry), sep="\n", flush=True)

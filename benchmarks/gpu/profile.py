@@ -1,0 +1,110 @@
+"""The steps that look at kernels through NVIDIA's tools: Nsight Compute, and the memory checker."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks.gpu.findings import SkippedError, StepError
+from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.options import FitOptions
+
+if TYPE_CHECKING:
+    from benchmarks.gpu.step import Work
+
+TOOLS = f"{os.environ.get('PATH', '')}:/usr/local/cuda/bin:/opt/nvidia/nsight-compute"
+KERNELS = "count_pixels|drain_table|improve_centers|converge_centers|label_pixels"
+METRICS = {
+    "gpu__time_duration.sum": "time",
+    "sm__throughput.avg.pct_of_peak_sustained_elapsed": "compute throughput",
+    "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed": "memory throughput",
+    "dram__bytes.sum": "DRAM bytes",
+    "lts__t_sector_hit_rate.pct": "L2 hit rate",
+    "sm__warps_active.avg.pct_of_peak_sustained_active": "warps active",
+    "launch__registers_per_thread": "registers",
+}
+"""What is asked of Nsight Compute, and what each is called in the results."""
+
+IMAGES = 8
+"""Of the batch that is profiled: each of its kernels is run once for every few metrics."""
+
+MEMORY_ERROR = 9
+"""Exit status of the memory checker where it found something."""
+
+
+def batch(work: Work) -> None:
+    """Segment one batch: what the profiler watches."""
+    opened = work.open()
+    gpu = GpuBackend(opened.name, opened.device)
+    images = work.album.batch(work.scale.size, IMAGES, gpu)
+    tasks = [Task(image, FitOptions(k=16), masks=False) for image in images]
+    if len(list(gpu.segment_batches([tasks]))) != len(tasks):
+        raise StepError("a result is missing")
+
+
+def profile(work: Work) -> None:
+    """Ask Nsight Compute about the kernels that take most of the time.
+
+    Raises:
+        SkippedError: There is no Nsight Compute, or it cannot read the counters.
+    """
+    tool = shutil.which("ncu", path=TOOLS)
+    if tool is None:
+        raise SkippedError("Nsight Compute (ncu) is not installed")
+    command = [tool, "--csv", "--metrics", ",".join(METRICS), "-k", f"regex:{KERNELS}", *_step(work, "batch")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr, flush=True)
+    rows = _rows(done.stdout)
+    if not rows:
+        last = " ".join((done.stdout + done.stderr).split())[-200:]
+        raise SkippedError(f"Nsight Compute gives no figures: {last}")
+    work.findings.add(kernels=rows)
+    work.findings.summarise(f"{len(rows)} launches of {len({row['kernel'] for row in rows})} kernels")
+
+
+def memcheck(work: Work) -> None:
+    """Run one small batch of each kind under the memory checker.
+
+    Raises:
+        SkippedError: There is no memory checker, or it does not support the device.
+        StepError: It finds an error.
+    """
+    tool = shutil.which("compute-sanitizer", path=TOOLS)
+    if tool is None:
+        raise SkippedError("compute-sanitizer is not installed")
+    command = [tool, "--tool", "memcheck", "--error-exitcode", str(MEMORY_ERROR), *_step(work, "stages")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr, flush=True)
+    if "Device not supported" in done.stdout:
+        raise SkippedError("compute-sanitizer does not support this device")
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if "Invalid" in line or "ERROR SUMMARY" in line]
+        work.findings.add(errors=lines[:20])
+        raise StepError(f"compute-sanitizer ends with status {done.returncode}: {'; '.join(lines[:2])}")
+    work.findings.summarise("compute-sanitizer finds no error")
+
+
+def _step(work: Work, name: str) -> list[str]:
+    """The command of another step, for a tool to watch."""
+    result = work.scratch / f"{name}-watched.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", name, "--kind", work.kind]
+    command += ["--scratch", str(work.scratch)]
+    command += ["--result", str(result), "--seconds", str(work.findings.left())]
+    return command if work.folder is None else [*command, "--photos", str(work.folder)]
+
+
+def _rows(text: str) -> list[dict[str, object]]:
+    """Nsight Compute's table: a line for each launch and metric, gathered to an entry for each launch."""
+    begin = text.find('"ID"')
+    launches: dict[str, dict[str, object]] = {}
+    for row in csv.DictReader(io.StringIO(text[begin:])) if begin >= 0 else ():
+        launch = launches.setdefault(row["ID"], {"kernel": row["Kernel Name"], "grid": row.get("Grid Size")})
+        name = METRICS.get(row["Metric Name"])
+        if name is not None:
+            launch[name] = f"{row['Metric Value']} {row['Metric Unit']}".strip()
+    return list(launches.values())

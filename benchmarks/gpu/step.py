@@ -1,0 +1,175 @@
+"""What a step of the trial works with: a device, photos, sizes, and a place for what it finds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal
+
+from benchmarks.gpu.findings import SkippedError
+from benchmarks.gpu.photos import Album, read_photos
+from benchmarks.gpu.recording_device import CupyLibrary, Opened, open_device
+from kseg_batch.backends import load_gpu
+from kseg_batch.backends.cupy import kernel_folder
+from kseg_batch.options import GpuOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from benchmarks.gpu.findings import Findings
+    from benchmarks.gpu.photos import Size
+    from kseg_batch.backends.gpu import GpuBackend
+
+DeviceKind = Literal["cupy", "numba-cuda", "emulated"]
+"""A GPU by one of the backends, or the first of them on an emulated device."""
+
+GIB = 1 << 30
+
+KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
+
+
+def kernels_in(file: Path) -> list[str]:
+    """The names of the kernels of a file of CUDA C."""
+    return KERNEL.findall(file.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is done."""
+
+    size: Size = (1920, 1080)
+    """Of the photos."""
+    batch: int = 64
+    """Images of the largest batch."""
+    batches: tuple[int, ...] = (64, 1, 8)
+    """Images of the batches that are timed, the most important first."""
+    ks: tuple[int, ...] = (3, 16, 64)
+    """Numbers of clusters whose results are compared."""
+    timed_ks: tuple[int, ...] = (3, 16, 256, 2, 5, 8, 64)
+    """Numbers of clusters that are timed, the most important first."""
+    other_sizes: tuple[Size, ...] = ((640, 480), (4000, 3000))
+    """Of further batches, where there is time."""
+    noise: Size = (4096, 4096)
+    """Of the image of all colours."""
+    repeats: int = 12
+    """Of a measurement, unless it takes longer than a second."""
+    images: int = 512
+    """JPEG files from end to end."""
+    memory: int = 4 * GIB
+    """Bytes of GPU memory that are given where it is shown that no more are taken."""
+    spare: int = GIB
+    """Bytes of GPU memory that are left where it is to run out."""
+    large: Size = (6000, 4000)
+    """Of four images, of which one fits into `spare` bytes."""
+    copy_bytes: int = 4 * GIB
+    """Of the buffers that the memory's bandwidth is measured with."""
+
+
+EMULATED = Scale(
+    size=(48, 32),
+    batch=6,
+    batches=(6, 1),
+    ks=(3, 5, 33),
+    timed_ks=(3,),
+    other_sizes=(),
+    noise=(150, 100),
+    repeats=3,
+    images=16,
+    memory=GIB,
+    spare=150 << 20,
+    copy_bytes=1 << 20,
+    large=(40, 30),
+)
+"""What the CPU emulates in a moment."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step, in its own process."""
+
+    kind: DeviceKind
+    folder: Path | None
+    """Of the user's photos."""
+    scratch: Path
+    """A folder that all steps share, deleted at the end."""
+    findings: Findings
+
+    @property
+    def emulated(self) -> bool:
+        """Whether there is no GPU."""
+        return self.kind == "emulated"
+
+    @property
+    def scale(self) -> Scale:
+        """How much is done."""
+        return EMULATED if self.emulated else Scale()
+
+    @cached_property
+    def album(self) -> Album:
+        """The photos."""
+        return Album(read_photos(self.folder))
+
+    def open(self) -> Opened:
+        """Open the device.
+
+        Raises:
+            BackendUnavailableError: It cannot be opened.
+        """
+        if not self.emulated:
+            return open_device(self.kind)
+        from tests.emulator.clock import ClockLibrary
+        from tests.emulator.device import EmulatedDevice
+
+        device = EmulatedDevice(self.scratch / "kernels", memory=4 * GIB)
+        return Opened("cupy", device, ClockLibrary())
+
+    def open_variant(
+        self, *, threads: int | None = None, defines: tuple[str, ...] = (), extra: Path | None = None
+    ) -> Opened:
+        """Open the device with other kernels.
+
+        Args:
+            threads: Of a block; those of the backend where None.
+            defines: What the compiler is told.
+            extra: A file of further kernels. It includes headers of the package.
+
+        Raises:
+            SkippedError: The backend has no CUDA C.
+        """
+        if self.kind == "numba-cuda":
+            raise SkippedError("numba-cuda compiles no CUDA C, of which there are variants")
+        if self.kind == "emulated":
+            return self._emulate_variant(threads or 32, defines, extra)
+        import cupy
+
+        from kseg_batch.backends.cupy import FILES, THREADS, CupyDevice
+
+        files: dict[str, str | Path] = dict(FILES)
+        if extra is not None:
+            files |= {kernel: extra for kernel in kernels_in(extra)}
+        device = CupyDevice(cupy, 0, files=files, options=defines, threads=threads or THREADS)
+        return Opened(self.kind, device, CupyLibrary())
+
+    def _emulate_variant(self, threads: int, defines: tuple[str, ...], extra: Path | None) -> Opened:
+        """The emulator takes all kernels of a folder."""
+        from tests.emulator.clock import ClockLibrary
+        from tests.emulator.device import EmulatedDevice
+
+        folder = self.scratch / f"kernels-with-{extra.stem if extra else 'none'}"
+        if not folder.exists():
+            folder.mkdir()
+            for file in (*kernel_folder().glob("*.cu*"), *((extra,) if extra else ())):
+                (folder / file.name).symlink_to(file)
+        cache = self.scratch / "kernels"
+        device = EmulatedDevice(cache, kernels=folder, threads=threads, memory=4 * GIB, defines=defines)
+        return Opened("cupy", device, ClockLibrary())
+
+    def opener(self, memory: int | None = None) -> Callable[[], GpuBackend]:
+        """A function that opens the backend in another process; it can be pickled."""
+        if not self.emulated:
+            return partial(load_gpu, self.kind, GpuOptions(memory=memory))
+        from tests.emulator.device import emulated_gpu
+
+        return partial(emulated_gpu, self.scratch / "kernels", 4 * GIB if memory is None else memory)

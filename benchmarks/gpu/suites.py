@@ -1,0 +1,94 @@
+"""The steps that run the project's own tests on a device, as far as they fit into some seconds."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from benchmarks.gpu.correctness import run_strictly
+from benchmarks.gpu.findings import SkippedError, StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.gpu.step import Work
+
+SLOW = "not (hundred_megapixels or every_k or sanitizer or hundred_repeats)"
+"""Of the tests on a GPU, all but those of minutes."""
+
+OUTCOME = re.compile(r"^(tests/\S+?::.*?) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
+"""A line of pytest -v."""
+
+RESERVE = 2.0
+"""Seconds to tell of tests that were stopped."""
+
+SIMULATED = ("histogram", "k = 2", "clear")
+"""Groups of the simulator's cases that stand for the others."""
+
+
+def tests(work: Work) -> None:
+    """Run tests/test_gpu.py with the backend, or some tests on the emulated device."""
+    if work.emulated:
+        _run_tests(work, ["tests/test_gpu_emulated.py", "-k", "ragged"])
+    else:
+        _run_tests(work, ["tests/test_gpu.py", "--require-gpu", "-k", f"{work.kind} and {SLOW}"])
+
+
+def numba_cuda(work: Work) -> None:
+    """Run the self test of the other GPU backend twice, kernels cold and cached, then its tests."""
+    if work.emulated:
+        _simulate(work)
+        return
+    for _ in range(2):
+        run_strictly(work, "numba-cuda")
+    work.findings.add(self_tests=2)
+    _run_tests(work, ["tests/test_gpu.py", "--require-gpu", "-k", f"numba-cuda and {SLOW}"])
+
+
+def _run_tests(work: Work, which: Sequence[str]) -> None:
+    """Run tests until they are over or the time is; count what came of each.
+
+    Raises:
+        StepError: One failed, or none was run.
+    """
+    command = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", *which]
+    report = work.scratch / "pytest.txt"
+    with report.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, text=True)
+        try:
+            code: int | None = process.wait(max(1.0, work.findings.left() - RESERVE))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = None
+    text = report.read_text(encoding="utf-8", errors="replace")
+    print(text, flush=True)
+    outcomes = dict(OUTCOME.findall(text))
+    counts = Counter(outcomes.values())
+    failed = [name for name, outcome in outcomes.items() if outcome in ("FAILED", "ERROR")]
+    work.findings.add(counts=dict(counts), failed=failed, ended=code is not None)
+    if failed:
+        raise StepError(f"{len(failed)} of {len(outcomes)} tests fail, first {failed[0]}")
+    if not counts["PASSED"]:
+        raise StepError(f"no test passed; pytest ended with status {code}")
+    unfinished = "" if code is not None else ", stopped when time was up"
+    work.findings.summarise(f"{counts['PASSED']} tests passed{unfinished}")
+
+
+def _simulate(work: Work) -> None:
+    """Run some of the cases of Numba's simulator, which stands for its device."""
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+    for group in SIMULATED:
+        command = [sys.executable, "-m", "tests.simulator", group]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        print(done.stdout, done.stderr, flush=True)
+        if "No module named 'numba_cuda'" in done.stderr:
+            raise SkippedError("the package numba-cuda is not installed")
+        if done.returncode or "Traceback" in done.stdout:
+            raise StepError(f"in Numba's simulator the group {group!r} fails")
+        work.findings.append("groups", {"group": group, "cases": done.stdout.count("\n")})
+    work.findings.summarise(f"{len(SIMULATED)} groups of cases equal the oracle in Numba's simulator")

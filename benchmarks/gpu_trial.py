@@ -1,0 +1,189 @@
+"""A quarter of an hour on a GPU: prove that its results are right, and measure what decides what to do next.
+
+python -m benchmarks.gpu_trial --out DIR [--photos DIR] [--commit HASH] [--seconds 330] [--only STEP,...]
+                               [--backend cupy] [--emulated] [--keep]
+
+The steps run one after the other, the most important first, each in a process of its own with a time limit of
+its own. DIR/trial.json is written whole after every step. Nothing is installed and no network is asked: the
+packages are those of the machine and those on PYTHONPATH, CuPy for CUDA 12 or 13. Where a result is wrong,
+the next steps seek the first difference from the NumPy oracle, and nothing is timed.
+
+With --emulated the CPU stands for a device, on small images: no time in the results means anything then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.gpu.findings import write_whole
+from benchmarks.gpu.report import slug, step_table, targets
+from benchmarks.gpu.trial import Step, Trial
+from kseg_batch.backends import GPU_BACKENDS
+from kseg_batch.bench.environment import git_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.gpu.step import DeviceKind
+    from benchmarks.gpu.trial import Entry
+
+ROOT = Path(__file__).parents[1]
+
+FAILED = 1
+"""Exit status where a step failed."""
+
+SECONDS = 330.0
+"""For which the steps' own times are made; with more, each has more."""
+
+RESULTS = Path(__file__).parent / "results"
+
+MEMORY_DISK = Path("/dev/shm")
+"""Where Linux keeps files in memory, so that no disk is measured."""
+ROOM = 4 << 30
+"""Bytes that must be free there."""
+
+NO_GPU = "it means nothing without a GPU"
+
+COMPILE_CPU_KERNELS = """
+from kseg_batch.backends import load
+from kseg_batch.team import warm_up
+
+warm_up(load("numba"))
+"""
+
+
+def steps(kind: DeviceKind, scratch: Path, photos: Path | None, scale: float) -> list[Step]:
+    """All steps, the most important first.
+
+    Args:
+        kind: The backend to try, or "emulated".
+        scratch: A folder for their files.
+        photos: The user's photos.
+        scale: By how much they may take longer than planned for `SECONDS`.
+    """
+    common = ["--kind", kind, "--scratch", str(scratch), "--result", "{result}"]
+    common += ["--seconds", "{seconds}", *(() if photos is None else ("--photos", str(photos)))]
+    unfit = NO_GPU if kind == "emulated" else None
+
+    def step(name: str, seconds: float, **more: Any) -> Step:
+        command = (sys.executable, "-m", "benchmarks.gpu", name, *common)
+        return Step(name, seconds * scale, command, **more)
+
+    return [
+        step("versions", 20),
+        step("self-test", 60, gate=True),
+        step("equality", 60, gate=True),
+        step("kernels", 45, measures=True),
+        step("experiments", 35, measures=True, unfit=unfit),
+        step("end-to-end", 45, measures=True),
+        step("warnings", 20),
+        step("nvjpeg", 15, measures=True, unfit=unfit),
+        step("peers", 30, measures=True, unfit=unfit, log="peers.log"),
+        step("tests", 50, log="tests.log"),
+        step("numba-cuda", 50, log="tests.log"),
+        step("stages", 30, seeks=True),
+        step("memcheck", 60, seeks=True, unfit=unfit, log="memcheck.log"),
+        step("profile", 60, measures=True, unfit=unfit, log="profile.log"),
+    ]
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_trial",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--out", metavar="DIR", type=Path, required=True, help="folder for trial.json and the logs")
+    add("--photos", metavar="DIR", type=Path, help="photos to take beside the packaged ones")
+    add("--commit", metavar="HASH", help="what is tried, where there is no git to ask")
+    add("--seconds", metavar="S", type=float, default=SECONDS, help="for all steps; default: %(default)g")
+    add("--only", metavar="STEP,...", default="", help="these steps alone")
+    add("--backend", choices=GPU_BACKENDS, default=GPU_BACKENDS[0], help="default: %(default)s")
+    add("--emulated", action="store_true", help="try the steps on the CPU, on small images")
+    add("--keep", action="store_true", help=f"copy the result to {RESULTS.relative_to(ROOT)}")
+    given = parser.parse_args(arguments)
+    given.only = tuple(name for name in given.only.split(",") if name)
+    known = [step.name for step in steps("cupy", Path(), None, 1)]
+    if unknown := [name for name in given.only if name not in known]:
+        parser.error(f"there is no step {', '.join(unknown)}; there are {', '.join(known)}")
+    if given.photos is not None and not given.photos.is_dir():
+        parser.error(f"{given.photos} is not a folder")
+    if find_spec("kseg_batch.kernels") is None:
+        link = ROOT / "kseg_batch" / "kernels"
+        parser.error(f"kseg-batch is not installed, and needs a link to its kernels: ln -s ../kernels {link}")
+    return given
+
+
+def main() -> None:
+    """Run the trial, and end with 1 where a step failed."""
+    given = parse()
+    given.out.mkdir(parents=True, exist_ok=True)
+    content: dict[str, Any] = {
+        "program": "benchmarks.gpu_trial",
+        "date": str(datetime.datetime.now(datetime.UTC).date()),
+        "commit": given.commit or git_commit(),
+        "emulated": given.emulated,
+        "seconds_given": given.seconds,
+    }
+    with tempfile.TemporaryDirectory(prefix="gpu-trial-", dir=_memory_disk()) as folder, _compiling():
+        trial = Trial(given.out, Path(folder), given.seconds, content, ROOT)
+        photos = None if given.photos is None else given.photos.absolute()
+        scale = max(1.0, given.seconds / SECONDS)
+        kind: DeviceKind = "emulated" if given.emulated else given.backend
+        chosen = steps(kind, Path(folder), photos, scale)
+        entries = trial.run([step for step in chosen if not given.only or step.name in given.only])
+    found = [] if given.emulated else targets(entries)
+    trial.content["targets"] = [asdict(target) | {"verdict": target.verdict} for target in found]
+    write_whole(given.out / "trial.json", trial.content)
+    print("", *(target.shown() for target in found), *step_table(entries), sep="\n")
+    if given.emulated:
+        print("emulated: no time in it means anything")
+    print(f"written: {given.out / 'trial.json'}")
+    if given.keep:
+        print(f"written: {_keep(given.out / 'trial.json', entries)}")
+    sys.exit(FAILED if any(entry.status == "failed" for entry in entries) else 0)
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Let the CPU's kernels compile while the first steps run, for the steps that compare with the CPU."""
+    command = [sys.executable, "-c", COMPILE_CPU_KERNELS]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _memory_disk() -> Path | None:
+    """Where there is room for files in memory; None for the usual place of temporary files."""
+    try:
+        return MEMORY_DISK if shutil.disk_usage(MEMORY_DISK).free > ROOM else None
+    except OSError:
+        return None
+
+
+def _keep(result: Path, entries: Sequence[Entry]) -> Path:
+    """Copy a result to the folder of results, under the device's name and the date."""
+    name = next((e.figures["gpu"].get("name") for e in entries if "gpu" in e.figures), None) or "gpu"
+    today = datetime.datetime.now(datetime.UTC).date()
+    target = RESULTS / f"gpu-{slug(name)}-{today}.json"
+    target.write_bytes(result.read_bytes())
+    return target
+
+
+if __name__ == "__main__":
+    main()
