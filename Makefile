@@ -7,14 +7,25 @@
 # With an NVIDIA GPU and its driver, of CUDA 13 unless CUDA=12:
 #
 # make gpu-test    the GPU backends against the CPU, on the device
-# make gpu-bench   how fast they are; writes benchmarks/results/gpu-<device>-<date>.json
+# make gpu-bench   prove and measure them; writes benchmarks/results/gpu-<device>-<date>.json
 #
-# Each makes its own virtual environment, .venv unless VENV says otherwise.
+# Each makes its own virtual environment, .venv unless VENV says otherwise. With GPU_PYTHON=python3 the two for a
+# GPU take the packages of that Python instead, and need no network.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CUDA ?= 13
+GPU_TESTS ?= tests/test_gpu.py
+GPU_TRIAL ?= --seconds 600 --keep
+
+ifdef GPU_PYTHON
+GPU_READY = kseg_batch/kernels
+GPU_RUN = PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(GPU_PYTHON)
+else
+GPU_READY = $(VENV)/cuda$(CUDA).done
+GPU_RUN = $(BIN)/python
+endif
 
 .PHONY: demo test check soak test-lowest bench-kernels gpu-test gpu-bench clean
 .DELETE_ON_ERROR:
@@ -47,11 +58,15 @@ bench-kernels: $(VENV)/test.done
 	  benchmarks/test_kernels.py --benchmark-autosave --benchmark-compare --benchmark-group-by=func \
 	  --benchmark-sort=name --benchmark-columns=median,iqr,rounds
 
-gpu-test: $(VENV)/cuda$(CUDA).done
-	$(BIN)/python -m pytest -q -m gpu --require-gpu
+gpu-test: $(GPU_READY)
+	$(GPU_RUN) -m pytest -q --require-gpu $(GPU_TESTS)
 
-gpu-bench: $(VENV)/cuda$(CUDA).done
-	$(BIN)/python -m benchmarks.gpu
+gpu-bench: $(GPU_READY)
+	$(GPU_RUN) -m benchmarks.gpu_trial --out gpu-trial $(GPU_TRIAL)
+
+# Where an installation puts the kernels, for a checkout that is not installed.
+kseg_batch/kernels:
+	ln -s ../kernels $@
 
 $(VENV)/demo.done: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --editable '.[photos]'
@@ -76,4 +91,4 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv .venv-lowest build dist photos photos-kseg *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest build dist gpu-trial kseg_batch/kernels photos photos-kseg *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -247,6 +247,34 @@ def test_a_command_line_that_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(device_problem() is None, reason="there is a GPU on this machine")
+def test_make_takes_the_packages_that_are_there(tmp_path: Path) -> None:
+    """In a checkout that is not installed, without a network: tests and trial begin, and find no GPU."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        if not name.startswith("kernels/") and (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "kernels").symlink_to(ROOT / "kernels")  # with what is compiled already
+    command = ["make", "--keep-going", "gpu-test", "gpu-bench", f"GPU_PYTHON={sys.executable}"]
+    command += [
+        "GPU_TESTS=tests/test_gpu.py::test_from_several_threads",
+        "GPU_TRIAL=--only versions,self-test",
+    ]
+    offline = dict.fromkeys(("http_proxy", "https_proxy", "PIP_INDEX_URL"), "http://127.0.0.1:9")
+    environment = os.environ | offline
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2
+    assert "BackendUnavailableError: there is no NVIDIA driver" in done.stdout
+    content = json.loads((tmp_path / "gpu-trial/trial.json").read_text())
+    assert [entry["status"] for entry in content["steps"]] == ["done", "failed"]
+    assert "there is no NVIDIA driver" in content["steps"][1]["summary"]
+    assert (tmp_path / "kseg_batch/kernels").is_symlink()
+    assert not (tmp_path / ".venv").exists()
+
+
 # ---- steps in this process -------------------------------------------------------------------------------
 
 
