@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch import kmeans
-from kseg_batch.backends.batch import MAX_STARTS, ROW
+from kseg_batch.backends.batch import MAX_STARTS, ROW, Tuning
 from kseg_batch.backends.device import Variant
 from kseg_batch.backends.gpu import GpuBackend, Task
 from kseg_batch.backends.numba_cuda import NumbaDevice
@@ -206,9 +206,9 @@ def wide_counts(k: int) -> None:
     assert_same_palette(backend().fit(huge, options), kmeans.fit(huge, options))
 
 
-def check_batches(batches: Sequence[Sequence[Task]]) -> None:
+def check_batches(batches: Sequence[Sequence[Task]], gpu: GpuBackend | None = None) -> None:
     expected_tasks = [task for tasks in batches for task in tasks]
-    results = list(backend().segment_batches(batches))
+    results = list((gpu or backend()).segment_batches(batches))
     assert [result.task for result in results] == expected_tasks
     for result in results:
         image, options = result.task.image, result.task.options
@@ -238,6 +238,13 @@ def ragged_batch() -> None:
         Task(backend().stage(noise(3, 9, seed=52)[:, ::-1]), FitOptions(k=1, attempts=3), masks=True),
     ]
     check_batches([tasks])
+
+
+def counted_two_at_a_time() -> None:
+    """Three images with tables for two: the third finds one of them empty again."""
+    gpu = GpuBackend("numba-cuda", SimulatedDevice(4), MEMORY, Tuning(blocks=2, counted_together=2))
+    images = [noise(5, 7, 0, 40, seed=51), SMALL["column"], noise(4, 9, 0, 3, seed=53)]
+    check_batches([[Task(image, FitOptions(k=3, attempts=1), masks=False) for image in images]], gpu)
 
 
 def batches_one_after_the_other() -> None:
@@ -310,7 +317,11 @@ GROUPS: dict[str, Cases] = {
         )
     },
     "wide": {f"k = {k}": partial(wide_counts, k) for k in (1, 3, 12)},
-    "batch": {"ragged": ragged_batch, "one after the other": batches_one_after_the_other},
+    "batch": {
+        "ragged": ragged_batch,
+        "counted two at a time": counted_two_at_a_time,
+        "one after the other": batches_one_after_the_other,
+    },
     "clear": {str(length): partial(clear, length) for length in (1, 3, 4, 101)},
 }
 

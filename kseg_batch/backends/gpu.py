@@ -1,6 +1,6 @@
 """The GPU backends' host program: one for CuPy and Numba, whose kernels have the same names and arguments.
 
-A batch is a fixed number of launches on one stream: no image is waited for until all of its batch is queued.
+A batch is a number of launches on one stream: no image is waited for until all of its batch is queued.
 There are two slots with memory and a stream of their own, so that one batch is computed while the one before
 travels back and the one after arrives. A third slot is for single images. The three share the memory equally.
 """
