@@ -218,7 +218,7 @@ def test_a_run_on_a_gpu_gives_the_same_files(album: Path, tmp_path: Path, emulat
 def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache: Path) -> None:
     save(noise(1400, 1500, 0, 9), tmp_path / "p/large.png")
     save(blobs(3, 3, seed=0, side=30), tmp_path / "p/small.png")
-    limit = 160 << 20
+    limit = 240 << 20
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
     settings = replace(settings_for(tmp_path / "out", k=4), k_range=KRange(2, 4))
     results = {r.job.name: r for r in process_on_gpu(Scan([tmp_path / "p"]).jobs(), settings, gpu)}

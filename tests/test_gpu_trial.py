@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from benchmarks import gpu_trial
@@ -403,19 +404,22 @@ def test_wrong_labels_fail_the_self_test_and_are_not_timed(
 def test_more_memory_than_was_given_is_found(
     work: Work, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backend that takes twice as much fails the step; the rounding that is allowed is less."""
+    """A backend that takes as much again fails the step; no rounding is allowed here."""
+
+    class GreedyBackend(GpuBackend):
+        def __init__(self, name: str, device: Any, memory: int) -> None:
+            super().__init__(name, device, memory)
+            self.hoard = device.empty(memory, np.uint8)
+
     monkeypatch.setattr(correctness, "ROUNDING", 0)
     monkeypatch.setattr(Work, "scale", replace(EMULATED, memory=400 << 20))
     device = EmulatedDevice(cache, memory=8 << 30)
     found = correctness._check_memory(work, "cupy", device)
     assert 0 < found["taken_bytes"] <= 400 << 20
-    work = replace(work, scratch=work.scratch / "again")
-    (work.scratch / "photos").mkdir(parents=True)
-    monkeypatch.setattr(
-        correctness, "GpuBackend", lambda name, device, memory: GpuBackend(name, device, 2 * memory)
-    )
+    monkeypatch.setattr(correctness, "GpuBackend", GreedyBackend)
+    again = replace(work, scratch=work.scratch / "again")
     with pytest.raises(StepError, match="--gpu-memory allows 419430400 bytes"):
-        correctness._check_memory(work, "cupy", device)
+        correctness._check_memory(again, "cupy", device)
 
 
 def test_without_nvidias_tools_the_steps_say_so(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
