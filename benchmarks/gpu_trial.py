@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,14 +45,17 @@ FAILED = 1
 """Exit status where a step failed."""
 
 SECONDS = 330.0
-"""For which the steps' own times are made; with more, each has more."""
+"""How long the trial may take. Most steps need less than their limits, so that the others fit."""
 
 RESULTS = Path(__file__).parent / "results"
 
 MEMORY_DISK = Path("/dev/shm")
 """Where Linux keeps files in memory, so that no disk is measured."""
 ROOM = 4 << 30
-"""Bytes that must be free there."""
+"""Bytes that must be free on the memory disk."""
+
+TOOLKIT = Path("/usr/local/cuda")
+"""Where NVIDIA's toolkit is installed."""
 
 NO_GPU = "it means nothing without a GPU"
 
@@ -62,14 +67,13 @@ warm_up(load("numba"))
 """
 
 
-def steps(kind: DeviceKind, scratch: Path, photos: Path | None, scale: float) -> list[Step]:
+def steps(kind: DeviceKind, scratch: Path, photos: Path | None) -> list[Step]:
     """All steps, the most important first.
 
     Args:
         kind: The backend to try, or "emulated".
         scratch: A folder for their files.
         photos: The user's photos.
-        scale: By how much they may take longer than planned for `SECONDS`.
     """
     common = ["--kind", kind, "--scratch", str(scratch), "--result", "{result}"]
     common += ["--seconds", "{seconds}", *(() if photos is None else ("--photos", str(photos)))]
@@ -77,24 +81,32 @@ def steps(kind: DeviceKind, scratch: Path, photos: Path | None, scale: float) ->
 
     def step(name: str, seconds: float, **more: Any) -> Step:
         command = (sys.executable, "-m", "benchmarks.gpu", name, *common)
-        return Step(name, seconds * scale, command, **more)
+        return Step(name, seconds, command, **more)
 
     return [
         step("versions", 20),
         step("self-test", 60, gate=True),
         step("equality", 60, gate=True),
         step("kernels", 45, measures=True),
-        step("experiments", 35, measures=True, unfit=unfit),
+        step("experiments", 40, measures=True, unfit=unfit),
+        step("limits", 40),
         step("end-to-end", 45, measures=True),
         step("warnings", 20),
-        step("nvjpeg", 15, measures=True, unfit=unfit),
-        step("peers", 30, measures=True, unfit=unfit, log="peers.log"),
         step("tests", 50, log="tests.log"),
-        step("numba-cuda", 50, log="tests.log"),
+        step("nvjpeg", 25, measures=True, unfit=unfit),
+        step("peers", 80, measures=True, unfit=unfit, log="peers.log"),
+        step("numba-cuda", 60, log="tests.log"),
         step("stages", 30, seeks=True),
         step("memcheck", 60, seeks=True, unfit=unfit, log="memcheck.log"),
         step("profile", 60, measures=True, unfit=unfit, log="profile.log"),
     ]
+
+
+def stretched(steps: Sequence[Step], seconds: float) -> list[Step]:
+    """The same steps with more time for each, where all together may take more than they are planned for."""
+    planned = sum(step.seconds for step in steps if step.unfit is None)
+    factor = max(1.0, seconds / max(1.0, planned))
+    return [replace(step, seconds=factor * step.seconds) for step in steps]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -115,7 +127,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--keep", action="store_true", help=f"copy the result to {RESULTS.relative_to(ROOT)}")
     given = parser.parse_args(arguments)
     given.only = tuple(name for name in given.only.split(",") if name)
-    known = [step.name for step in steps("cupy", Path(), None, 1)]
+    known = [step.name for step in steps("cupy", Path(), None)]
     if unknown := [name for name in given.only if name not in known]:
         parser.error(f"there is no step {', '.join(unknown)}; there are {', '.join(known)}")
     if given.photos is not None and not given.photos.is_dir():
@@ -137,13 +149,17 @@ def main() -> None:
         "emulated": given.emulated,
         "seconds_given": given.seconds,
     }
-    with tempfile.TemporaryDirectory(prefix="gpu-trial-", dir=_memory_disk()) as folder, _compiling():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # so that the step under way is killed, too
+    temporary = tempfile.TemporaryDirectory(
+        prefix="gpu-trial-", dir=_memory_disk(), ignore_cleanup_errors=True
+    )
+    with temporary as folder, _compiling():
         trial = Trial(given.out, Path(folder), given.seconds, content, ROOT)
         photos = None if given.photos is None else given.photos.absolute()
-        scale = max(1.0, given.seconds / SECONDS)
         kind: DeviceKind = "emulated" if given.emulated else given.backend
-        chosen = steps(kind, Path(folder), photos, scale)
-        entries = trial.run([step for step in chosen if not given.only or step.name in given.only])
+        every = steps(kind, Path(folder), photos)
+        chosen = [step for step in every if not given.only or step.name in given.only]
+        entries = trial.run(stretched(chosen, given.seconds), _environment())
     found = [] if given.emulated else targets(entries)
     trial.content["targets"] = [asdict(target) | {"verdict": target.verdict} for target in found]
     write_whole(given.out / "trial.json", trial.content)
@@ -154,6 +170,12 @@ def main() -> None:
     if given.keep:
         print(f"written: {_keep(given.out / 'trial.json', entries)}")
     sys.exit(FAILED if any(entry.status == "failed" for entry in entries) else 0)
+
+
+def _environment() -> dict[str, str]:
+    """The variables for the steps: Numba finds the toolkit's compiler by CUDA_HOME."""
+    toolkit = {"CUDA_HOME": str(TOOLKIT)} if TOOLKIT.is_dir() else {}
+    return {**toolkit, **os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager

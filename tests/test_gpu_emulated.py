@@ -467,7 +467,8 @@ def test_memory_is_a_bound_whatever_goes_on(cache: Path, fits: int) -> None:
 
 def test_the_out_of_memory_path_on_a_card_of_any_size(cache: Path) -> None:
     """The same check as on a GPU, where all memory but a little is taken first."""
-    require_halving("cupy", EmulatedDevice(cache, memory=MEMORY), seven_tasks(), spare=need(2) + 1000)
+    spare = need(2) + 1000
+    require_halving("cupy", EmulatedDevice(cache, memory=2 * spare), seven_tasks(), spare)
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3])

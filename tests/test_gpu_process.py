@@ -252,9 +252,7 @@ def test_stopped_at_work(album: Path, tmp_path: Path, cache: Path) -> None:
 def test_it_does_not_outlive_its_parent(tmp_path: Path, cache: Path) -> None:
     code = f"""
 import time
-from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from tests.test_gpu_process import begin, children, hanging_gpu, Job

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import gpu_trial
 from benchmarks.checks import WrongResultError
-from benchmarks.gpu import correctness, experiments, profile, stages
+from benchmarks.gpu import correctness, experiments, limits, profile, stages
 from benchmarks.gpu.findings import DifferenceError, Findings, SkippedError, StepError
 from benchmarks.gpu.report import step_table
 from benchmarks.gpu.step import EMULATED, Work
@@ -84,8 +84,8 @@ def test_whatever_happens_to_a_step_the_others_go_on(trial: Any, tmp_path: Path)
     )
     found = {entry.step: (entry.status, entry.summary) for entry in entries}
     assert found["fails"] == ("failed", "labels differ")
-    assert found["dies"] == ("failed", "its process was killed by SIGSEGV")
-    assert found["hangs"] == ("failed", "it had not ended after 3 s")
+    assert found["dies"] == ("failed", "its process was killed by SIGSEGV; before: half of it")
+    assert found["hangs"] == ("failed", "it had not ended after 3 s; before: half of it")
     assert found["says nothing"] == ("done", "")
     assert found["has nothing to do"] == ("skipped", "no such tool")
     assert found["cannot be started"][0] == "failed"
@@ -117,10 +117,7 @@ def test_a_step_takes_its_children_with_it(trial: Any, tmp_path: Path) -> None:
     trial(python("hangs", f"{code}\np.wait()", seconds=3), python("ends", code))
     pids = [line for line in (tmp_path / "out/trial.log").read_text().splitlines() if line.isdigit()]
     assert len(pids) == 2
-    deadline = time.monotonic() + 30
-    while any(alive(int(pid)) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(alive(int(pid)) for pid in pids))
 
 
 def alive(pid: int) -> bool:
@@ -164,6 +161,55 @@ def test_after_a_wrong_result_nothing_is_timed_and_the_cause_is_sought_first(tri
     assert entries[2].summary == "results are wrong, so that figures mean nothing"
 
 
+def test_a_wrong_result_of_any_step_counts_and_its_other_failures_do_not(trial: Any) -> None:
+    found = {"failure": "wrong", "difference": {"stage": "labels"}}
+    entries, _ = trial(
+        python("limits", tells({"failure": "not enough memory"}, "sys.exit(1)")),
+        python("kernels", DONE, measures=True),
+        python("end-to-end", tells(found, "sys.exit(1)"), measures=True),
+        python("peers", DONE, measures=True),
+    )
+    assert [entry.status for entry in entries] == ["failed", "done", "failed", "skipped"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_trial_that_is_ended_takes_its_step_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_trial", "--emulated", "--only", "end-to-end"]
+    with subprocess.Popen([*command, "--out", str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL) as trial:
+        wait_until(lambda: step_of(trial.pid) is not None)
+        step = step_of(trial.pid)
+        trial.send_signal(number)
+        assert trial.wait(60) != 0
+    assert step is not None
+    wait_until(lambda: not alive(step))
+
+
+def step_of(parent: int) -> int | None:
+    """The process of a step of a trial."""
+    for folder in Path("/proc").iterdir():
+        try:
+            its_parent = (folder / "stat").read_text().split(") ")[-1].split()[1]
+            if its_parent == str(parent) and b"benchmarks.gpu\0" in (folder / "cmdline").read_bytes():
+                return int(folder.name)
+        except OSError:
+            continue  # not a process, or not any more
+    return None
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_with_more_time_each_step_has_more() -> None:
+    planned = [python("a", "", seconds=40), python("b", "", seconds=60), python("c", "", 900, unfit="no GPU")]
+    assert [step.seconds for step in gpu_trial.stretched(planned, 300)] == [120, 180, 2700]
+    assert [step.seconds for step in gpu_trial.stretched(planned, 50)] == [40, 60, 900]
+
+
 def test_a_step_that_prints_without_end_keeps_its_begin_and_end(trial: Any, tmp_path: Path) -> None:
     trial(python("prints", f"print('begin' + 'x' * {3 * LOG_BYTES} + 'end')"))
     log = (tmp_path / "out/trial.log").read_text()
@@ -172,7 +218,7 @@ def test_a_step_that_prints_without_end_keeps_its_begin_and_end(trial: Any, tmp_
 
 
 def test_there_are_few_logs_and_short_lines() -> None:
-    planned = gpu_trial.steps("cupy", Path(), None, 1)
+    planned = gpu_trial.steps("cupy", Path(), None)
     assert len({step.log for step in planned}) <= 6
     entries = [Entry(step.name, "failed", 123.4, "a long reason " * 30) for step in planned]
     assert all(len(line) <= 80 for line in step_table(entries))
@@ -197,7 +243,7 @@ UNFIT = {"experiments", "nvjpeg", "peers", "profile", "memcheck"}
 
 def test_the_trial_on_the_emulated_device(tmp_path: Path, soak: bool) -> None:
     """Some of the steps; all of them in `make soak`."""
-    expected = [step.name for step in gpu_trial.steps("emulated", Path(), None, 1)] if soak else [*SHORTENED]
+    expected = [step.name for step in gpu_trial.steps("emulated", Path(), None)] if soak else [*SHORTENED]
     done, content = emulate(tmp_path, "" if soak else ",".join(SHORTENED))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     statuses = {entry["step"]: entry["status"] for entry in content["steps"]}
@@ -411,15 +457,13 @@ def test_more_memory_than_was_given_is_found(
             super().__init__(name, device, memory)
             self.hoard = device.empty(memory, np.uint8)
 
-    monkeypatch.setattr(correctness, "ROUNDING", 0)
-    monkeypatch.setattr(Work, "scale", replace(EMULATED, memory=400 << 20))
+    monkeypatch.setattr(limits, "ROUNDING", 0)
     device = EmulatedDevice(cache, memory=8 << 30)
-    found = correctness._check_memory(work, "cupy", device)
-    assert 0 < found["taken_bytes"] <= 400 << 20
-    monkeypatch.setattr(correctness, "GpuBackend", GreedyBackend)
-    again = replace(work, scratch=work.scratch / "again")
-    with pytest.raises(StepError, match="--gpu-memory allows 419430400 bytes"):
-        correctness._check_memory(again, "cupy", device)
+    found = limits.check_memory(work, "cupy", device)
+    assert EMULATED.memory // 2 < found["taken_bytes"] <= EMULATED.memory
+    monkeypatch.setattr(limits, "GpuBackend", GreedyBackend)
+    with pytest.raises(StepError, match=f"--gpu-memory allows {EMULATED.memory} bytes"):
+        limits.check_memory(work, "cupy", device)
 
 
 def test_without_nvidias_tools_the_steps_say_so(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,6 +478,7 @@ NCU = """==PROF== Connected to process 1
 "0","1","count_pixels","(128, 8, 1)","gpu__time_duration.sum","us","31.2"
 "0","1","count_pixels","(128, 8, 1)","launch__registers_per_thread","register/thread","30"
 "1","1","label_pixels","(128, 8, 1)","gpu__time_duration.sum","us","9.5"
+==PROF== Disconnected
 """
 
 

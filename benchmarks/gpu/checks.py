@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from benchmarks.checks import WrongResultError
+from benchmarks.gpu.findings import StepError
 from kseg_batch import kmeans
 from kseg_batch.backends import load
 from kseg_batch.backends.device import DeviceMemoryError
@@ -156,20 +157,23 @@ def require_halving(name: str, device: Device, tasks: Sequence[Task], spare: int
         spare: Bytes to leave free.
 
     Raises:
-        WrongResultError: A result differs from the CPU's, or memory did not run out.
+        WrongResultError: A result differs from the CPU's.
+        StepError: Memory did not run out.
     """
     device.activate()
+    device.release()
     taken = device.empty(device.free_memory() - spare, np.uint8)
     try:
         counting = _CountingRefusals(device)
         gpu = GpuBackend(name, cast("Device", counting), 1 << 50)
         results = list(gpu.segment_batches([tasks]))
         if not counting.refusals:
-            raise WrongResultError(f"{len(tasks)} images fit into {spare / 1e6:.0f} MB: no memory ran out")
+            raise StepError(f"{len(tasks)} images fit into {spare / 1e6:.0f} MB: no memory ran out")
         if Reference().check(results, seconds=float("inf")) != len(tasks):
             raise WrongResultError(f"{len(results)} results came of {len(tasks)} images")
     finally:
         del taken
+        device.activate()
         device.release()
 
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.checks import WrongResultError
-from benchmarks.gpu.checks import Reference, check_oracle, require_halving
-from benchmarks.gpu.end_to_end import SAVE, run_photos, write_photos
+from benchmarks.gpu.checks import Reference, check_oracle
 from benchmarks.gpu.findings import StepError
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.options import FitOptions, parse_k
-from kseg_batch.outputs import prepare
-from kseg_batch.pipeline import process_on_gpu
+from kseg_batch.options import FitOptions
 from kseg_batch.self_test import self_test as find_wrong_parts
 from kseg_batch.team import warm_up
-from kseg_batch.worker import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,16 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.gpu.step import Work
-    from kseg_batch.backends.device import Device
 
-ROUNDING = 64 << 20
-"""Bytes by which a library may round up what is asked of it, for all arrays together."""
 
-COLD_K = 64
-"""Clusters of the run that has to compile its kernels: more than the narrow kernels are for."""
-
-TIMEOUT = 3.0
-"""Seconds after which that run takes a silent GPU for hung: less than compiling takes."""
+MANY_CLUSTERS = 64
+"""More than the kernels for few clusters are compiled for."""
 
 
 # ---- self-test -------------------------------------------------------------------------------------------
@@ -53,7 +41,7 @@ def self_test(work: Work) -> None:
         opened = work.open()
         gpu = GpuBackend(opened.name, opened.device)
     work.findings.add(seconds=seconds, backend=opened.name, memory=gpu.memory)
-    for k in (2, COLD_K):
+    for k in (2, MANY_CLUSTERS):
         with _timed(seconds, f"compile, k = {k}"):
             gpu.warm_up((k,))
         work.findings.save()
@@ -80,14 +68,8 @@ def run_strictly(work: Work, kind: str) -> None:
     """
     result = work.scratch / f"{kind}-strict.json"
     command = [sys.executable, "-W", "error", "-m", "benchmarks.gpu", "self-test", "--kind", kind]
-    command += [
-        "--scratch",
-        str(work.scratch),
-        "--result",
-        str(result),
-        "--seconds",
-        str(work.findings.left()),
-    ]
+    command += ["--scratch", str(work.scratch), "--result", str(result)]
+    command += ["--seconds", str(work.findings.left())]
     command += [] if work.folder is None else ["--photos", str(work.folder)]
     done = subprocess.run(command, check=False)
     if done.returncode:
@@ -112,7 +94,11 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def equality(work: Work) -> None:
-    """Compare photos, awkward images and noise with the CPU backend; then memory and compiling."""
+    """Compare photos, awkward images and noise with the CPU backend.
+
+    Raises:
+        WrongResultError: A result differs.
+    """
     warm_up(load("numba"))
     opened = work.open()
     gpu = GpuBackend(opened.name, opened.device)
@@ -128,13 +114,7 @@ def equality(work: Work) -> None:
         options = [FitOptions(k=k, attempts=2, seed=i) for i in range(len(awkward))]
         total += _compare(gpu, reference, awkward, options)
         work.findings.add(equal_images=total)
-    reference.forget()
-    del gpu
-    opened.device.release()
-    work.findings.add(halved=_check_halving(work, opened.name, opened.device))
-    work.findings.add(auto_k_memory=_check_memory(work, opened.name, opened.device))
-    work.findings.add(cold_run=_check_cold_run(work))
-    work.findings.summarise(f"{total} results equal the CPU's; memory is bounded, compiling is no hang")
+    work.findings.summarise(f"{total} results equal the CPU's")
 
 
 def _compare(
@@ -165,76 +145,3 @@ def _awkward_images(noise: tuple[int, int]) -> list[NDArray[np.uint8]]:
         greys,
         rng.integers(0, 256, (height, width, 3), np.uint8),
     ]
-
-
-def _check_halving(work: Work, name: str, device: Device) -> dict[str, Any]:
-    """Let the device run out of memory in the midst of a batch."""
-    width, height = work.scale.large
-    photos = work.album.batch((width, height), 4)
-    tasks = [Task(photo, FitOptions(k=2, attempts=1), masks=False) for photo in photos]
-    require_halving(name, device, tasks, work.scale.spare)
-    work.album.forget()
-    return {"images": len(tasks), "spare_bytes": work.scale.spare}
-
-
-def _check_memory(work: Work, name: str, device: Device) -> dict[str, Any]:
-    """Choose k for photos while batches run, and look how much memory is taken meanwhile.
-
-    Raises:
-        StepError: It is more than was given.
-    """
-    folder = work.scratch / "auto-k"
-    jobs = write_photos(work, folder / "photos", work.scale.batch)
-    _, k_range = parse_k("auto:2-4")
-    settings = Settings(folder / "out", FitOptions(k=4, attempts=1), SAVE, k_range=k_range)
-    prepare(settings.out, settings.save, [])
-    device.activate()
-    before = device.free_memory()
-    gpu = GpuBackend(name, device, work.scale.memory)
-    with _least_free(device) as least:
-        outcomes = list(process_on_gpu(jobs, settings, gpu))
-    taken = before - least[0]
-    failed = [outcome for outcome in outcomes if getattr(outcome, "error", "lost") is not None]
-    if failed or len(outcomes) != len(jobs):
-        raise StepError(f"{len(failed)} of {len(jobs)} photos were not done with --k auto")
-    if taken > work.scale.memory + ROUNDING:
-        raise StepError(f"--gpu-memory allows {work.scale.memory} bytes, and {taken} were taken")
-    return {"given_bytes": work.scale.memory, "taken_bytes": taken, "images": len(jobs)}
-
-
-@contextmanager
-def _least_free(device: Device) -> Iterator[list[int]]:
-    """The least free memory of a device while the block runs, looked at every few milliseconds."""
-    least, over = [device.free_memory()], threading.Event()
-
-    def look() -> None:
-        device.activate()
-        while not over.wait(0.005):
-            least[0] = min(least[0], device.free_memory())
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield least
-    finally:
-        over.set()
-        thread.join()
-        least[0] = min(least[0], device.free_memory())
-
-
-def _check_cold_run(work: Work) -> dict[str, Any]:
-    """Run with many clusters, nothing compiled, and a time limit that is shorter than compiling takes.
-
-    Raises:
-        StepError: Images were done on the CPU.
-    """
-    folder = work.scratch / "cold"
-    jobs = write_photos(work, folder / "photos", min(8, work.scale.batch))
-    os.environ["CUPY_CACHE_DIR"] = str(folder / "kernels")
-    timeout = None if work.emulated else TIMEOUT
-    options = FitOptions(k=COLD_K, attempts=2)
-    summary, outcomes = run_photos(jobs, folder / "out", options, work.opener(), timeout=timeout)
-    if summary.fallbacks or summary.failed:
-        reasons = {outcome.fallback or outcome.error for outcome in outcomes}
-        raise StepError(f"{summary.fallbacks} of {len(jobs)} photos were done on the CPU: {reasons}")
-    return {"images": summary.done, "k": COLD_K, "timeout_s": timeout}

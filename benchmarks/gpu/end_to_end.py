@@ -79,11 +79,6 @@ class EndToEnd:
     """Encoding and writing, likewise."""
     encode_cpu: float
 
-    @property
-    def images_per_second(self) -> float:
-        """Of a run with nothing recorded."""
-        return self.images / self.wall
-
 
 class _Clock:
     """Adds up the time that threads spend in some functions."""
@@ -134,26 +129,28 @@ def end_to_end(work: Work) -> None:
     jobs = write_photos(work, work.scratch / "photos", scale.images)
     options = FitOptions(k=3)
     rates: dict[str, list[float]] = {"gpu": [], "cpu": []}
+    seconds: dict[str, list[float]] = {"gpu": [], "cpu": []}
     written: dict[str, bytes] = {}
     for name in ("gpu", "cpu") * RUNS:
         out = work.scratch / f"out-{name}"
         opener = work.opener() if name == "gpu" else None
-        summary, _ = run_photos(jobs, out, options, opener)
+        summary, _, times = run_photos(jobs, out, options, opener)
         if summary.failed or summary.fallbacks or summary.done != len(jobs):
             raise MeasurementError(
                 f"of {len(jobs)} photos {summary.done} were done, {summary.fallbacks} on the CPU"
             )
         written[name] = _digest_of(out)
         shutil.rmtree(out)
-        rates[name].append(summary.done / summary.seconds)
-        findings.add(images=len(jobs), cores=usable_cores(), images_per_s=rates)
+        rates[name].append(steady_rate(times))
+        seconds[name].append(summary.seconds)
+        findings.add(images=len(jobs), cores=usable_cores(), images_per_s=rates, seconds=seconds)
     if written["gpu"] != written["cpu"]:
         raise WrongResultError("the files of a run on the GPU are not those of a run on the CPU")
     gpu, cpu = (statistics.median(rates[name]) for name in ("gpu", "cpu"))
     findings.summarise(
         f"{len(jobs)} JPEG files: {gpu:.0f} images/s on the GPU, {cpu:.0f} on {usable_cores()} cores"
     )
-    if findings.left() > 0:
+    if findings.left() > 3 * min(seconds["gpu"]):  # a run to warm up, one unwatched, one watched
         findings.add(watched=asdict(measure(Bench(work.open()), jobs, options, 1)))
 
 
@@ -163,14 +160,24 @@ def run_photos(
     options: FitOptions,
     open_gpu: Callable[[], GpuBackend] | None,
     timeout: float | None = None,
-) -> tuple[Summary, list[Outcome]]:
-    """Do what `kseg-batch run` does, with a process for the GPU or with worker processes on all cores."""
+) -> tuple[Summary, list[Outcome], list[float]]:
+    """Do what `kseg-batch run` does, with a process for the GPU or with worker processes on all cores.
+
+    Returns:
+        The totals, what became of each image, and when, in seconds by a steady clock.
+    """
     listener = _Listener()
     gpus = () if open_gpu is None else (("GPU 0", open_gpu),)
     team = Team(cpu_pool(usable_cores(), timeout), "numba", exact=True, gpus=gpus)
     settings = Settings(out=out, fit=options, save=SAVE)
     sources = sorted({job.source.parent for job in jobs})
-    return run(jobs, sources, settings, team, listener), listener.outcomes
+    return run(jobs, sources, settings, team, listener), listener.outcomes, listener.times
+
+
+def steady_rate(times: Sequence[float]) -> float:
+    """Images a second, without the first eighth of them, for which workers and GPU have yet to start."""
+    first = len(times) // 8
+    return (len(times) - 1 - first) / (times[-1] - times[first])
 
 
 class _Listener:
@@ -178,6 +185,7 @@ class _Listener:
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
+        self.times: list[float] = []
 
     def skipped(self, step: PlanStep) -> None:
         """See `Report`."""
@@ -185,6 +193,7 @@ class _Listener:
     def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
         """See `Report`."""
         self.outcomes.append(outcome)
+        self.times.append(time.perf_counter())
 
     def message(self, text: str) -> None:
         """See `Report`."""

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.checks import Reference
+from benchmarks.gpu.findings import StepError
 from benchmarks.gpu.measure import Bench, CpuTimes, measure_bandwidth, measure_cpu
 from benchmarks.gpu.report import COLUMNS, UNITS, configuration_cells, configuration_line, step_lines
 from kseg_batch.backends import load
@@ -50,7 +51,9 @@ def kernels(work: Work) -> None:
         longest = max(longest, before - work.findings.left())
     if work.findings.left() > 2 * longest and not work.emulated:
         timing.measure_mixed()
-    entries = work.findings.figures["configurations"]
+    entries = work.findings.figures.get("configurations")
+    if not entries:
+        raise StepError("no time was left to time a batch")
     main = list(work.scale.size), work.scale.batch
     told = [
         f"k = {entry['k']}: {1e3 * entry['kernels_ms_per_image']:.0f} us"

@@ -67,11 +67,11 @@ class GpuTimes:
     """The times of a batch, in ms."""
 
     kernels: Spread
-    """The data on the device: from the begin of the first launch to the end of the last, gaps included."""
+    """The data on the device: from the start of the first launch to the end of the last, gaps included."""
     copies: Spread
     """From batch to batch, many in a row: uploads and downloads overlap with the kernels of others."""
     latency: Spread
-    """One batch alone, from the begin of its first upload to the end of its last download."""
+    """One batch alone, from the start of its first upload to the end of its last download."""
     wall: float
     """From batch to batch by the host's clock, with nothing recorded; the mean."""
     each: dict[str, Spread]

@@ -76,7 +76,7 @@ class Album:
     _images: dict[Size, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
     def batch(self, size: Size, n: int, gpu: GpuBackend | None = None) -> list[NDArray[np.uint8]]:
-        """`n` different (height, width, 3) uint8 images; a smaller batch is the begin of a larger one."""
+        """`n` different (height, width, 3) uint8 images. A larger batch has those of a smaller one first."""
         images = self._images.setdefault(size, [])
         missing = range(len(images), n)
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.gpu.findings import SkippedError, StepError
@@ -17,7 +18,14 @@ from kseg_batch.options import FitOptions
 if TYPE_CHECKING:
     from benchmarks.gpu.step import Work
 
-TOOLS = f"{os.environ.get('PATH', '')}:/usr/local/cuda/bin:/opt/nvidia/nsight-compute"
+TOOLS = ":".join(
+    [
+        os.environ.get("PATH", ""),
+        "/usr/local/cuda/bin",
+        *map(str, Path("/opt/nvidia/nsight-compute").glob("*")),
+    ]
+)
+"""Folders of programs, with those where NVIDIA installs its own."""
 KERNELS = "count_pixels|drain_table|improve_centers|converge_centers|label_pixels"
 METRICS = {
     "gpu__time_duration.sum": "time",
@@ -32,6 +40,9 @@ METRICS = {
 
 IMAGES = 8
 """Of the batch that is profiled: each of its kernels is run once for every few metrics."""
+
+RESERVE = 3.0
+"""Seconds to tell of a tool that was stopped."""
 
 MEMORY_ERROR = 9
 """Exit status of the memory checker where it found something."""
@@ -56,13 +67,11 @@ def profile(work: Work) -> None:
     tool = shutil.which("ncu", path=TOOLS)
     if tool is None:
         raise SkippedError("Nsight Compute (ncu) is not installed")
-    command = [tool, "--csv", "--metrics", ",".join(METRICS), "-k", f"regex:{KERNELS}", *_step(work, "batch")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stdout, done.stderr, flush=True)
-    rows = _rows(done.stdout)
+    command = [tool, "--csv", "--clock-control", "none", "--metrics", ",".join(METRICS)]
+    _, text = _watch(work, [*command, "-k", f"regex:{KERNELS}", *_step(work, "batch")])
+    rows = _rows(text)
     if not rows:
-        last = " ".join((done.stdout + done.stderr).split())[-200:]
-        raise SkippedError(f"Nsight Compute gives no figures: {last}")
+        raise SkippedError(f"Nsight Compute gives no figures: {' '.join(text.split())[-200:]}")
     work.findings.add(kernels=rows)
     work.findings.summarise(f"{len(rows)} launches of {len({row['kernel'] for row in rows})} kernels")
 
@@ -77,16 +86,38 @@ def memcheck(work: Work) -> None:
     tool = shutil.which("compute-sanitizer", path=TOOLS)
     if tool is None:
         raise SkippedError("compute-sanitizer is not installed")
-    command = [tool, "--tool", "memcheck", "--error-exitcode", str(MEMORY_ERROR), *_step(work, "stages")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stdout, done.stderr, flush=True)
-    if "Device not supported" in done.stdout:
+    command = [tool, "--tool", "memcheck", "--report-api-errors", "no"]
+    command += ["--error-exitcode", str(MEMORY_ERROR), *_step(work, "stages")]
+    code, text = _watch(work, command)
+    if "Device not supported" in text:
         raise SkippedError("compute-sanitizer does not support this device")
-    if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if "Invalid" in line or "ERROR SUMMARY" in line]
-        work.findings.add(errors=lines[:20])
-        raise StepError(f"compute-sanitizer ends with status {done.returncode}: {'; '.join(lines[:2])}")
+    errors = [line for line in text.splitlines() if "Invalid" in line or "ERROR SUMMARY" in line]
+    work.findings.add(errors=errors[:20])
+    if code is None:
+        raise StepError("compute-sanitizer had not ended when time was up")
+    if code:
+        raise StepError(f"compute-sanitizer ends with status {code}: {'; '.join(errors[:2])}")
     work.findings.summarise("compute-sanitizer finds no error")
+
+
+def _watch(work: Work, command: list[str]) -> tuple[int | None, str]:
+    """The exit status and the output of a tool; None and what there is by then, where time is up."""
+    output = work.scratch / "tool.txt"
+    with output.open("w") as file:
+        try:
+            done = subprocess.run(
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=max(1.0, work.findings.left() - RESERVE),
+                check=False,
+            )
+            code: int | None = done.returncode
+        except subprocess.TimeoutExpired:
+            code = None
+    text = output.read_text(encoding="utf-8", errors="replace")
+    print(text, flush=True)
+    return code, text
 
 
 def _step(work: Work, name: str) -> list[str]:
@@ -103,6 +134,8 @@ def _rows(text: str) -> list[dict[str, object]]:
     begin = text.find('"ID"')
     launches: dict[str, dict[str, object]] = {}
     for row in csv.DictReader(io.StringIO(text[begin:])) if begin >= 0 else ():
+        if row.get("Metric Name") is None:  # something else that was printed
+            continue
         launch = launches.setdefault(row["ID"], {"kernel": row["Kernel Name"], "grid": row.get("Grid Size")})
         name = METRICS.get(row["Metric Name"])
         if name is not None:

@@ -35,8 +35,14 @@ PACKAGES = (
     "scikit-learn",
     "torch",
     "triton",
+    "torchvision",
     "flash-kmeans",
     "isal",
+    "pebble",
+    "simplejpeg",
+    "nvidia-cuda-nvrtc",
+    "nvidia-cuda-nvrtc-cu12",
+    "cuda-bindings",
 )
 """Distributions whose versions are told."""
 
@@ -48,9 +54,9 @@ class Watch(Enum):
 
     NOTHING = auto()
     KERNELS = auto()
-    """The begin of a batch's first launch and the end of its last."""
+    """The start of a batch's first launch and the end of its last."""
     COPIES = auto()
-    """The begin of a batch's first upload and the ends of its downloads."""
+    """The start of a batch's first upload and the ends of its downloads."""
     EVERYTHING = auto()
     """The begin and the end of each operation."""
 

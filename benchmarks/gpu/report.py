@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import line
@@ -162,11 +162,6 @@ def step_table(steps: Iterable[Entry]) -> list[str]:
         lines.append(f"{first}  {told[0]}".rstrip())
         lines += [f"{'':<32}{text}" for text in told[1:]]
     return lines
-
-
-def told(target: Target) -> dict[str, Any]:
-    """For JSON."""
-    return {**asdict(target), "verdict": target.verdict}
 
 
 def _is_headline(entry: dict[str, Any]) -> bool:

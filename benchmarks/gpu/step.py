@@ -37,7 +37,7 @@ def kernels_in(file: Path) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is done."""
+    """The sizes and numbers that the steps work with."""
 
     size: Size = (1920, 1080)
     """Of the photos."""
@@ -57,10 +57,12 @@ class Scale:
     """Of a measurement, unless it takes longer than a second."""
     images: int = 512
     """JPEG files from end to end."""
-    memory: int = 4 * GIB
-    """Bytes of GPU memory that are given where it is shown that no more are taken."""
+    memory: int = GIB
+    """Bytes of GPU memory that are given where no more may be taken."""
+    single: Size = (4000, 3000)
+    """Of an image that is done alone meanwhile, in a third of that memory."""
     spare: int = GIB
-    """Bytes of GPU memory that are left where it is to run out."""
+    """Bytes of GPU memory that are left where memory is to run out."""
     large: Size = (6000, 4000)
     """Of four images, of which one fits into `spare` bytes."""
     copy_bytes: int = 4 * GIB
@@ -77,12 +79,13 @@ EMULATED = Scale(
     noise=(150, 100),
     repeats=3,
     images=16,
-    memory=GIB,
+    memory=405 << 20,
+    single=(48, 32),
     spare=150 << 20,
     copy_bytes=1 << 20,
     large=(40, 30),
 )
-"""What the CPU emulates in a moment."""
+"""Sizes and numbers that the CPU emulates in seconds."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Work:
 
     @property
     def scale(self) -> Scale:
-        """How much is done."""
+        """The sizes and numbers to work with."""
         return EMULATED if self.emulated else Scale()
 
     @cached_property

@@ -34,7 +34,7 @@ PATIENCE = 5.0
 """Seconds that a killed process has to be gone. One that hangs in the driver may never be."""
 
 LOG_BYTES = 1 << 20
-"""Of a step's output, most that is kept of its begin, and as much of its end."""
+"""Most bytes that are kept of the first part of a step's output, and as many of the last part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Step:
     log: str = "trial.log"
     """The file that its output is appended to."""
     gate: bool = False
-    """Whether its failure means that results are wrong."""
+    """Whether its failure of any kind counts as a wrong result."""
     measures: bool = False
     """Whether it only measures, which means nothing where results are wrong."""
     seeks: bool = False
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(slots=True)
 class Entry:
-    """What became of a step."""
+    """The outcome of a step."""
 
     step: str
     status: Status
@@ -87,7 +87,7 @@ class Trial:
         Args:
             out: An existing folder for `trial.json` and the logs.
             scratch: A folder for the files of the steps.
-            seconds: When no step begins any more, and the last one is stopped.
+            seconds: After so many, no step begins any more, and one that still runs is stopped.
             content: What is known before the first step.
             cwd: Where commands run.
         """
@@ -120,7 +120,7 @@ class Trial:
                 entry = self._run(step, environment)
             else:
                 entry = Entry(step.name, "skipped", summary=reason)
-            self._wrong |= step.gate and entry.status == "failed"
+            self._wrong |= entry.difference is not None or (step.gate and entry.status == "failed")
             self._entries.append(entry)
             self.content["running"] = None
             self._save()
@@ -176,7 +176,8 @@ class Trial:
         summary = found.get("summary", "")
         status: Status = {0: "done", SKIPPED: "skipped"}.get(code, "failed")  # type: ignore[arg-type, assignment] # None is not there
         if status != "done":
-            summary = found.get("failure") or _how_it_ended(code, seconds)
+            failure = found.get("failure") or _how_it_ended(code, seconds)
+            summary = f"{failure}; before: {summary}" if summary else failure
         return Entry(
             step.name,
             status,
@@ -208,12 +209,14 @@ class Trial:
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
     """The exit status of a process, None where its time is up. Its whole group is killed either way."""
     code: int | None = None
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        code = process.wait(seconds)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(PATIENCE)
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(seconds)
+    finally:  # also where the trial itself is interrupted
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
     return code
 
 

@@ -74,7 +74,7 @@ class Tuning:
     """Sizes that change how fast a batch is, not its results; `benchmarks.gpu_trial` times others."""
 
     blocks: int = 1024
-    """Most blocks of a launch, over all its images. They fill any GPU; more would find no work left."""
+    """Most blocks of a launch, over all its images: enough to fill any GPU. The kernels go round."""
     counted_together: int = 8
     """Images counted into tables of their own before the tables are drained, and used for the next images.
 

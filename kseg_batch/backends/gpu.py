@@ -148,7 +148,8 @@ class GpuBackend:
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
-        layout = Layout.of([_request(Task(image, FitOptions(k=1), masks=False))])
+        request = _request(Task(image, FitOptions(k=1), masks=False))
+        layout = Layout.of([request], self._tuning)
         flat = np.ascontiguousarray(image).reshape(-1)
         with self._alone() as slot:
             names = ("images", "states", "pixels", "table", "in_cell", "starts", "xyz", "weights")
