@@ -48,6 +48,8 @@ class Screen:
         self._process = process
         self._window = ""
         self.wait(self._found)
+        self._mapped = time.monotonic()
+        self.wait(self._painted)
 
     def _xdotool(self, *words: str) -> str:
         command = ["xdotool", *words]
@@ -60,6 +62,18 @@ class Screen:
     def _found(self) -> bool:
         self._window = self._xdotool("search", "--onlyvisible", "--name", "^kseg-batch: ").strip()
         return self._window != ""
+
+    def _painted(self) -> bool:
+        """Whether there is a picture. Where none is for a second, the window is mapped again.
+
+        Without a window manager Qt misses now and then that its window is on the screen, and draws nothing.
+        """
+        if self.grab().any():
+            return True
+        if time.monotonic() > self._mapped + 1:
+            self._xdotool("windowunmap", self._window, "windowmap", self._window)
+            self._mapped = time.monotonic()
+        return False
 
     def press(self, key: str) -> None:
         """Of keys that are pressed while a frame is segmented, OpenCV tells the last one."""
