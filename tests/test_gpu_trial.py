@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from benchmarks import gpu_trial
 from benchmarks.checks import WrongResultError
-from benchmarks.gpu import correctness, experiments, limits, profile, stages
+from benchmarks.gpu import correctness, experiments, limits, peer_comparison, profile, stages
 from benchmarks.gpu.findings import DifferenceError, Findings, SkippedError, StepError
 from benchmarks.gpu.report import step_table
 from benchmarks.gpu.step import EMULATED, Work
@@ -471,6 +472,12 @@ def test_without_nvidias_tools_the_steps_say_so(work: Work, monkeypatch: pytest.
     for step, tool in ((profile.profile, "Nsight Compute"), (profile.memcheck, "compute-sanitizer")):
         with pytest.raises(SkippedError, match=tool):
             step(work)
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="PyTorch is installed")
+def test_without_pytorch_there_are_no_peers(work: Work) -> None:
+    with pytest.raises(SkippedError, match="PyTorch is not installed"):
+        peer_comparison.peers(work)
 
 
 NCU = """==PROF== Connected to process 1

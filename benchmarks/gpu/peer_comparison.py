@@ -8,12 +8,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.gpu.findings import StepError
+from benchmarks.gpu.findings import SkippedError, StepError
 from benchmarks.gpu.peers import Case
 from benchmarks.gpu.report import PEER_COLUMNS, PEER_WIDTHS, peer_line
 from benchmarks.report import line
@@ -58,7 +59,14 @@ SECONDS = 1.0
 
 
 def peers(work: Work) -> None:
-    """Time other libraries on the same pixels, each in a process of its own."""
+    """Time other libraries on the same pixels, each in a process of its own.
+
+    Raises:
+        SkippedError: PyTorch, on which all of them stand, is not installed.
+        StepError: None gives a figure.
+    """
+    if find_spec("torch") is None:
+        raise SkippedError("PyTorch is not installed")
     findings, scale = work.findings, work.scale
     findings.add(note=NOTE)
     contest = Contest(work.scratch, REPEATS, SECONDS)
