@@ -111,23 +111,23 @@ def stretched(steps: Sequence[Step], seconds: float) -> list[Step]:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
+    assert __doc__ is not None
+    title, _, *paragraphs = __doc__.split("\n\n")
+    known = [step.name for step in steps("cupy", Path(), None)]
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu_trial",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m benchmarks.gpu_trial", description=title, epilog=" ".join(paragraphs)
     )
     add = parser.add_argument
     add("--out", metavar="DIR", type=Path, required=True, help="folder for trial.json and the logs")
     add("--photos", metavar="DIR", type=Path, help="photos to take beside the packaged ones")
     add("--commit", metavar="HASH", help="what is tried, where there is no git to ask")
     add("--seconds", metavar="S", type=float, default=SECONDS, help="for all steps; default: %(default)g")
-    add("--only", metavar="STEP,...", default="", help="these steps alone")
+    add("--only", metavar="STEP,...", default="", help=f"these steps alone, of {', '.join(known)}")
     add("--backend", choices=GPU_BACKENDS, default=GPU_BACKENDS[0], help="default: %(default)s")
     add("--emulated", action="store_true", help="try the steps on the CPU, on small images")
     add("--keep", action="store_true", help=f"copy the result to {RESULTS.relative_to(ROOT)}")
     given = parser.parse_args(arguments)
     given.only = tuple(name for name in given.only.split(",") if name)
-    known = [step.name for step in steps("cupy", Path(), None)]
     if unknown := [name for name in given.only if name not in known]:
         parser.error(f"there is no step {', '.join(unknown)}; there are {', '.join(known)}")
     if given.photos is not None and not given.photos.is_dir():
