@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+import types
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from kseg_batch import segment
-from kseg_batch.backends import MODULES, choose, cuda_driver, load
+from kseg_batch.backends import MODULES, Choice, PassedOver, choose, cuda_driver, load
+from kseg_batch.cli.common import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
+from kseg_batch.options import FitOptions
 from tests.samples import noise
 
 
@@ -154,3 +157,12 @@ except BackendUnavailableError as error:
     result = python_without(tmp_path, "cv2", code)
     assert result.stdout.startswith("opencv: OpenCV cannot be imported (no cv2 here)")
     assert "libgl1" in result.stdout
+
+
+@pytest.mark.parametrize(("name", "place"), [("numba-cuda", "GPU"), ("numba", "CPU")])
+def test_a_backend_that_is_not_the_first_is_told_with_its_place(
+    name: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = Choice(types.SimpleNamespace(name=name), (PassedOver("cupy", "it is broken", True),))
+    assert choose_backend(lambda *_, **__: chosen, "auto", None, False, FitOptions()) is chosen
+    assert capsys.readouterr().err == f"kseg-batch: running on the {place} with {name} (cupy: it is broken)\n"

@@ -106,7 +106,7 @@ def find(
 ) -> Choice[Candidate]:
     """As `choose`, but without opening a GPU: for a GPU backend, its `GpuLibrary` is what is found.
 
-    An open GPU takes some 500 MB of its memory, for as long as the process lives.
+    A process that opens a GPU holds some of its memory for as long as the process lives.
     """
     return _first(_find, name, only, options)
 

@@ -77,11 +77,14 @@ def choose_backend(
         require_gpu: Whether nothing else will do.
         options: What the backend will be asked to do.
     """
+    from kseg_batch.backends import GPU_BACKENDS
+
     if require_gpu or (gpu and name != "auto"):
         return choose(name, only="gpu", options=options)
     choice = choose(name, only="cpu" if gpu is False else None, options=options)
     missed = [p for p in choice.passed_over if gpu or p.installed]
     if missed:
         reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
-        print(f"kseg-batch: running on the CPU with {choice.backend.name} ({reasons})", file=sys.stderr)
+        place, used = "GPU" if choice.backend.name in GPU_BACKENDS else "CPU", choice.backend.name
+        print(f"kseg-batch: running on the {place} with {used} ({reasons})", file=sys.stderr)
     return choice
