@@ -29,6 +29,7 @@ from kseg_batch.backends.batch import (
     Layout,
     Request,
     Tuning,
+    packed,
 )
 from kseg_batch.backends.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu import SLOTS, GpuBackend, Task
@@ -201,7 +202,7 @@ def test_empty_clusters_move_to_the_farthest_colors(
         "images": layout.images.reshape(-1),
         "states": state,
         "centers": centers.reshape(-1),
-        "xyz": points @ (1 << np.array([32, 16, 0])),
+        "xyz": packed(points),
         "weights": histogram.counts.astype(np.uint32),
     }
     for name, host in hosts.items():

@@ -65,6 +65,8 @@ MAX_STARTS = 16
 """Blocks that share the attempts of an image."""
 TABLE_BYTES = 4 * (N_CODES + 2 * N_CELLS)
 """What counting the colours of an image takes: `table`, `in_cell` and `starts`."""
+PACKING = np.array([1 << 32, 1 << 16, 1])
+"""What the channels of a position are multiplied by in arithmetic.cuh's `pack`."""
 PIXEL_ALIGNMENT = 16
 """Images begin at a pixel whose number is a multiple of this, so that 16 bytes are loaded at a time."""
 
@@ -96,6 +98,12 @@ def record(columns: tuple[str, ...], **values: int) -> NDArray[np.int64]:
     for name, value in values.items():
         row[columns.index(name)] = value
     return row
+
+
+def packed(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) positions as the kernels pack them, of (n, 3) in Q8.6."""
+    numbers: NDArray[np.int64] = positions @ PACKING
+    return numbers
 
 
 def total_bytes(arrays: Mapping[str, tuple[int, str]]) -> int:

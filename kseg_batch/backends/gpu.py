@@ -26,26 +26,25 @@ from kseg_batch.backends.batch import (
     Layout,
     Request,
     Tuning,
+    packed,
     record,
     total_bytes,
 )
-from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
 from kseg_batch.backends.launches import Launches
 from kseg_batch.colors import SCALE, ColorHistogram, Palette, zorder
-from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
+from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from kseg_batch.backends.device import Array, Device
     from kseg_batch.color_spaces import ColorSpace
-    from kseg_batch.options import GpuOptions
 
 BATCH_SLOTS = 2
 SLOTS = BATCH_SLOTS + 1
@@ -128,7 +127,7 @@ class GpuBackend:
 
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
-        _check(self.name, options)
+        check_options(self.name, options)
 
     def warm_up(self, ks: Iterable[int] = (2,)) -> None:
         """See `Backend.warm_up`: compile the kernels, or load them from a cache.
@@ -179,7 +178,7 @@ class GpuBackend:
         layout.images[0, IMAGE.index("weight_shift")] = kmeans.weight_shift(histogram.n_pixels)
         n = histogram.n_colors
         states = record(STATE, colors=n, clusters=min(options.k, n) if given is None else options.k)
-        xyz = (histogram.colors.astype(np.int64) * SCALE << np.array([32, 16, 0])).sum(axis=1)
+        xyz = packed(histogram.colors.astype(np.int64) * SCALE)
         weights = np.ascontiguousarray(histogram.counts, dtype=np.int64 if wide else np.uint32)
         with self._alone() as slot:
             skipped = ("pixels", "table", "in_cell", "starts", "output")
@@ -401,80 +400,8 @@ class GpuBackend:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class GpuLibrary:
-    """The library of a GPU backend, which works here as far as can be told while no GPU is open."""
-
-    name: str
-    """The backend's, as the command line spells it."""
-    title: str
-    """The library's, as users know it."""
-    n_devices: int
-    """How many GPUs it finds."""
-    open_device: Callable[[int], Device]
-    """Opens the GPU of a number."""
-
-    @property
-    def compiled(self) -> bool:
-        """See `GpuBackend.compiled`."""
-        return False
-
-    def check(self, options: FitOptions) -> None:
-        """See `Backend.check`."""
-        _check(self.name, options)
-
-    def check_device(self, number: int) -> None:
-        """Raise an OptionError if there is no GPU of that number."""
-        if number >= self.n_devices:
-            raise OptionError(f"There is no GPU {number}: this machine has {self.n_devices}, from 0 on.")
-
-    def open(self, options: GpuOptions) -> GpuBackend:
-        """Open a GPU, which takes memory of it that this process keeps.
-
-        Raises:
-            BackendUnavailableError: It cannot be opened.
-            OptionError: There is no such GPU.
-        """
-        self.check_device(options.device)
-        with _failures_of(self.title):
-            return GpuBackend(self.name, self.open_device(options.device), options.memory)
-
-
-def find_library(
-    name: str, title: str, open_library: Callable[[], tuple[int, Callable[[int], Device]]]
-) -> GpuLibrary:
-    """The library of a GPU backend, or the reason why it cannot run. No GPU is opened.
-
-    Args:
-        name: The backend's.
-        title: The library's, as users know it; it is installed.
-        open_library: Imports it; returns how many devices there are, and what opens one.
-
-    Raises:
-        BackendUnavailableError: It cannot run here.
-    """
-    problem = device_problem()
-    if problem:
-        raise BackendUnavailableError(problem, installed=True)
-    with _failures_of(title):
-        return GpuLibrary(name, title, *open_library())
-
-
-@contextlib.contextmanager
-def _failures_of(library: str) -> Iterator[None]:
-    """Raise what goes wrong in the library as a BackendUnavailableError that says what helps."""
-    try:
-        yield
-    except (BackendError, ImportError, RuntimeError, OSError) as error:
-        raise BackendUnavailableError(
-            f"{library} does not work here ({' '.join(str(error).split())}); to give it CUDA's compiler and "
-            "libraries: pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
-            installed=True,
-        ) from error
-
-
-def _check(name: str, options: FitOptions) -> None:
-    """See `Backend.check`."""
+def check_options(name: str, options: FitOptions) -> None:
+    """See `Backend.check`, for the GPU backend of that name."""
     if options.init == "random":
         raise OptionError(f"The backend {name} has no --init random; --backend opencv has.")
 

@@ -42,19 +42,23 @@ class Launches:
     def histogram(self) -> None:
         """From the pixels to the distinct colours and their counts."""
         for first in range(0, len(self.layout.requests), self.layout.tables):
-            self.histogram_of(first, self.layout.requests[first : first + self.layout.tables])
+            self._histogram_of(first, self.layout.requests[first : first + self.layout.tables])
 
-    def histogram_of(self, first: int, requests: Sequence[Request]) -> None:
+    def _histogram_of(self, first: int, requests: Sequence[Request]) -> None:
         """The same for some consecutive images, as many as there are tables at most."""
         a, n, plain = self.arrays, len(requests), Variant()
         images = a["images"][first * len(IMAGE) : (first + n) * len(IMAGE)]
         states = a["states"][first * len(STATE) : (first + n) * len(STATE)]
         most = max(request.n_pixels for request in requests)
-        grid = (self._blocks(-(-most // PIXEL_ALIGNMENT), n), n)
-        self._launch("count_pixels", plain, grid, images, a["pixels"], a["table"], a["in_cell"])
+        self.count(images, (self._blocks(-(-most // PIXEL_ALIGNMENT), n), n))
         self._launch("number_cells", plain, (1, n), images, states, a["in_cell"], a["starts"])
         drained = (images, a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
         self._launch("drain_table", plain, (self._blocks(N_CELLS, n), n), *drained)
+
+    def count(self, images: Array, grid: tuple[int, int]) -> None:
+        """From the pixels of some images to `table` and `in_cell`."""
+        a = self.arrays
+        self._launch("count_pixels", Variant(), grid, images, a["pixels"], a["table"], a["in_cell"])
 
     def fit(self, *, given: bool = False, wide: bool = False) -> None:
         """From the colours to the sorted centres, unless those are given, and the sums of their clusters."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import find_library
+from kseg_batch.backends.gpu_library import find_library
 from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from kseg_batch.backends.device import Array, Stream
-    from kseg_batch.backends.gpu import GpuBackend, GpuLibrary
+    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu_library import GpuLibrary
     from kseg_batch.options import GpuOptions
 
 THREADS = 256

@@ -323,7 +323,7 @@ def _team(
 ) -> Team:
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
     from kseg_batch.backends import choose, load_gpu
-    from kseg_batch.backends.gpu import GpuLibrary
+    from kseg_batch.backends.gpu_library import GpuLibrary
     from kseg_batch.team import Team
 
     if not isinstance(backend, GpuLibrary):
