@@ -27,9 +27,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.gpu.findings import write_whole
 from benchmarks.gpu.report import slug, step_table, targets
-from benchmarks.gpu.trial import Step, Trial
+from benchmarks.gpu.trial import Step, Trial, step_command
+from benchmarks.report import write_json
 from kseg_batch.backends import GPU_BACKENDS
 from kseg_batch.bench.environment import git_commit
 
@@ -75,13 +75,10 @@ def steps(kind: DeviceKind, scratch: Path, photos: Path | None) -> list[Step]:
         scratch: A folder for their files.
         photos: The user's photos.
     """
-    common = ["--kind", kind, "--scratch", str(scratch), "--result", "{result}"]
-    common += ["--seconds", "{seconds}", *(() if photos is None else ("--photos", str(photos)))]
     unfit = NO_GPU if kind == "emulated" else None
 
     def step(name: str, seconds: float, **more: Any) -> Step:
-        command = (sys.executable, "-m", "benchmarks.gpu", name, *common)
-        return Step(name, seconds, command, **more)
+        return Step(name, seconds, step_command(name, kind=kind, scratch=scratch, photos=photos), **more)
 
     return [
         step("versions", 20),
@@ -162,13 +159,13 @@ def main() -> None:
         entries = trial.run(stretched(chosen, given.seconds), _environment())
     found = [] if given.emulated else targets(entries)
     trial.content["targets"] = [asdict(target) | {"verdict": target.verdict} for target in found]
-    write_whole(given.out / "trial.json", trial.content)
+    write_json(given.out / "trial.json", trial.content)
     print("", *(target.shown() for target in found), *step_table(entries), sep="\n")
     if given.emulated:
         print("emulated: no time in it means anything")
     print(f"written: {given.out / 'trial.json'}")
     if given.keep:
-        print(f"written: {_keep(given.out / 'trial.json', entries)}")
+        print(f"written: {_keep(trial.content, entries)}")
     sys.exit(FAILED if any(entry.status == "failed" for entry in entries) else 0)
 
 
@@ -198,12 +195,11 @@ def _memory_disk() -> Path | None:
         return None
 
 
-def _keep(result: Path, entries: Sequence[Entry]) -> Path:
-    """Copy a result to the folder of results, under the device's name and the date."""
+def _keep(content: dict[str, Any], entries: Sequence[Entry]) -> Path:
+    """Write a result to the folder of results, too, under the device's name and the date."""
     name = next((e.figures["gpu"].get("name") for e in entries if "gpu" in e.figures), None) or "gpu"
-    today = datetime.datetime.now(datetime.UTC).date()
-    target = RESULTS / f"gpu-{slug(name)}-{today}.json"
-    target.write_bytes(result.read_bytes())
+    target = RESULTS / f"gpu-{slug(name)}-{content['date']}.json"
+    write_json(target, content)
     return target
 
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from kseg_batch.bench.environment import environment
+from kseg_batch.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +38,14 @@ def judged(text: str, reached: bool, target: str) -> str:
 
 def save(path: Path, settings: Mapping[str, object], results: Sequence[Mapping[str, object]]) -> None:
     """Write a JSON file of the environment, the settings and the results, whole or not at all."""
-    content = {"environment": environment(), "settings": dict(settings), "results": list(results)}
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, {"environment": environment(), "settings": dict(settings), "results": list(results)})
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=2).encode() + b"\n")

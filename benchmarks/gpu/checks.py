@@ -7,11 +7,12 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.checks import WrongResultError
+from benchmarks.gpu.device_wrapper import DeviceWrapper
 from benchmarks.gpu.findings import StepError
 from kseg_batch import kmeans
 from kseg_batch.backends import load
@@ -127,21 +128,15 @@ def check_oracle(backend: GpuBackend, album: Album) -> int:
     return len(tasks)
 
 
-class _CountingRefusals:
-    """Hands everything on to a device, and counts how often it has no memory."""
+class _CountingRefusals(DeviceWrapper):
+    """Counts how often a device has no memory."""
 
-    def __init__(self, device: Device) -> None:
-        self.refusals = 0
-        self._device = device
-
-    def __getattr__(self, name: str) -> Any:
-        """Whatever else the device has."""
-        return getattr(self._device, name)
+    refusals = 0
 
     def empty(self, length: int, dtype: DTypeLike) -> Array:
         """See `Device.empty`."""
         try:
-            return self._device.empty(length, dtype)
+            return super().empty(length, dtype)
         except DeviceMemoryError:
             self.refusals += 1
             raise
@@ -165,7 +160,7 @@ def require_halving(name: str, device: Device, tasks: Sequence[Task], spare: int
     taken = device.empty(device.free_memory() - spare, np.uint8)
     try:
         counting = _CountingRefusals(device)
-        gpu = GpuBackend(name, cast("Device", counting), 1 << 50)
+        gpu = GpuBackend(name, counting, 1 << 50)
         results = list(gpu.segment_batches([tasks]))
         if not counting.refusals:
             raise StepError(f"{len(tasks)} images fit into {spare / 1e6:.0f} MB: no memory ran out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -66,12 +65,7 @@ def run_strictly(work: Work, kind: str) -> None:
     Raises:
         StepError: The process fails.
     """
-    result = work.scratch / f"{kind}-strict.json"
-    command = [sys.executable, "-W", "error", "-m", "benchmarks.gpu", "self-test", "--kind", kind]
-    command += ["--scratch", str(work.scratch), "--result", str(result)]
-    command += ["--seconds", str(work.findings.left())]
-    command += [] if work.folder is None else ["--photos", str(work.folder)]
-    done = subprocess.run(command, check=False)
+    done = subprocess.run(work.command_of("self-test", kind=kind, flags=("-W", "error")), check=False)
     if done.returncode:
         raise StepError(f"under python -W error the self test of {kind} ends with status {done.returncode}")
 

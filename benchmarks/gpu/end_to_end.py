@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import shutil
 import statistics
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from benchmarks.checks import WrongResultError
+from benchmarks.folders import tree_digest, write_jpeg
 from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import Watch
 from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
 from kseg_batch import pipeline
 from kseg_batch.backends import load
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.machine import usable_cores
 from kseg_batch.options import FitOptions
 from kseg_batch.outputs import prepare
@@ -35,9 +33,6 @@ from kseg_batch.worker import Lost, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from benchmarks.gpu.step import Work
     from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.outputs import Save
@@ -47,8 +42,6 @@ if TYPE_CHECKING:
 
 RUNS = 2
 """Of each kind, in turns."""
-QUALITY = 90
-"""Of the JPEG files."""
 SAVE: frozenset[Save] = frozenset({"segmented", "masks"})
 CHECKED = 4
 """Outputs compared with the CPU's after the first run."""
@@ -56,11 +49,9 @@ CHECKED = 4
 
 @dataclass(frozen=True, slots=True)
 class EndToEnd:
-    """Medians over several runs, in seconds."""
+    """A run in this process, in seconds."""
 
     images: int
-    """Of a run."""
-    runs: int
     wall: float
     """Of a run with nothing recorded."""
     watched_wall: float
@@ -130,7 +121,7 @@ def end_to_end(work: Work) -> None:
     options = FitOptions(k=3)
     rates: dict[str, list[float]] = {"gpu": [], "cpu": []}
     seconds: dict[str, list[float]] = {"gpu": [], "cpu": []}
-    written: dict[str, bytes] = {}
+    written: dict[str, str] = {}
     for name in ("gpu", "cpu") * RUNS:
         out = work.scratch / f"out-{name}"
         opener = work.opener() if name == "gpu" else None
@@ -139,7 +130,7 @@ def end_to_end(work: Work) -> None:
             raise MeasurementError(
                 f"of {len(jobs)} photos {summary.done} were done, {summary.fallbacks} on the CPU"
             )
-        written[name] = _digest_of(out)
+        written[name] = tree_digest(out)
         shutil.rmtree(out)
         rates[name].append(steady_rate(times))
         seconds[name].append(summary.seconds)
@@ -151,7 +142,7 @@ def end_to_end(work: Work) -> None:
         f"{len(jobs)} JPEG files: {gpu:.0f} images/s on the GPU, {cpu:.0f} on {usable_cores()} cores"
     )
     if findings.left() > 3 * min(seconds["gpu"]):  # a run to warm up, one unwatched, one watched
-        findings.add(watched=asdict(measure(Bench(work.open()), jobs, options, 1)))
+        findings.add(watched=asdict(measure(Bench(work.open()), jobs, options, work.scratch / "watched")))
 
 
 def run_photos(
@@ -203,39 +194,26 @@ class _Listener:
 def write_photos(work: Work, folder: Path, n: int) -> list[Job]:
     """Jobs for `n` JPEG files, links to as many different ones as a batch has at most."""
     images = work.album.batch(work.scale.size, min(n, work.scale.batch))
-    sources = _write_files(folder, images)
-    jobs = []
-    for i in range(n):
-        path = folder / f"{i:05}.jpg"
-        path.hardlink_to(sources[i % len(sources)])
-        jobs.append(Job(path, Path(path.stem)))
-    return jobs
+    folder.mkdir(parents=True)
+    paths = [folder / f"{i:05}.jpg" for i in range(n)]
+    for i, path in enumerate(paths):
+        if i < len(images):
+            write_jpeg(path, images[i])
+        else:
+            path.hardlink_to(paths[i % len(images)])
+    return [Job(path, Path(path.stem)) for path in paths]
 
 
-def _digest_of(out: Path) -> bytes:
-    """A hash of all files that were written, but for the journal, which has times."""
-    total = hashlib.blake2b()
-    for path in sorted(out.rglob("*.png")):
-        total.update(str(path.relative_to(out)).encode() + b"\0" + path.read_bytes())
-    return total.digest()
-
-
-def measure(bench: Bench, jobs: Sequence[Job], options: FitOptions, repeats: int) -> EndToEnd:
-    """Segment JPEG files in this process.
+def measure(bench: Bench, jobs: Sequence[Job], options: FitOptions, out: Path) -> EndToEnd:
+    """Segment JPEG files in this process, into a folder that is deleted.
 
     Raises:
         MeasurementError: An image failed, or was done on the CPU.
         WrongResultError: An output is not what the CPU backend makes.
     """
-    walls, watched = [], []
-    with tempfile.TemporaryDirectory(dir=jobs[0].source.parents[1]) as name:
-        out = Path(name, "out")
-        _run(bench, jobs[: max(CHECKED, len(jobs) // 2)], out, options, check=True)
-        for _ in range(repeats):
-            walls.append(_run(bench, jobs, out, options))
-            watched.append(_watched(bench, jobs, out, options))
-    median = {key: statistics.median([one[key] for one in watched]) for key in watched[0]}
-    return EndToEnd(len(jobs), repeats, statistics.median(walls), **median)
+    _run(bench, jobs[: max(CHECKED, len(jobs) // 2)], out, options, check=True)
+    wall = _run(bench, jobs, out, options)
+    return EndToEnd(len(jobs), wall, **_watched(bench, jobs, out, options))
 
 
 def _watched(bench: Bench, jobs: Sequence[Job], out: Path, options: FitOptions) -> dict[str, float]:
@@ -279,16 +257,3 @@ def _check(job: Job, out: Path, options: FitOptions) -> None:
     written = read_photo(out / "segmented" / f"{job.stem}.png")
     if not (written == expected).all():
         raise WrongResultError(f"the segmented {job.source.name} is not what the CPU backend makes of it")
-
-
-def _write_files(folder: Path, images: Sequence[NDArray[np.uint8]]) -> list[Path]:
-    cv2 = import_cv2()
-    folder.mkdir(parents=True)
-    paths = []
-    for i, image in enumerate(images):
-        encoded, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        if not encoded:
-            raise MeasurementError("OpenCV cannot write JPEG files")
-        paths.append(folder / f"photo{i:03}.jpg")
-        paths[-1].write_bytes(data.tobytes())
-    return paths

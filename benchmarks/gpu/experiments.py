@@ -8,7 +8,8 @@ batch is timed. The ways of counting are kernels of `count_variants.cu`: only th
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +17,30 @@ import numpy as np
 
 from benchmarks.checks import WrongResultError
 from benchmarks.gpu.checks import Expected
+from benchmarks.gpu.device_wrapper import fetch
 from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import TimedDevice, Watch
 from benchmarks.gpu.timing import batches_of, kernel_times, kernels_span
-from kseg_batch.backends.batch import IMAGE, N_CELLS, N_CODES, PIXEL_ALIGNMENT, STATE, Layout, Request, Tuning
+from kseg_batch.backends.batch import IMAGE, N_CODES, STATE, Layout, Request, Tuning, packed
 from kseg_batch.backends.device import Variant
 from kseg_batch.backends.gpu import Task
 from kseg_batch.backends.gpu_memory import Slot
 from kseg_batch.backends.launches import Launches
-from kseg_batch.colors import ColorHistogram, zorder
+from kseg_batch.colors import SCALE, ColorHistogram
 from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from benchmarks.gpu.recording_device import Opened, Operation
     from benchmarks.gpu.step import Work
+    from kseg_batch.backends.device import Array
 
 COUNT_VARIANTS = Path(__file__).with_name("count_variants.cu")
+COUNT_KERNELS = ("count_unread", "count_marking", "count_marking_shared", "tally_cells")
+"""The kernels of that file."""
 
 KS = (3, 16)
 REPEATS = 8
@@ -90,25 +95,19 @@ def time_batches(work: Work, ways: Sequence[Way] = WAYS) -> list[dict[str, Any]]
     Raises:
         WrongResultError: A way gives another result than the first.
     """
-    first_k: list[dict[str, Any]] = []
-    longest = 0.0
-    for k in KS:
-        expected: list[Expected] = []
-        for way in ways:
-            before = work.findings.left()
-            if before < 2 * longest:
-                work.findings.append("left_out", f"{way.name}, k = {k}")
-                continue
-            bench = Bench(work.open_variant(threads=way.threads, defines=way.defines), way.tuning)
-            images = work.album.batch(work.scale.size, work.scale.batch)
-            tasks = [Task(bench.backend.stage(image), FitOptions(k=k), masks=False) for image in images]
-            entry = {"way": way.name, "k": k, **_time_batch(bench, tasks, expected, way.name)}
-            bench.close()
-            work.findings.append("batches", entry)
-            print(f"{way.name}, k = {k}: {entry['us_per_image']:.1f} us an image", flush=True)
-            first_k += [entry] if k == KS[0] else []
-            longest = max(longest, before - work.findings.left())
-    return first_k
+    entries: list[dict[str, Any]] = []
+    expected: dict[int, list[Expected]] = {k: [] for k in KS}
+    everything = [(way, k) for k in KS for way in ways]
+    for way, k in work.findings.as_time_permits(everything, lambda one: f"{one[0].name}, k = {one[1]}"):
+        bench = Bench(work.open_variant(threads=way.threads, defines=way.defines), way.tuning)
+        images = work.album.batch(work.scale.size, work.scale.batch)
+        tasks = [Task(bench.backend.stage(image), FitOptions(k=k), masks=False) for image in images]
+        entry = {"way": way.name, "k": k, **_time_batch(bench, tasks, expected[k], way.name)}
+        bench.close()
+        entries.append(entry)
+        work.findings.append("batches", entry)
+        print(f"{way.name}, k = {k}: {entry['us_per_image']:.1f} us an image", flush=True)
+    return [entry for entry in entries if entry["k"] == KS[0]]
 
 
 def _time_batch(bench: Bench, tasks: Sequence[Task], expected: list[Expected], name: str) -> dict[str, Any]:
@@ -147,37 +146,27 @@ def _medians(times: Sequence[dict[str, float]], n_images: int) -> dict[str, floa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarkingLaunches(Launches):
-    """The histogram by a kernel that marks touched cells, and one that counts their colours."""
+    """Counts by a kernel that marks touched cells, and one that counts their colours."""
 
     counting: str = "count_marking"
 
-    def histogram_of(self, first: int, requests: Sequence[Request]) -> None:
+    def count(self, images: Array, grid: tuple[int, int]) -> None:
         """See `Launches`. `starts` holds the marks until the first colours are numbered."""
-        a, n = self.arrays, len(requests)
+        a, n = self.arrays, grid[1]
         self.device.clear(a["starts"], self.stream)
-        self._count(n, a["starts"])
-        tallied = (a["table"], a["starts"], a["in_cell"])
-        self._launch("tally_cells", PLAIN, (self._blocks(N_CODES // 16, n), n), *tallied)
-        self._launch("number_cells", PLAIN, (1, n), a["images"], a["states"], a["in_cell"], a["starts"])
-        drained = (a["images"], a["table"], a["in_cell"], a["starts"], a["xyz"], a["weights"])
-        self._launch("drain_table", PLAIN, (self._blocks(N_CELLS, n), n), *drained)
-
-    def _count(self, n: int, *marks: Any) -> None:
-        most = max(request.n_pixels for request in self.layout.requests)
-        grid = (self._blocks(-(-most // PIXEL_ALIGNMENT), n), n)
-        a = self.arrays
-        self._launch(self.counting, PLAIN, grid, a["images"], a["pixels"], a["table"], *marks)
+        self._launch(self.counting, PLAIN, grid, images, a["pixels"], a["table"], a["starts"])
+        cells = (self._blocks(N_CODES // 16, n), n)
+        self._launch("tally_cells", PLAIN, cells, a["table"], a["starts"], a["in_cell"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class UnreadLaunches(MarkingLaunches):
-    """The table alone, which is looked at and cleared by the caller."""
+class UnreadLaunches(Launches):
+    """Counts into the table alone, so that no colour is drained. The caller looks at it and clears it."""
 
-    counting: str = "count_unread"
-
-    def histogram_of(self, first: int, requests: Sequence[Request]) -> None:
+    def count(self, images: Array, grid: tuple[int, int]) -> None:
         """See `Launches`."""
-        self._count(len(requests))
+        a = self.arrays
+        self._launch("count_unread", PLAIN, grid, images, a["pixels"], a["table"])
 
 
 def time_counting(work: Work) -> list[dict[str, Any]]:
@@ -186,7 +175,7 @@ def time_counting(work: Work) -> list[dict[str, Any]]:
     Raises:
         WrongResultError: A way finds other colours.
     """
-    opened = work.open_variant(extra=COUNT_VARIANTS)
+    opened = work.open_variant(files=dict.fromkeys(COUNT_KERNELS, COUNT_VARIANTS))
     photos = work.album.batch(work.scale.size, min(COUNTED, work.scale.batch))
     pages = [np.full_like(photo, 255) for photo in photos]
     found: list[dict[str, Any]] = []
@@ -195,7 +184,7 @@ def time_counting(work: Work) -> list[dict[str, Any]]:
         for name, launches in (
             ("as it is", Launches),
             ("marks in global memory", MarkingLaunches),
-            ("marks in shared memory", _with_kernel("count_marking_shared")),
+            ("marks in shared memory", partial(MarkingLaunches, counting="count_marking_shared")),
             ("atomics alone, unread", UnreadLaunches),
         ):
             entry = {"way": name, "images": kind, **_time_histogram(opened, launches, images, expected)}
@@ -205,12 +194,11 @@ def time_counting(work: Work) -> list[dict[str, Any]]:
     return found
 
 
-def _with_kernel(counting: str) -> Any:
-    return lambda *args: replace(MarkingLaunches(*args), counting=counting)
-
-
 def _time_histogram(
-    opened: Opened, kind: Any, images: Sequence[NDArray[np.uint8]], expected: Sequence[ColorHistogram]
+    opened: Opened,
+    kind: Callable[..., Launches],
+    images: Sequence[NDArray[np.uint8]],
+    expected: Sequence[ColorHistogram],
 ) -> dict[str, Any]:
     """Compare the colours of images with NumPy's, then time the kernels that find them."""
     device = TimedDevice(opened.device, opened.library)
@@ -221,7 +209,7 @@ def _time_histogram(
     needs = {name: need for name, need in layout.arrays().items() if name in names}
     slot = Slot(opened.device)
     arrays = slot.reserve(needs, 1 << 50)
-    launches: Launches = kind(device, slot.stream, arrays, layout)
+    launches = kind(device, slot.stream, arrays, layout)
     launches.upload([np.ascontiguousarray(image).reshape(-1) for image in images])
     times = []
     for turn in range(REPEATS + 1):
@@ -245,30 +233,22 @@ def _require_colors(
     device: TimedDevice, stream: Any, launches: Launches, expected: Sequence[ColorHistogram]
 ) -> None:
     """Compare the counts with NumPy's: those of the drained colours, or those in the table."""
-
-    def fetch(name: str) -> NDArray[Any]:
-        source = launches.arrays[name]
-        host = np.empty(len(source), source.dtype)
-        device.download(source, host, stream)
-        device.wait(stream)
-        return host
-
+    arrays = {name: fetch(device, array, stream) for name, array in launches.arrays.items()}
+    tables = arrays["table"].reshape(-1, N_CODES)
     if isinstance(launches, UnreadLaunches):
-        tables = fetch("table").reshape(-1, N_CODES)
         equal = all(
             np.array_equal(np.flatnonzero(table), histogram.codes)
             and np.array_equal(table[histogram.codes], histogram.counts)
             for table, histogram in zip(tables, expected, strict=True)
         )
     else:
-        states, xyz, weights = fetch("states").reshape(-1, len(STATE)), fetch("xyz"), fetch("weights")
-        equal = not (fetch("table").any() or fetch("in_cell").any())
-        for i, histogram in enumerate(expected):
-            first, n = int(launches.layout.images[i, IMAGE.index("colors")]), histogram.n_colors
-            channels = [xyz[first : first + n] >> (shift + 6) & 0xFF for shift in (32, 16, 0)]
-            codes = zorder(np.stack(channels, axis=-1).astype(np.uint8))
-            equal &= int(states[i, STATE.index("colors")]) == n
-            equal &= np.array_equal(codes, histogram.codes)
-            equal &= np.array_equal(weights[first : first + n], histogram.counts)
+        found = arrays["states"].reshape(-1, len(STATE))[:, STATE.index("colors")].tolist()
+        equal = found == [histogram.n_colors for histogram in expected]
+        equal &= not (tables.any() or arrays["in_cell"].any())
+        for row, histogram in zip(launches.layout.images, expected, strict=True):
+            first, n = int(row[IMAGE.index("colors")]), histogram.n_colors
+            positions = packed(histogram.colors.astype(np.int64) * SCALE)
+            equal &= np.array_equal(arrays["xyz"][first : first + n], positions)
+            equal &= np.array_equal(arrays["weights"][first : first + n], histogram.counts)
     if not equal:
         raise WrongResultError(f"{type(launches).__name__} finds other colours than NumPy")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from benchmarks.report import write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+T = TypeVar("T")
 
 
 class StepError(Exception):
@@ -54,6 +58,21 @@ class Findings:
         """Seconds until the step has to be over."""
         return self._deadline - time.monotonic()
 
+    def as_time_permits(self, things: Iterable[T], describe: Callable[[T], object]) -> Iterator[T]:
+        """Yield things to do, and list in `left_out` what there is no time for.
+
+        Something is left out where less than twice the longest time so far is left: some take longer than
+        any before.
+        """
+        longest = 0.0
+        for thing in things:
+            before = self.left()
+            if before < 2 * longest:
+                self.append("left_out", describe(thing))
+                continue
+            yield thing
+            longest = max(longest, before - self.left())
+
     def add(self, **figures: Any) -> None:
         """Add figures by their names."""
         self.figures.update(figures)
@@ -71,11 +90,4 @@ class Findings:
 
     def save(self) -> None:
         """Write all of it."""
-        write_whole(self._path, self.content)
-
-
-def write_whole(path: Path, content: Any) -> None:
-    """Write a JSON file by another name first, so that the file is whole whenever the process ends."""
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+        write_json(self._path, self.content)

@@ -41,16 +41,8 @@ def kernels(work: Work) -> None:
     opened = work.open()
     timing = _Timing(work, Bench(opened))
     print(f"{UNITS}\n{configuration_line(COLUMNS)}", flush=True)
-    longest = 0.0
-    for size, k, batch in _configurations(work.scale):
-        if work.findings.left() < 2 * longest:  # some take longer than any before
-            work.findings.append("left_out", [list(size), k, batch])
-            continue
-        before = work.findings.left()
-        timing.measure_uniform(size, k, batch)
-        longest = max(longest, before - work.findings.left())
-    if work.findings.left() > 2 * longest and not work.emulated:
-        timing.measure_mixed()
+    for configuration in work.findings.as_time_permits(_configurations(work.scale), list):
+        timing.measure(*configuration)
     entries = work.findings.figures.get("configurations")
     if not entries:
         raise StepError("no time was left to time a batch")
@@ -64,18 +56,19 @@ def kernels(work: Work) -> None:
     work.findings.summarise(f"{', '.join(told[:3])} {timed}")
 
 
-def _configurations(scale: Scale) -> Iterator[tuple[Size, int, int]]:
-    """Sizes, numbers of clusters and batches: the main size first, and there what differs most."""
-    rest: list[tuple[Size, int, int]] = []
-    urgent = scale.timed_ks[:3]
-    for k in urgent:
+def _configurations(scale: Scale) -> Iterator[tuple[Size | None, int | None, int]]:
+    """Sizes, numbers of clusters and batches, the most important first. None stands for many in one batch."""
+    largest = scale.batches[0]
+    for k in scale.timed_ks[:3]:
         for batch in scale.batches:
             yield scale.size, k, batch
     for k in scale.timed_ks[3:]:
-        rest.append((scale.size, k, scale.batches[0]))
+        yield scale.size, k, largest
     for size in scale.other_sizes:
-        rest += [(size, scale.timed_ks[0], batch) for batch in scale.batches]
-    yield from rest
+        for batch in scale.batches:
+            yield size, scale.timed_ks[0], batch
+    if scale.other_sizes:
+        yield None, None, largest
 
 
 class _Timing:
@@ -85,26 +78,23 @@ class _Timing:
         self._work = work
         self._bench = bench
         self._reference = Reference()
-        self._cpu: dict[tuple[Size, int], CpuTimes] = {}
+        self._cpu: dict[tuple[Size | None, int | None], CpuTimes] = {}
         self._bandwidth: Bandwidth = measure_bandwidth(bench, work.scale.copy_bytes, 5)
         work.findings.add(bandwidth=asdict(self._bandwidth))
 
-    def measure_uniform(self, size: Size, k: int, batch: int) -> None:
-        """A batch of one size and one k."""
-        images = self._work.album.batch(size, batch, self._bench.backend)
-        tasks = [Task(image, FitOptions(k=k), masks=False) for image in images]
-        entry = self._measure(tasks, {"size": list(size), "k": k})
-        if (size, k) not in self._cpu:
-            self._cpu[size, k] = measure_cpu(images, [FitOptions(k=k)] * batch)
-        self._finish(entry, self._cpu[size, k])
-
-    def measure_mixed(self) -> None:
-        """A batch of many sizes and many k."""
-        n = self._work.scale.batch
-        images = self._work.album.ragged(n, MIXED_SIZES, self._bench.backend)
-        options = [FitOptions(k=MIXED_KS[i % len(MIXED_KS)]) for i in range(n)]
+    def measure(self, size: Size | None, k: int | None, batch: int) -> None:
+        """Time a batch of one size and one k, or of many where these are None."""
+        album, gpu = self._work.album, self._bench.backend
+        if size is None or k is None:
+            images = album.ragged(batch, MIXED_SIZES, gpu)
+            options = [FitOptions(k=MIXED_KS[i % len(MIXED_KS)]) for i in range(batch)]
+        else:
+            images, options = album.batch(size, batch, gpu), [FitOptions(k=k)] * batch
         tasks = [Task(image, one, masks=False) for image, one in zip(images, options, strict=True)]
-        self._finish(self._measure(tasks, {"size": None, "k": None}), measure_cpu(images, options))
+        entry = self._measure(tasks, {"size": size and list(size), "k": k})
+        if (size, k) not in self._cpu:
+            self._cpu[size, k] = measure_cpu(images, options)
+        self._finish(entry, self._cpu[size, k])
 
     def _measure(self, tasks: Sequence[Task], what: dict[str, Any]) -> dict[str, Any]:
         """Check a batch, then time it.

@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.gpu.findings import SkippedError, StepError
 from benchmarks.gpu.peers import Case
 from benchmarks.gpu.report import PEER_COLUMNS, PEER_WIDTHS, peer_line
+from benchmarks.gpu.step import RESERVE
 from benchmarks.report import line
 from kseg_batch import kmeans
 from kseg_batch.backends import numba_cpu
@@ -45,13 +46,10 @@ SAME_START, TEN_STARTS = "same start", "ten starts"
 ONLY_SAME_START = ("scikit-learn",)
 """Peers for which ten starts take too long."""
 
-
 SHARES = {"flash-kmeans": 0.6, "torch-weighted": 0.5, "torch": 1.0}
 """Peers that the trial asks, and the share that each has of the time that is left: the first one compiles."""
 IMAGES = 16
 """Of a case: 33 million pixels fill any GPU."""
-RESERVE = 3.0
-"""Seconds to tell of a peer that was stopped."""
 KS = (3, 16)
 REPEATS = 10
 SECONDS = 1.0

@@ -6,8 +6,6 @@ import csv
 import io
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +39,6 @@ METRICS = {
 IMAGES = 8
 """Of the batch that is profiled: each of its kernels is run once for every few metrics."""
 
-RESERVE = 3.0
-"""Seconds to tell of a tool that was stopped."""
-
 MEMORY_ERROR = 9
 """Exit status of the memory checker where it found something."""
 
@@ -68,7 +63,7 @@ def profile(work: Work) -> None:
     if tool is None:
         raise SkippedError("Nsight Compute (ncu) is not installed")
     command = [tool, "--csv", "--clock-control", "none", "--metrics", ",".join(METRICS)]
-    _, text = _watch(work, [*command, "-k", f"regex:{KERNELS}", *_step(work, "batch")])
+    _, text = work.run_tool([*command, "-k", f"regex:{KERNELS}", *work.command_of("batch")])
     rows = _rows(text)
     if not rows:
         raise SkippedError(f"Nsight Compute gives no figures: {' '.join(text.split())[-200:]}")
@@ -87,8 +82,8 @@ def memcheck(work: Work) -> None:
     if tool is None:
         raise SkippedError("compute-sanitizer is not installed")
     command = [tool, "--tool", "memcheck", "--report-api-errors", "no"]
-    command += ["--error-exitcode", str(MEMORY_ERROR), *_step(work, "stages")]
-    code, text = _watch(work, command)
+    command += ["--error-exitcode", str(MEMORY_ERROR), *work.command_of("stages")]
+    code, text = work.run_tool(command)
     if "Device not supported" in text:
         raise SkippedError("compute-sanitizer does not support this device")
     errors = [line for line in text.splitlines() if "Invalid" in line or "ERROR SUMMARY" in line]
@@ -98,35 +93,6 @@ def memcheck(work: Work) -> None:
     if code:
         raise StepError(f"compute-sanitizer ends with status {code}: {'; '.join(errors[:2])}")
     work.findings.summarise("compute-sanitizer finds no error")
-
-
-def _watch(work: Work, command: list[str]) -> tuple[int | None, str]:
-    """The exit status and the output of a tool; None and what there is by then, where time is up."""
-    output = work.scratch / "tool.txt"
-    with output.open("w") as file:
-        try:
-            done = subprocess.run(
-                command,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=max(1.0, work.findings.left() - RESERVE),
-                check=False,
-            )
-            code: int | None = done.returncode
-        except subprocess.TimeoutExpired:
-            code = None
-    text = output.read_text(encoding="utf-8", errors="replace")
-    print(text, flush=True)
-    return code, text
-
-
-def _step(work: Work, name: str) -> list[str]:
-    """The command of another step, for a tool to watch."""
-    result = work.scratch / f"{name}-watched.json"
-    command = [sys.executable, "-m", "benchmarks.gpu", name, "--kind", work.kind]
-    command += ["--scratch", str(work.scratch)]
-    command += ["--result", str(result), "--seconds", str(work.findings.left())]
-    return command if work.folder is None else [*command, "--photos", str(work.folder)]
 
 
 def _rows(text: str) -> list[dict[str, object]]:

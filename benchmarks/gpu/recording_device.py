@@ -6,19 +6,20 @@ import contextlib
 import subprocess
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
-from kseg_batch.backends import choose
+from benchmarks.gpu.device_wrapper import DeviceWrapper
+from kseg_batch.backends import find
 from kseg_batch.backends.cuda_driver import read_driver
 from kseg_batch.bench.environment import package_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from kseg_batch.backends.device import Array, Device, Stream, Variant
+    from kseg_batch.backends.gpu_library import GpuLibrary
 
 FIRST_KERNEL, LAST_KERNEL = "count_pixels", "label_pixels"
 """What the host program launches first and last for a batch."""
@@ -58,7 +59,7 @@ class Watch(Enum):
     COPIES = auto()
     """The start of a batch's first upload and the ends of its downloads."""
     EVERYTHING = auto()
-    """The begin and the end of each operation."""
+    """The start and the end of each operation."""
 
 
 class Library(Protocol):
@@ -145,28 +146,21 @@ class _Mark:
     end: Any
 
 
-class TimedDevice:
-    """Hands everything on to another device, see `kseg_batch.backends.device.Device`, and records.
+class TimedDevice(DeviceWrapper):
+    """Records when the operations of a device begin and end.
 
-    A begin is recorded when the operation is queued on an idle stream. A host thread that is interrupted
-    between the two makes the operation look longer, so times are upper bounds where threads compete.
+    The start of an operation is recorded when it is queued on an idle stream. A host thread that is
+    interrupted between the two makes the operation look longer, so times are upper bounds where threads
+    compete.
     """
 
     def __init__(self, device: Device, library: Library) -> None:
-        self.max_blocks = device.max_blocks
-        self.threads = device.threads
+        super().__init__(device)
         self.library = library
-        self._device = device
         self._stream = device.stream()
         self._watch = Watch.NOTHING
         self._marks: list[_Mark] = []
         self._base: Any = None
-
-    def __getattr__(self, name: str) -> Any:
-        """Whatever else the device has."""
-        if name == "_device":  # while it is not there yet
-            raise AttributeError(name)
-        return getattr(self._device, name)
 
     def begin(self, watch: Watch) -> None:
         """Forget what was recorded, and record from now on."""
@@ -201,44 +195,20 @@ class TimedDevice:
 
     # ---- the device ------------------------------------------------------------------------------------
 
-    def activate(self) -> None:
-        """See `Device.activate`."""
-        self._device.activate()
-
-    def free_memory(self) -> int:
-        """See `Device.free_memory`."""
-        return self._device.free_memory()
-
-    def empty(self, length: int, dtype: DTypeLike) -> Array:
-        """See `Device.empty`."""
-        return self._device.empty(length, dtype)
-
-    def release(self) -> None:
-        """See `Device.release`."""
-        self._device.release()
-
-    def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
-        """See `Device.pinned`."""
-        return self._device.pinned(n_bytes)
-
-    def stream(self) -> Stream:
-        """See `Device.stream`."""
-        return self._device.stream()
-
     def upload(self, host: NDArray[Any], target: Array, stream: Stream) -> None:
         """See `Device.upload`."""
         with self._recorded("upload", "", stream):
-            self._device.upload(host, target, stream)
+            super().upload(host, target, stream)
 
     def download(self, source: Array, host: NDArray[Any], stream: Stream) -> None:
         """See `Device.download`."""
         with self._recorded("download", "", stream):
-            self._device.download(source, host, stream)
+            super().download(source, host, stream)
 
     def clear(self, target: Array, stream: Stream) -> None:
         """See `Device.clear`."""
         with self._recorded("clear", "", stream):
-            self._device.clear(target, stream)
+            super().clear(target, stream)
 
     def launch(
         self,
@@ -250,11 +220,7 @@ class TimedDevice:
     ) -> None:
         """See `Device.launch`."""
         with self._recorded("launch", kernel, stream):
-            self._device.launch(kernel, variant, grid, args, stream)
-
-    def wait(self, stream: Stream) -> None:
-        """See `Device.wait`."""
-        self._device.wait(stream)
+            super().launch(kernel, variant, grid, args, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,22 +233,15 @@ class Opened:
     library: Library
 
 
-def open_device(name: str | None) -> Opened:
-    """The first GPU, by the named backend or the first that works.
+def open_device(name: str) -> Opened:
+    """The first GPU, by the named backend.
 
     Raises:
-        BackendUnavailableError: There is none.
+        BackendUnavailableError: The backend cannot run here.
     """
-    found = choose(name or "auto", only="gpu").backend.name
-    if found == "cupy":
-        import cupy
-
-        from kseg_batch.backends.cupy import CupyDevice
-
-        return Opened(found, CupyDevice(cupy, 0), CupyLibrary())
-    from kseg_batch.backends.numba_cuda import NumbaDevice
-
-    return Opened(found, NumbaDevice(0), NumbaLibrary())
+    library = cast("GpuLibrary", find(name, only="gpu").backend)
+    device = library.open_device(0)
+    return Opened(name, device, CupyLibrary() if name == "cupy" else NumbaLibrary())
 
 
 def gpu_facts() -> dict[str, object]:

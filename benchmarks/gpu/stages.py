@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.gpu.device_wrapper import DeviceWrapper, fetch
 from benchmarks.gpu.findings import DifferenceError
 from kseg_batch import kmeans
 from kseg_batch.backends.batch import (
@@ -22,6 +23,7 @@ from kseg_batch.backends.batch import (
     STATE,
     Layout,
     Request,
+    packed,
     total_bytes,
 )
 from kseg_batch.backends.gpu_memory import Slot
@@ -109,7 +111,7 @@ def compare_stages(
     arrays = slot.reserve(layout.arrays(), total_bytes(layout.arrays()))
     oracles = [_Oracle(image, one) for image, one in zip(images, options, strict=True)]
     watched = _WatchedDevice(device, _Comparison(device, slot.stream, arrays, layout, oracles))
-    launches = Launches(cast("Device", watched), slot.stream, arrays, layout)
+    launches = Launches(watched, slot.stream, arrays, layout)
     launches.upload([np.ascontiguousarray(image).reshape(-1) for image in images])
     launches.histogram()
     launches.fit()
@@ -117,16 +119,12 @@ def compare_stages(
     slot.drop()
 
 
-class _WatchedDevice:
-    """Hands everything on to a device, and compares after each launch."""
+class _WatchedDevice(DeviceWrapper):
+    """Compares after each launch."""
 
     def __init__(self, device: Device, comparison: _Comparison) -> None:
-        self._device = device
+        super().__init__(device)
         self._comparison = comparison
-
-    def __getattr__(self, name: str) -> Any:
-        """Whatever else the device has."""
-        return getattr(self._device, name)
 
     def launch(
         self,
@@ -138,8 +136,8 @@ class _WatchedDevice:
     ) -> None:
         """See `Device.launch`."""
         try:
-            self._device.launch(kernel, variant, grid, args, stream)
-            self._device.wait(stream)
+            super().launch(kernel, variant, grid, args, stream)
+            self.wait(stream)
         except BackendError as error:
             raise DifferenceError(
                 f"{kernel} fails: {error}", {"kernel": kernel, "error": str(error)}
@@ -227,11 +225,7 @@ class _Comparison:
                 _require_equal(kernel, i, name, np.asarray(found), np.asarray(expected))
 
     def _fetch(self, name: str) -> NDArray[Any]:
-        source = self.arrays[name]
-        host = np.empty(len(source), source.dtype)
-        self.device.download(source, host, self.stream)
-        self.device.wait(self.stream)
-        return host
+        return fetch(self.device, self.arrays[name], self.stream)
 
     def _state(self, i: int, column: str) -> int:
         return int(self._fetch("states").reshape(-1, len(STATE))[i, STATE.index(column)])
@@ -242,7 +236,7 @@ class _Comparison:
         return [
             ("colors", self._state(i, "colors"), n),
             ("clusters", self._state(i, "clusters"), oracle.k),
-            ("xyz", self._fetch("xyz")[first : first + n], _packed(oracle.colors)),
+            ("xyz", self._fetch("xyz")[first : first + n], packed(oracle.colors)),
             ("weights", self._fetch("weights")[first : first + n], oracle.histogram.counts),
         ]
 
@@ -256,7 +250,7 @@ class _Comparison:
             first = i * MAX_SEEDS + begin
             rows += [
                 (name, self._state(i, name), len(points)),
-                (f"{name} seed_xyz", xyz[first : first + len(points)], _packed(points)),
+                (f"{name} seed_xyz", xyz[first : first + len(points)], packed(points)),
                 (f"{name} seed_weights", weights[first : first + len(points)], counts),
             ]
         return rows
@@ -306,12 +300,6 @@ class _Comparison:
 
     def _centers(self, i: int, oracle: _Oracle) -> NDArray[Any]:
         return self._fetch("centers").reshape(-1, ROW, 4)[i, : oracle.k, :3]
-
-
-def _packed(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) positions as the kernels pack them."""
-    packed: NDArray[np.int64] = (positions << np.array([32, 16, 0])).sum(axis=1)
-    return packed
 
 
 def _require_equal(kernel: str, image: int, name: str, found: NDArray[Any], expected: NDArray[Any]) -> None:

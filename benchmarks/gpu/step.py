@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import subprocess
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from benchmarks.gpu.findings import SkippedError
 from benchmarks.gpu.photos import Album, read_photos
 from benchmarks.gpu.recording_device import CupyLibrary, Opened, open_device
+from benchmarks.gpu.trial import step_command
 from kseg_batch.backends import load_gpu
-from kseg_batch.backends.cupy import kernel_folder
+from kseg_batch.backends.cupy import FILES, THREADS, CupyDevice, kernel_folder
 from kseg_batch.options import GpuOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.gpu.findings import Findings
@@ -27,12 +28,8 @@ DeviceKind = Literal["cupy", "numba-cuda", "emulated"]
 
 GIB = 1 << 30
 
-KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
-
-
-def kernels_in(file: Path) -> list[str]:
-    """The names of the kernels of a file of CUDA C."""
-    return KERNEL.findall(file.read_text(encoding="utf-8"))
+RESERVE = 3.0
+"""Seconds to tell of a tool or a library that was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +117,21 @@ class Work:
         Raises:
             BackendUnavailableError: It cannot be opened.
         """
-        if not self.emulated:
-            return open_device(self.kind)
-        from tests.emulator.clock import ClockLibrary
-        from tests.emulator.device import EmulatedDevice
-
-        device = EmulatedDevice(self.scratch / "kernels", memory=4 * GIB)
-        return Opened("cupy", device, ClockLibrary())
+        return self._emulated() if self.kind == "emulated" else open_device(self.kind)
 
     def open_variant(
-        self, *, threads: int | None = None, defines: tuple[str, ...] = (), extra: Path | None = None
+        self,
+        *,
+        threads: int | None = None,
+        defines: tuple[str, ...] = (),
+        files: Mapping[str, Path] | None = None,
     ) -> Opened:
         """Open the device with other kernels.
 
         Args:
             threads: Of a block; those of the backend where None.
             defines: What the compiler is told.
-            extra: A file of further kernels. It includes headers of the package.
+            files: Where each further kernel stands. They include headers of the package.
 
         Raises:
             SkippedError: The backend has no CUDA C.
@@ -144,35 +139,68 @@ class Work:
         if self.kind == "numba-cuda":
             raise SkippedError("numba-cuda compiles no CUDA C, of which there are variants")
         if self.kind == "emulated":
-            return self._emulate_variant(threads or 32, defines, extra)
+            return self._emulated(threads or 32, defines, set((files or {}).values()))
         import cupy
 
-        from kseg_batch.backends.cupy import FILES, THREADS, CupyDevice
-
-        files: dict[str, str | Path] = dict(FILES)
-        if extra is not None:
-            files |= {kernel: extra for kernel in kernels_in(extra)}
-        device = CupyDevice(cupy, 0, files=files, options=defines, threads=threads or THREADS)
+        device = CupyDevice(
+            cupy, 0, files={**FILES, **(files or {})}, options=defines, threads=threads or THREADS
+        )
         return Opened(self.kind, device, CupyLibrary())
 
-    def _emulate_variant(self, threads: int, defines: tuple[str, ...], extra: Path | None) -> Opened:
-        """The emulator takes all kernels of a folder."""
+    def _emulated(
+        self, threads: int = 32, defines: tuple[str, ...] = (), files: Collection[Path] = ()
+    ) -> Opened:
+        """The emulator takes all kernels of a folder: the package's, or one that links to `files`, too."""
         from tests.emulator.clock import ClockLibrary
         from tests.emulator.device import EmulatedDevice
 
-        folder = self.scratch / f"kernels-with-{extra.stem if extra else 'none'}"
-        if not folder.exists():
-            folder.mkdir()
-            for file in (*kernel_folder().glob("*.cu*"), *((extra,) if extra else ())):
-                (folder / file.name).symlink_to(file)
+        kernels = self.scratch / "further-kernels" if files else kernel_folder()
+        if not kernels.exists():
+            kernels.mkdir()
+            for file in (*kernel_folder().glob("*.cu*"), *files):
+                (kernels / file.name).symlink_to(file)
         cache = self.scratch / "kernels"
-        device = EmulatedDevice(cache, kernels=folder, threads=threads, memory=4 * GIB, defines=defines)
+        device = EmulatedDevice(cache, kernels=kernels, threads=threads, memory=4 * GIB, defines=defines)
         return Opened("cupy", device, ClockLibrary())
 
-    def opener(self, memory: int | None = None) -> Callable[[], GpuBackend]:
+    def opener(self) -> Callable[[], GpuBackend]:
         """A function that opens the backend in another process; it can be pickled."""
         if not self.emulated:
-            return partial(load_gpu, self.kind, GpuOptions(memory=memory))
+            return partial(load_gpu, self.kind, GpuOptions())
         from tests.emulator.device import emulated_gpu
 
-        return partial(emulated_gpu, self.scratch / "kernels", 4 * GIB if memory is None else memory)
+        return partial(emulated_gpu, self.scratch / "kernels")
+
+    def run_tool(self, command: Sequence[str]) -> tuple[int | None, str]:
+        """Run a command, as long as there is time for it, and print its output.
+
+        Returns:
+            Its exit status, None where its time was up; and its output, or what there was by then.
+        """
+        output = self.scratch / "tool.txt"
+        limit = max(1.0, self.findings.left() - RESERVE)
+        with output.open("w") as file:
+            try:
+                done = subprocess.run(
+                    command, stdout=file, stderr=subprocess.STDOUT, timeout=limit, check=False
+                )
+                code: int | None = done.returncode
+            except subprocess.TimeoutExpired:
+                code = None
+        text = output.read_text(encoding="utf-8", errors="replace")
+        print(text, flush=True)
+        return code, text
+
+    def command_of(
+        self, step: str, *, kind: str | None = None, flags: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """The command of another step, for a tool to watch or for Python to be strict with."""
+        return step_command(
+            step,
+            kind=kind or self.kind,
+            scratch=self.scratch,
+            photos=self.folder,
+            result=str(self.scratch / f"{step}-inside.json"),
+            seconds=str(self.findings.left()),
+            flags=flags,
+        )

@@ -23,9 +23,6 @@ SLOW = "not (hundred_megapixels or every_k or sanitizer or hundred_repeats)"
 OUTCOME = re.compile(r"^(tests/\S+?::.*?) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
 """A line of pytest -v."""
 
-RESERVE = 2.0
-"""Seconds to tell of tests that were stopped."""
-
 SIMULATED = ("histogram", "k = 2", "clear")
 """Groups of the simulator's cases that stand for the others."""
 
@@ -62,17 +59,7 @@ def _run_tests(work: Work, which: Sequence[str]) -> None:
         StepError: One failed, or none was run.
     """
     command = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", *which]
-    report = work.scratch / "pytest.txt"
-    with report.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, text=True)
-        try:
-            code: int | None = process.wait(max(1.0, work.findings.left() - RESERVE))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            code = None
-    text = report.read_text(encoding="utf-8", errors="replace")
-    print(text, flush=True)
+    code, text = work.run_tool(command)
     outcomes = dict(OUTCOME.findall(text))
     counts = Counter(outcomes.values())
     failed = [name for name, outcome in outcomes.items() if outcome in ("FAILED", "ERROR")]

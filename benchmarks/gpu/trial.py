@@ -12,11 +12,12 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmarks.gpu.findings import write_whole
+from benchmarks.report import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +73,32 @@ class Entry:
     """The first difference from the reference, where there is one."""
     trace: str | None = None
     """The end of the traceback of a failure."""
+
+
+def step_command(
+    step: str,
+    *,
+    kind: str,
+    scratch: Path,
+    photos: Path | None,
+    result: str = "{result}",
+    seconds: str = "{seconds}",
+    flags: tuple[str, ...] = (),
+) -> tuple[str, ...]:
+    """The command of a step in `benchmarks.gpu`.
+
+    Args:
+        step: Its name there.
+        kind: Of the device.
+        scratch: A folder that all steps share.
+        photos: The user's photos.
+        result: The file for what it finds.
+        seconds: How long it may take.
+        flags: For Python.
+    """
+    python = (sys.executable, *flags, "-m", "benchmarks.gpu", step)
+    told = ("--kind", kind, "--scratch", str(scratch), "--result", result, "--seconds", seconds)
+    return (*python, *told, *(() if photos is None else ("--photos", str(photos))))
 
 
 class Trial:
@@ -174,7 +201,7 @@ class Trial:
         except (OSError, ValueError):
             found = {}
         summary = found.get("summary", "")
-        status: Status = {0: "done", SKIPPED: "skipped"}.get(code, "failed")  # type: ignore[arg-type, assignment] # None is not there
+        status: Status = "done" if code == 0 else "skipped" if code == SKIPPED else "failed"
         if status != "done":
             failure = found.get("failure") or _how_it_ended(code, seconds)
             summary = f"{failure}; before: {summary}" if summary else failure
@@ -200,7 +227,7 @@ class Trial:
     def _save(self) -> None:
         self.content["steps"] = [asdict(entry) for entry in self._entries]
         self.content["seconds"] = round(time.monotonic() - self._begin, 1)
-        write_whole(self._out / "trial.json", self.content)
+        write_json(self._out / "trial.json", self.content)
 
     def _show(self, text: str) -> None:
         print(f"{time.monotonic() - self._begin:6.1f} s  {text}"[:200], flush=True)

@@ -1,0 +1,82 @@
+"""A `Device` that hands everything on to another one, for what watches some of its methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from kseg_batch.backends.device import Array, Device, Stream, Variant
+
+
+class DeviceWrapper:
+    """See `kseg_batch.backends.device.Device`, for each method, too."""
+
+    def __init__(self, device: Device) -> None:
+        self.max_blocks = device.max_blocks
+        self.threads = device.threads
+        self._device = device
+
+    def activate(self) -> None:
+        """Hand on."""
+        self._device.activate()
+
+    def free_memory(self) -> int:
+        """Hand on."""
+        return self._device.free_memory()
+
+    def empty(self, length: int, dtype: DTypeLike) -> Array:
+        """Hand on."""
+        return self._device.empty(length, dtype)
+
+    def release(self) -> None:
+        """Hand on."""
+        self._device.release()
+
+    def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
+        """Hand on."""
+        return self._device.pinned(n_bytes)
+
+    def stream(self) -> Stream:
+        """Hand on."""
+        return self._device.stream()
+
+    def upload(self, host: NDArray[Any], target: Array, stream: Stream) -> None:
+        """Hand on."""
+        self._device.upload(host, target, stream)
+
+    def download(self, source: Array, host: NDArray[Any], stream: Stream) -> None:
+        """Hand on."""
+        self._device.download(source, host, stream)
+
+    def clear(self, target: Array, stream: Stream) -> None:
+        """Hand on."""
+        self._device.clear(target, stream)
+
+    def launch(
+        self,
+        kernel: str,
+        variant: Variant,
+        grid: tuple[int, int],
+        args: Sequence[Array | int],
+        stream: Stream,
+    ) -> None:
+        """Hand on."""
+        self._device.launch(kernel, variant, grid, args, stream)
+
+    def wait(self, stream: Stream) -> None:
+        """Hand on."""
+        self._device.wait(stream)
+
+
+def fetch(device: Device, source: Array, stream: Stream) -> NDArray[Any]:
+    """A device array on the host, when all that is queued on the stream is done."""
+    host = np.empty(len(source), source.dtype)
+    device.download(source, host, stream)
+    device.wait(stream)
+    return host
