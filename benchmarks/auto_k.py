@@ -23,8 +23,8 @@ from benchmarks.validity import CRITERIA, HIGH, LOW, choice, fits
 from kseg_batch import segment
 from kseg_batch.backends import load
 from kseg_batch.bench.photographs import cover
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import KsegError
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ from kseg_batch import segment
 from kseg_batch.backends import load
 from kseg_batch.bench.memory import PEAK_RESET, resident_mb
 from kseg_batch.bench.photographs import cover
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch import segment
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.decoding import decode
 from kseg_batch.encoding import encode_indexed, encode_mask
 from kseg_batch.labelmap import LabelMap
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch import kmeans, segment
+from kseg_batch import segment
 from kseg_batch.bench.photographs import cover
-from kseg_batch.colors import SCALE, ColorHistogram
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,10 +40,10 @@ def check(rgb: NDArray[np.uint8], k: int) -> None:
 
 def _check_oracle(rgb: NDArray[np.uint8], k: int) -> None:
     """Exact equality with the NumPy version, in everything."""
-    palette = kmeans.fit(ColorHistogram.from_pixels(rgb), FitOptions(k=k))
+    palette = reference.fit(ColorHistogram.from_pixels(rgb), FitOptions(k=k))
     found = segment(rgb, k, backend="numba")
     _require(np.array_equal(found.palette.fixed_centers, palette.fixed_centers), "centres equal the oracle's")
-    _require(np.array_equal(found.labels, kmeans.assign(rgb, palette)), "labels equal the oracle's")
+    _require(np.array_equal(found.labels, reference.assign(rgb, palette)), "labels equal the oracle's")
     _require(np.array_equal(found.counts, palette.counts), "counts equal the oracle's")
     _require(found.compactness == palette.compactness, "the compactness equals the oracle's")
     _require(found.n_iter == palette.n_iter, "the iterations are as many as the oracle's")

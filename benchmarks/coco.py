@@ -16,12 +16,12 @@ from benchmarks.regions import milliseconds
 from kseg_batch import coco, encoding
 from kseg_batch.backends import load
 from kseg_batch.bench.photographs import cover
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.labelmap import LabelMap
-from kseg_batch.options import FitOptions
 from kseg_batch.scan import Job
 
 if TYPE_CHECKING:
-    from kseg_batch.colors import Palette
+    from kseg_batch.kmeans.histogram import Palette
 
 
 def dataset(job: Job, packed: LabelMap, palette: Palette) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kseg_batch import segment
 from kseg_batch.bench.contenders import open_tutorial
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.bench.photographs import cover
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.encoding import encode_rgb
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

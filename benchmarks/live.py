@@ -21,14 +21,14 @@ import numpy as np
 from benchmarks.checks import WrongResultError
 from benchmarks.frames import noisy, pan, write_video
 from benchmarks.report import heading, judged, line, save
-from kseg_batch import kmeans
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.bench.photographs import cover, photograph
-from kseg_batch.colors import ColorHistogram
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.steady import held
 from kseg_batch.live.tracker import Tracker
-from kseg_batch.options import FitOptions
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -118,8 +118,8 @@ def check_tracker() -> None:
     palette = labels = streaks = None
     for rgb in noisy(pan(8, *CHECKED)):
         found = tracker.track(rgb)
-        palette = kmeans.fit(ColorHistogram.from_pixels(rgb), options, palette)
-        nearest = kmeans.assign(rgb, palette)
+        palette = reference.fit(ColorHistogram.from_pixels(rgb), options, palette)
+        nearest = reference.assign(rgb, palette)
         if labels is None or streaks is None:
             labels, streaks = nearest, np.zeros_like(nearest)
         else:

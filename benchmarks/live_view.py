@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from benchmarks.frames import RATE
 from benchmarks.scene import landscape, write_jpeg
 from kseg_batch.backends.numba_cpu import load
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import View, compose
-from kseg_batch.options import FitOptions
 
 TARGET = Path(__file__).parent / "results" / "live.jpg"
 

@@ -26,13 +26,13 @@ from benchmarks.report import line, save
 from kseg_batch.backends import load
 from kseg_batch.backends.batch import RUN
 from kseg_batch.bench.photographs import cover
-from kseg_batch.colors import SCALE
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.histogram import SCALE
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.colors import ColorHistogram
+    from kseg_batch.kmeans.histogram import ColorHistogram
 
 WIDTH, HEIGHT = 1920, 1080
 CLUSTERS = (3, 16, 64, 256)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from kseg_batch.atomic import replacing
 from kseg_batch.bench.environment import environment
-from kseg_batch.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

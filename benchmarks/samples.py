@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.photos import SOURCES, packaged_photos, read_photo
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.ceiling import make_folders, output_paths
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.scene import GAP, landscape, write_jpeg
 from kseg_batch import segment
-from kseg_batch.color_spaces import COLOR_SPACES, convert
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
 
 TARGET = Path(__file__).parent / "results" / "color_spaces.jpg"
 CLUSTERS = 5

@@ -16,19 +16,20 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import photo_1080p
-from kseg_batch import cleaner, decoding, encoding, kmeans, regions
+from kseg_batch import cleaner, decoding, encoding, regions
 from kseg_batch.backends import load
 from kseg_batch.bench.photographs import cover
-from kseg_batch.colors import ColorHistogram
-from kseg_batch.cv2_loader import import_cv2
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.labelmap import LabelMap
-from kseg_batch.options import FitOptions
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from kseg_batch.colors import Palette
+    from kseg_batch.kmeans.histogram import Palette
 
 CLUSTERS = (3, 16, 256)
 
@@ -97,7 +98,7 @@ def test_lloyd(benchmark: BenchmarkFixture, k: int) -> None:
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_labels(benchmark: BenchmarkFixture, k: int) -> None:
     """Find the nearest centre of every pixel."""
-    assert np.array_equal(labels(k), kmeans.assign(photo(), palette(k)))
+    assert np.array_equal(labels(k), reference.assign(photo(), palette(k)))
     benchmark(NUMBA.assign, photo(), palette(k))
 
 
@@ -158,7 +159,7 @@ def test_decode_jpeg(benchmark: BenchmarkFixture) -> None:
 def check_fit(options: FitOptions) -> None:
     """Compare a fit of a small photo with the oracle's, in everything."""
     small = ColorHistogram.from_pixels(cover(photo(), *SMALL))
-    found, expected = NUMBA.fit(small, options), kmeans.fit(small, options)
+    found, expected = NUMBA.fit(small, options), reference.fit(small, options)
     assert np.array_equal(found.fixed_centers, expected.fixed_centers)
     assert np.array_equal(found.counts, expected.counts)
     assert (found.compactness, found.n_iter) == (expected.compactness, expected.n_iter)

@@ -10,14 +10,14 @@ import numpy as np
 
 from kseg_batch.auto_k import FEW_PENALTY, index
 from kseg_batch.backends import load
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from kseg_batch.colors import Palette
+    from kseg_batch.kmeans.histogram import Palette
 
 LOW, HIGH = 2, 12
 """The range that k is chosen from."""

@@ -1,7 +1,7 @@
 // The arithmetic on which all backends agree, bit for bit: fixed point, distances, ties, random numbers.
 //
 // Plain C++ as well as CUDA C: outside of a CUDA compiler the functions are ordinary inline ones. What they
-// compute, and why, stands in kseg_batch/colors.py and kseg_batch/kmeans.py.
+// compute, and why, stands in kseg_batch/kmeans/histogram.py and kseg_batch/kmeans/reference.py.
 //
 // A position is a colour in Q8.6, 0 .. 16320 a channel. Packed as x << 32 | y << 16 | z it fits 64 bits, and
 // the order of the numbers is that of (R, G, B). Sums are unsigned and may wrap on the way: where the result

@@ -20,7 +20,7 @@
 // start_centers     grid (starts, images)   block b takes the attempts b, b + starts, ...
 // improve_centers   grid (1, images)        the best of all attempts, improved by random swaps
 //
-// Blocks of up to MAX_THREADS threads, a power of two. The algorithm is that of kseg_batch/kmeans.py.
+// Blocks of up to MAX_THREADS threads, a power of two. The algorithm is that of kseg_batch/kmeans/reference.py.
 //
 // Why this way. A cube of colours is a range in z-order, so cubes are found by comparing neighbours, and a thread
 // adds up what it has of one before an atomic is needed. Then a block goes through all iterations of an attempt

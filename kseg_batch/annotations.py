@@ -12,9 +12,9 @@ import shutil
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from kseg_batch.atomic import replacing
 from kseg_batch.coco import HEAD, category
 from kseg_batch.errors import OutputError, OutputGoneError
-from kseg_batch.files import replacing
 from kseg_batch.outputs import kind_of, remove
 from kseg_batch.scan import MARKER, count
 

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch import kmeans
-from kseg_batch.colors import SCALE
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.colors import ColorHistogram, Palette
-    from kseg_batch.options import FitOptions, KRange
+    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.options import FitOptions, KRange
 
 FEW_PENALTY = 4.0
 """Turi's c. From 3 to 5 hardly any image, generated or real, gets another k."""
@@ -129,7 +129,7 @@ class _Pixels:
             np.add.at(total, labels, row)
         centers = palette.fixed_centers.astype(np.int64)
         costs = [
-            kmeans.compactness(
+            reference.compactness(
                 int(totals[3, j]), totals[None, :3, j], palette.counts[j : j + 1], centers[[j]]
             )
             for j in range(k)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.layout import Box, Spacing, largest_grid
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from kseg_batch.colors import Palette
     from kseg_batch.decoding import Photo
+    from kseg_batch.kmeans.histogram import Palette
 
 WIDTH, HEIGHT = 12.0, 7.5
 """Inches that a figure has at most."""

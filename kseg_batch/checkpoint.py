@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.colors import ColorHistogram
+from kseg_batch.atomic import replacing, temporary_of
 from kseg_batch.errors import KsegError
-from kseg_batch.files import replacing, temporary_of
+from kseg_batch.kmeans.histogram import ColorHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.backends.numba_cpu import is_cached
-from kseg_batch.colors import MAX_CLUSTERS
 from kseg_batch.kernels import regions as kernels
+from kseg_batch.kmeans.histogram import MAX_CLUSTERS
 from kseg_batch.labelmap import with_transparent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.colors import Palette
-    from kseg_batch.options import RegionOptions
+    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.options import RegionOptions
 
 
 class Cleaner:

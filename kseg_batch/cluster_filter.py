@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 
-from kseg_batch.cluster_names import NUMBER, folded
-from kseg_batch.color_spaces import to_lab
 from kseg_batch.errors import OptionError
+from kseg_batch.kmeans.cluster_names import NUMBER, folded
+from kseg_batch.kmeans.color_spaces import to_lab
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kseg_batch.colors import Palette
+    from kseg_batch.kmeans.histogram import Palette
 
 TOLERANCE = 55.0
 """Farthest Delta E at which a centre still stands for a colour, unless a user says otherwise.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import OptionError
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
-    from kseg_batch.colors import Palette
+    from kseg_batch.kmeans.histogram import Palette
     from kseg_batch.labelmap import LabelMap
     from kseg_batch.scan import Job
 

@@ -9,16 +9,16 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.backends import load
-from kseg_batch.color_spaces import convert
-from kseg_batch.colors import ColorHistogram, HistogramSum
+from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum
 from kseg_batch.pool import Pool
 from kseg_batch.team import begin_worker
 from kseg_batch.worker import FAILURES, Outcome, failure, read
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
-    from kseg_batch.color_spaces import ColorSpace
     from kseg_batch.decoding import Alpha
+    from kseg_batch.kmeans.color_spaces import ColorSpace
     from kseg_batch.scan import Job
 
 

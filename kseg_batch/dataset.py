@@ -16,12 +16,12 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from kseg_batch.checkpoint import Progress, StaleError, digest_of
-from kseg_batch.colors import HistogramSum
 from kseg_batch.counting import Counted, Group
 from kseg_batch.errors import OutputError
-from kseg_batch.interrupts import Interrupt
+from kseg_batch.kmeans.histogram import HistogramSum
 from kseg_batch.manifest import Version
 from kseg_batch.pool import Crash
+from kseg_batch.processes import Interrupt
 from kseg_batch.run import GRACE
 from kseg_batch.scan import count
 from kseg_batch.worker import Outcome

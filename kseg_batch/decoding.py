@@ -23,8 +23,8 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from kseg_batch.containers import check_whole, kind
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import ImageError
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from types import ModuleType

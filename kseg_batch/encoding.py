@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from isal import isal_zlib
 
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import ImageError
 from kseg_batch.labelmap import with_filter_type
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

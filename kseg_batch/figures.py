@@ -8,8 +8,8 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from kseg_batch.atomic import replacing
 from kseg_batch.errors import OptionError
-from kseg_batch.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

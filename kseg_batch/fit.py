@@ -16,10 +16,10 @@ from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.checkpoint import Checkpoint
 from kseg_batch.dataset import DatasetCount
 from kseg_batch.errors import BackendError, OptionError, OutputError
-from kseg_batch.interrupts import interrupts_to
-from kseg_batch.kmeans import ALGORITHM
+from kseg_batch.kmeans.palette_files import read_written, write_palette
+from kseg_batch.kmeans.reference import ALGORITHM
 from kseg_batch.locking import locked
-from kseg_batch.palette_files import read_written, write_palette
+from kseg_batch.processes import interrupts_to
 from kseg_batch.scan import count
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from kseg_batch.auto_k import Chosen
     from kseg_batch.backends.base import Backend
-    from kseg_batch.colors import ColorHistogram, Palette
     from kseg_batch.counting import Counting, CountPool
     from kseg_batch.dataset import Report, Summary
-    from kseg_batch.options import FitOptions, KRange
+    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.scan import Scan
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from kseg_batch.colors import MAX_CLUSTERS
 from kseg_batch.errors import ImageError
+from kseg_batch.kmeans.histogram import MAX_CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

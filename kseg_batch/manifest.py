@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
+from kseg_batch.atomic import SUFFIX
 from kseg_batch.auto_k import as_pairs
 from kseg_batch.errors import OutputError, OutputGoneError
-from kseg_batch.files import SUFFIX
 from kseg_batch.scan import digest
 
 if TYPE_CHECKING:

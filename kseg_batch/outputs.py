@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from kseg_batch.atomic import SUFFIX
 from kseg_batch.errors import OutputError, OutputGoneError
-from kseg_batch.files import SUFFIX
 from kseg_batch.scan import MARKER, digest
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu import MAX_IMAGES, Task
-from kseg_batch.color_spaces import convert
 from kseg_batch.errors import in_words
+from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.machine import usable_cores
 from kseg_batch.worker import FAILURES, Lost, failure, pack, read, write
 

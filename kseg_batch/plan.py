@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.errors import SourceError
-from kseg_batch.kmeans import ALGORITHM
+from kseg_batch.kmeans.reference import ALGORITHM
 from kseg_batch.manifest import Entry
 from kseg_batch.outputs import FILTERED, kind_of, names
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from kseg_batch.annotations import Annotations
 from kseg_batch.errors import BackendUnavailableError, OutputError
 from kseg_batch.gpu_process import GpuProcess
-from kseg_batch.interrupts import Interrupt, interrupts_to
 from kseg_batch.manifest import Journal
 from kseg_batch.outputs import prepare, remove, remove_temporaries, sweep
 from kseg_batch.plan import Planner
 from kseg_batch.pool import Crash
+from kseg_batch.processes import Interrupt, interrupts_to
 from kseg_batch.scan import Job
 from kseg_batch.team import Task
 from kseg_batch.worker import Lost, Outcome

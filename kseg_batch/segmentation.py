@@ -11,11 +11,11 @@ import numpy as np
 from kseg_batch.auto_k import choose_k
 from kseg_batch.backends import choose
 from kseg_batch.cluster_filter import TOLERANCE, ClusterFilter
-from kseg_batch.color_spaces import convert
-from kseg_batch.colors import ColorHistogram, Palette
 from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
+from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
 from kseg_batch.labelmap import members
-from kseg_batch.options import FitOptions, RegionOptions, parse_k
 from kseg_batch.regions import load_cleaner
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from kseg_batch.auto_k import Candidate
     from kseg_batch.backends.base import Backend
     from kseg_batch.cluster_filter import Named
-    from kseg_batch.color_spaces import ColorSpace
-    from kseg_batch.options import Init, KRange
+    from kseg_batch.kmeans.color_spaces import ColorSpace
+    from kseg_batch.kmeans.options import Init, KRange
 
 
 MOST_KEPT = 1 << 22

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch import kmeans
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.colors import SCALE, ColorHistogram
 from kseg_batch.errors import BackendError
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation import Segmentation, segment_with
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def _cases() -> tuple[tuple[NDArray[np.uint8], FitOptions], ...]:
 def _expected(number: int) -> Segmentation:
     """The oracle's result for one of the cases."""
     image, options = _cases()[number]
-    palette = kmeans.fit(ColorHistogram.from_pixels(image), options)
-    return Segmentation(labels=kmeans.assign(image, palette), palette=palette)
+    palette = reference.fit(ColorHistogram.from_pixels(image), options)
+    return Segmentation(labels=reference.assign(image, palette), palette=palette)
 
 
 def milliseconds(backend: Backend) -> float:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from kseg_batch import coco, decoding, encoding
 from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.cluster_filter import ALL_CLUSTERS, ClusterFilter
-from kseg_batch.color_spaces import convert
 from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError, in_words
+from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
-from kseg_batch.options import RegionOptions
 from kseg_batch.outputs import Output, Save, dataset_name, mask_name, picture_name, write_all
 from kseg_batch.regions import load_cleaner
 from kseg_batch.scan import count
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from kseg_batch.auto_k import Candidate
     from kseg_batch.backends.base import Backend
-    from kseg_batch.colors import ColorHistogram, Palette
     from kseg_batch.decoding import Photo
-    from kseg_batch.options import FitOptions, KRange
+    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.scan import Job
 
 FAILURES = (BackendError, ImageError, OutputError, MemoryError)

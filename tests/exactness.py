@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch import kmeans
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.colors import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
 from kseg_batch.labelmap import LabelMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
     from tests.samples import Image
 
 
@@ -46,7 +46,7 @@ def assert_measures_equally(backend: Backend, image: Image, palette: Palette) ->
     """What a palette costs on an image that it was not fitted to: as the oracle has it, and its labels."""
     histogram = ColorHistogram.from_pixels(image)
     measured = backend.measure(histogram, palette)
-    assert_same_palette(measured, kmeans.measure_palette(histogram, palette))
+    assert_same_palette(measured, reference.measure_palette(histogram, palette))
     assert (measured.backend, measured.n_iter) == (backend.name, 0)
     labels = backend.assign(image, palette)
     assert measured.counts.tolist() == np.bincount(labels.reshape(-1), minlength=len(palette.counts)).tolist()
@@ -54,15 +54,15 @@ def assert_measures_equally(backend: Backend, image: Image, palette: Palette) ->
 
 def assert_equals(backend: Backend, image: Image, options: FitOptions, *, oracle: bool = True) -> None:
     """One image, step by step: as NumPy has it, or, where that takes too long, the numba backend."""
-    reference = load("numba")
-    histogram = ColorHistogram.from_pixels(image) if oracle else reference.histogram(image)
+    numba = load("numba")
+    histogram = ColorHistogram.from_pixels(image) if oracle else numba.histogram(image)
     assert_same_histogram(backend.histogram(image), histogram)
-    expected = kmeans.fit(histogram, options) if oracle else reference.fit(histogram, options)
+    expected = reference.fit(histogram, options) if oracle else numba.fit(histogram, options)
     palette = backend.fit(histogram, options)
     assert_same_palette(palette, expected)
     labels = backend.assign(image, palette)
     assert labels.dtype == np.uint8
-    expected_labels = kmeans.assign(image, expected) if oracle else reference.assign(image, expected)
+    expected_labels = reference.assign(image, expected) if oracle else numba.assign(image, expected)
     assert np.array_equal(labels, expected_labels)
 
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch import kmeans
 from kseg_batch.backends.batch import MAX_STARTS, ROW, Tuning
 from kseg_batch.backends.device import Variant
 from kseg_batch.backends.gpu import GpuBackend, Task
 from kseg_batch.backends.numba_cuda import NumbaDevice
-from kseg_batch.colors import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.labelmap import LabelMap
-from kseg_batch.options import FitOptions
 from tests.exactness import some_palette
 from tests.samples import AWKWARD, Image, flat, noise, two_colors
 
@@ -107,16 +107,16 @@ def check_histogram(image: Image, threads: int = 4) -> None:
 
 def check_fit(image: Image, options: FitOptions, threads: int = 4) -> None:
     histogram = ColorHistogram.from_pixels(image)
-    palette, expected = backend(threads).fit(histogram, options), kmeans.fit(histogram, options)
+    palette, expected = backend(threads).fit(histogram, options), reference.fit(histogram, options)
     assert_same_palette(palette, expected)
     labels = backend(threads).assign(image, palette)
     assert labels.dtype == np.uint8
-    np.testing.assert_array_equal(labels, kmeans.assign(image, expected))
+    np.testing.assert_array_equal(labels, reference.assign(image, expected))
 
 
 def check_measure(image: Image, k: int) -> None:
     histogram, palette = ColorHistogram.from_pixels(image), some_palette(k, seed=k)
-    assert_same_palette(backend().measure(histogram, palette), kmeans.measure_palette(histogram, palette))
+    assert_same_palette(backend().measure(histogram, palette), reference.measure_palette(histogram, palette))
     given = Task(image, FitOptions(k=k), masks=True, palette=palette)
     check_batches([[given, Task(image, FitOptions(k=2, attempts=1), masks=False)]])
 
@@ -167,8 +167,8 @@ def coarse_and_fine_points() -> None:
     """So many colours that the coarse seeding points are not the fine ones."""
     image = noise(48, 50, 0, 24, seed=33)
     histogram = ColorHistogram.from_pixels(image)
-    coarse, _ = kmeans.seeding_points(histogram, kmeans.coarse_points(5))
-    fine, _ = kmeans.seeding_points(histogram, kmeans.fine_points(5))
+    coarse, _ = reference.seeding_points(histogram, reference.coarse_points(5))
+    fine, _ = reference.seeding_points(histogram, reference.fine_points(5))
     assert len(coarse) < len(fine) == histogram.n_colors
     check_fit(image, FitOptions(k=5, attempts=1, max_iter=1))
 
@@ -179,12 +179,14 @@ def check_lloyd(image: Image, starts: Sequence[int], max_iter: int) -> None:
     points, weights = histogram.colors.astype(np.int64) * SCALE, histogram.counts.astype(np.int64)
     start = np.zeros((ROW, 4), np.int32)
     start[:k, :3] = np.array(starts)[:, None] * SCALE
-    expected, n_iter = kmeans.lloyd(points, weights, start[:k, :3].astype(np.int64), max_iter, 0)
+    expected, n_iter = reference.lloyd(points, weights, start[:k, :3].astype(np.int64), max_iter, 0)
     assert max_iter < 3 or len(np.unique(expected, axis=0)) == k
     device = SimulatedDevice(4, start)
     options = FitOptions(k=k, attempts=1, max_iter=max_iter, eps=0)
     palette = GpuBackend("numba-cuda", device, MEMORY).fit(histogram, options)
-    assert_same_palette(palette, kmeans.measure(histogram, kmeans.dark_to_light(expected), n_iter, "numpy"))
+    assert_same_palette(
+        palette, reference.measure(histogram, reference.dark_to_light(expected), n_iter, "numpy")
+    )
 
 
 def ties() -> None:
@@ -201,9 +203,9 @@ def wide_counts(k: int) -> None:
     small = ColorHistogram.from_pixels(noise(5, 6, 0, 3, seed=41))
     counts = np.where(small.counts > 1, np.int64(1) << 36, 1)
     huge = ColorHistogram(small.cells, small.starts, small.slots, counts)
-    assert kmeans.weight_shift(huge.n_pixels) > 0
+    assert reference.weight_shift(huge.n_pixels) > 0
     options = FitOptions(k=k, attempts=2)
-    assert_same_palette(backend().fit(huge, options), kmeans.fit(huge, options))
+    assert_same_palette(backend().fit(huge, options), reference.fit(huge, options))
 
 
 def check_batches(batches: Sequence[Sequence[Task]], gpu: GpuBackend | None = None) -> None:
@@ -214,15 +216,15 @@ def check_batches(batches: Sequence[Sequence[Task]], gpu: GpuBackend | None = No
         image, options = result.task.image, result.task.options
         histogram, given = ColorHistogram.from_pixels(image), result.task.palette
         if given is None:
-            expected = kmeans.fit(histogram, options)
+            expected = reference.fit(histogram, options)
         else:
-            expected = kmeans.measure_palette(histogram, given)
+            expected = reference.measure_palette(histogram, given)
         assert result.error is None
         assert result.palette is not None
         assert result.labels is not None
         assert_same_palette(result.palette, expected)
         k = len(expected.counts)
-        packed = LabelMap.pack(kmeans.assign(image, expected), k)
+        packed = LabelMap.pack(reference.assign(image, expected), k)
         assert result.labels.bits == packed.bits
         np.testing.assert_array_equal(result.labels.rows, packed.rows)
         np.testing.assert_array_equal(result.labels.labels, packed.labels)

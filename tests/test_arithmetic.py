@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from kseg_batch import kmeans, labelmap
-from kseg_batch.colors import SPREAD, from_zorder, zorder
+from kseg_batch import labelmap
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SPREAD, from_zorder, zorder
 from tests.emulator.library import SANITIZED, Source, compile_library
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def test_nearest_and_ties(c: Arithmetic, k: int, step: int) -> None:
     rng = np.random.default_rng(k)
     points = rng.integers(0, WHITE // step + 1, (4000, 3)) * step
     centers = rng.integers(0, WHITE // step + 1, (k, 3)) * step
-    labels, distances = kmeans.nearest(points, centers)
+    labels, distances = reference.nearest(points, centers)
     columns = [*(channel[:, None] for channel in points.T), *centers.T]
     measured = c("squared_distance", *columns)
     scores = c("score", *columns, c("squared_distance", *centers.T, 0, 0, 0))
@@ -191,7 +192,7 @@ def test_means_are_rounded_half_up(c: Arithmetic) -> None:
     assert means[:20000].tolist() == exact
     labels = rng.integers(0, 50, 2000)
     points, counts = positions(rng, 2000), rng.integers(1, 1 << 40, 2000)
-    expected, totals = kmeans.mean_points(points, counts, labels, 50)
+    expected, totals = reference.mean_points(points, counts, labels, 50)
     sums = np.zeros((50, 3), np.int64)
     np.add.at(sums, labels, points * counts[:, None])
     assert np.array_equal(c("rounded_mean", sums, totals[:, None]), expected)
@@ -231,7 +232,7 @@ def test_the_nearest_centre_is_among_those_that_can_win(c: Arithmetic, k: int, s
     low, high = low // step * step, high // step * step
     middle, reach = (low + high) >> 1, high - ((low + high) >> 1)
     centers = rng.integers(0, WHITE // step + 1, (k, 3)) * step
-    owners, least = kmeans.nearest(middle, centers)
+    owners, least = reference.nearest(middle, centers)
     columns = [channel[:, None] for channel in middle.T]
     ahead = c("squared_distance", *columns, *centers.T) - least[:, None]
     away = (centers[None] - centers[owners][:, None]).transpose(2, 0, 1)
@@ -240,7 +241,7 @@ def test_the_nearest_centre_is_among_those_that_can_win(c: Arithmetic, k: int, s
     rows = np.arange(len(low))
     assert candidates[rows, owners].all()
     for share in (0.0, 1.0, *rng.random((20, 3))):
-        labels, _ = kmeans.nearest(low + np.rint((high - low) * share).astype(np.int64), centers)
+        labels, _ = reference.nearest(low + np.rint((high - low) * share).astype(np.int64), centers)
         assert candidates[rows, labels].all()
     if step == 1 and k > 1:
         assert candidates.sum(axis=1).min() == 1  # small boxes are settled by it
@@ -251,9 +252,9 @@ def test_light_sorts_from_dark_to_light(c: Arithmetic) -> None:
     coarse = rng.integers(0, 30, (5000, 3)) * np.array([587, 299, 114]) // 10  # the same luma in many ways
     for centers in (positions(rng, MILLION), coarse, rng.integers(0, 20, (5000, 3))):
         order = np.argsort(c("light", *centers.T), kind="stable")
-        assert np.array_equal(centers[order], kmeans.dark_to_light(centers))
+        assert np.array_equal(centers[order], reference.dark_to_light(centers))
         order = np.argsort(c("in_order", *centers.T), kind="stable")
-        assert np.array_equal(centers[order], kmeans.dark_to_light(centers, "lab"))
+        assert np.array_equal(centers[order], reference.dark_to_light(centers, "lab"))
 
 
 def test_random_numbers(c: Arithmetic) -> None:
@@ -262,17 +263,17 @@ def test_random_numbers(c: Arithmetic) -> None:
     b[:36], a[:36] = np.tile(b[:6], 6), np.repeat(a[:6], 6)
     numbers = list(zip(a.tolist(), b.tolist(), seeds.tolist(), strict=True))
     assert c("high_product", a, b).view(np.uint64).tolist() == [(x * y) >> 64 for x, y, _ in numbers]
-    expected = [kmeans.splitmix64(y, x) for x, y, _ in numbers]
+    expected = [reference.splitmix64(y, x) for x, y, _ in numbers]
     assert c("splitmix64", b, a).view(np.uint64).tolist() == expected
-    expected = [(kmeans.splitmix64(seed, y) * x) >> 64 for x, y, seed in numbers]
+    expected = [(reference.splitmix64(seed, y) * x) >> 64 for x, y, seed in numbers]
     assert c("draw_below", a, seeds, b).view(np.uint64).tolist() == expected
 
 
 def test_choices_for_every_k(c: Arithmetic) -> None:
     every = range(1, 257)
-    assert c("seeding_trials", every).tolist() == [kmeans.seeding_trials(k) for k in every]
-    assert c("coarse_points", every).tolist() == [kmeans.coarse_points(k) for k in every]
-    assert c("fine_points", every).tolist() == [kmeans.fine_points(k) for k in every]
+    assert c("seeding_trials", every).tolist() == [reference.seeding_trials(k) for k in every]
+    assert c("coarse_points", every).tolist() == [reference.coarse_points(k) for k in every]
+    assert c("fine_points", every).tolist() == [reference.fine_points(k) for k in every]
     assert c("index_bits", every).tolist() == [labelmap.index_bits(k) for k in every]
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from kseg_batch import fit_palette, kmeans, segment
+from kseg_batch import fit_palette, segment
 from kseg_batch.auto_k import FEW_PENALTY, choose_k
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend
-from kseg_batch.color_spaces import COLOR_SPACES, convert
 from kseg_batch.errors import FewerColorsWarning, OptionError
-from kseg_batch.options import FitOptions, KRange, parse_k
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
+from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.plan import fingerprint
 from kseg_batch.scan import Scan
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.color_spaces import ColorSpace
+    from kseg_batch.kmeans.color_spaces import ColorSpace
 
 APART = np.array(list(itertools.product((40, 128, 216), repeat=3)))
 """Colours that are 88 grey levels from each other, or more."""
@@ -153,7 +154,9 @@ def test_the_curve_in_the_readme_is_true() -> None:
 
 ORACLE = cast(
     "Backend",
-    SimpleNamespace(fit=kmeans.fit, assign=lambda image, palette, _histogram: kmeans.assign(image, palette)),
+    SimpleNamespace(
+        fit=reference.fit, assign=lambda image, palette, _histogram: reference.assign(image, palette)
+    ),
 )
 """What `choose_k` needs of a backend, in plain NumPy."""
 
@@ -173,7 +176,7 @@ def test_numba_and_the_emulated_gpu_choose_as_numpy_does(image: Image, emulated:
     options, k_range = FitOptions(attempts=1), KRange(2, 6)
     histogram = emulated.histogram(image)
     expected = choose_k(ORACLE, histogram, options, k_range)
-    alone = kmeans.fit(histogram, replace(options, k=len(expected.palette.counts)))
+    alone = reference.fit(histogram, replace(options, k=len(expected.palette.counts)))
     assert np.array_equal(expected.palette.fixed_centers, alone.fixed_centers)
     for backend in (load("numba"), emulated):
         found = choose_k(backend, histogram, options, k_range)

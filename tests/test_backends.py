@@ -12,7 +12,7 @@ from kseg_batch import segment
 from kseg_batch.backends import MODULES, Choice, PassedOver, choose, cuda_driver, load
 from kseg_batch.cli.common import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 from tests.samples import noise
 
 

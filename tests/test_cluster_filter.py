@@ -15,10 +15,10 @@ from PIL import Image, ImageColor
 from kseg_batch import Palette, segment
 from kseg_batch.backends import load
 from kseg_batch.cluster_filter import TOLERANCE, ClusterFilter
-from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace, to_lab
 from kseg_batch.errors import MissingClusterWarning, OptionError
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, to_lab
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.manifest import Journal
-from kseg_batch.options import FitOptions
 from kseg_batch.outputs import KINDS, Save, names, prepare
 from kseg_batch.plan import Planner, Step
 from kseg_batch.scan import Job

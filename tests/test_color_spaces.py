@@ -9,11 +9,12 @@ import pytest
 from PIL import Image as Pillow
 from skimage import color
 
-from kseg_batch import apply_palette, fit_palette, kmeans, segment
-from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_lab, to_rgb
-from kseg_batch.colors import ColorHistogram
+from kseg_batch import apply_palette, fit_palette, segment
 from kseg_batch.errors import OptionError
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_lab, to_rgb
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 from tests.exactness import assert_same_palette
 from tests.samples import AWKWARD, Image, noise, photos
 from tests.test_run import kseg, manifest, save
@@ -117,7 +118,7 @@ def test_segmenting_in_a_color_space_is_segmenting_what_the_image_becomes(
     converted = convert(rgb, space)
     if backend == "numba":
         options = FitOptions(4, attempts=2, color_space=space)
-        expected = kmeans.fit(ColorHistogram.from_pixels(converted), options)
+        expected = reference.fit(ColorHistogram.from_pixels(converted), options)
         assert_same_palette(s.palette, expected)
     centers = s.palette.fixed_centers / 64
     distances = ((converted[:, :, None] - centers) ** 2).sum(axis=-1)

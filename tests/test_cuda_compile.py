@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kseg_batch import colors, kmeans
 from kseg_batch.backends import batch, cupy, launches, numba_cuda
 from kseg_batch.backends.device import Variant
 from kseg_batch.kernels import cuda_numba
+from kseg_batch.kmeans import histogram, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,26 +318,26 @@ def test_constants_of_the_kernels_agree() -> None:
         "SLOTS",
     }
     assert numba["CODES"] == batch.N_CODES == 1 << 24
-    assert numba["CELL_SIZE"] == colors.CELL_SIZE == 1 << defines("histogram.cu")["CELL_SHIFT"]
+    assert numba["CELL_SIZE"] == histogram.CELL_SIZE == 1 << defines("histogram.cu")["CELL_SHIFT"]
     assert numba["SEEDS"] == batch.MAX_SEEDS
 
 
 def test_constants_of_the_host_agree_with_the_kernels() -> None:
     arithmetic, clusters = defines("arithmetic.cuh"), defines("clusters.cuh")
-    assert 1 << arithmetic["SCALE_BITS"] == colors.SCALE
-    assert arithmetic["MAX_LEVEL"] == kmeans.MAX_LEVEL
-    assert arithmetic["MAX_FINE"] == kmeans.FINE_POINTS
-    assert kmeans.coarse_points(256) == batch.MAX_COARSE == arithmetic["MAX_COARSE"]
-    assert kmeans.seeding_trials(256) == arithmetic["MAX_TRIALS"]
-    assert arithmetic["MAX_DISTANCE"] > 3 * (255 * colors.SCALE) ** 2
+    assert 1 << arithmetic["SCALE_BITS"] == histogram.SCALE
+    assert arithmetic["MAX_LEVEL"] == reference.MAX_LEVEL
+    assert arithmetic["MAX_FINE"] == reference.FINE_POINTS
+    assert reference.coarse_points(256) == batch.MAX_COARSE == arithmetic["MAX_COARSE"]
+    assert reference.seeding_trials(256) == arithmetic["MAX_TRIALS"]
+    assert arithmetic["MAX_DISTANCE"] > 3 * (255 * histogram.SCALE) ** 2
     assert clusters["RUN"] == batch.RUN
     orders = defines("batch.cuh")
     assert [orders[name] for name in ("GIVEN", "BY_LUMA", "BY_FIRST")] == [0, 1, 2]
     assert (batch.GIVEN, batch.BY_LUMA, batch.BY_FIRST) == (0, 1, 2)
-    assert batch.ROW == clusters["ROW"] == defines("labels.cu")["ROW"] == colors.MAX_CLUSTERS
-    assert clusters["SLOTS"] >= 4 * colors.MAX_CLUSTERS
+    assert batch.ROW == clusters["ROW"] == defines("labels.cu")["ROW"] == histogram.MAX_CLUSTERS
+    assert clusters["SLOTS"] >= 4 * histogram.MAX_CLUSTERS
     assert defines("histogram.cu")["CELLS"] == batch.N_CELLS
-    assert batch.N_CELLS * colors.CELL_SIZE == batch.N_CODES
+    assert batch.N_CELLS * histogram.CELL_SIZE == batch.N_CODES
     assert defines("pixels.cuh")["GROUP"] == batch.PIXEL_ALIGNMENT
     most_threads = defines("block.cuh")["MAX_THREADS"]
     for threads in (cupy.THREADS, numba_cuda.THREADS):

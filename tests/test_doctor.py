@@ -18,7 +18,8 @@ from kseg_batch.backends import MODULES, cuda_driver
 from kseg_batch.backends.cuda_driver import Driver, Gpu
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.backends.numba_cpu import NumbaBackend
-from kseg_batch.colors import ColorHistogram, Palette
+from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.machine import (
     INSTALL_DRIVER,
     MEND_DRIVER,
@@ -28,7 +29,6 @@ from kseg_batch.machine import (
     gpu_fix,
     read_kernel_cache,
 )
-from kseg_batch.options import FitOptions
 from kseg_batch.self_test import self_test
 
 GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)

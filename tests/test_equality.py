@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kseg_batch import kmeans, segment
+from kseg_batch import segment
 from kseg_batch.backends import load, numba_cpu
 from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
-from kseg_batch.colors import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.errors import OptionError
 from kseg_batch.kernels import cpu
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import CELL_SIZE, ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.labelmap import LabelMap
-from kseg_batch.options import FitOptions
 from tests.exactness import (
     assert_equals,
     assert_measures_equally,
@@ -109,7 +110,7 @@ def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
     histogram = ColorHistogram.from_pixels(AWKWARD["cell borders"])
     points = histogram.colors.astype(np.int64) * 64
     start = np.full((7, 3), 64 * 100, np.int64)
-    expected, n_iter = kmeans.lloyd(points, histogram.counts.astype(np.int64), start, max_iter, 0)
+    expected, n_iter = reference.lloyd(points, histogram.counts.astype(np.int64), start, max_iter, 0)
     assert max_iter < 3 or len(np.unique(expected, axis=0)) == 7
 
     colors = kernel_colors(histogram)
@@ -128,15 +129,15 @@ def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
     found = kernel_points(colors, histogram.n_pixels, 600, 1500, rows)
     start = np.full((5, 3), 64 * 100, np.int64)
     for points, most in zip(found, (600, 1500), strict=True):
-        expected_points, weights = kmeans.seeding_points(histogram, most)
+        expected_points, weights = reference.seeding_points(histogram, most)
         assert np.array_equal(points.rgb.T, expected_points)
         assert np.array_equal(points.weights, weights)
-        expected, _ = kmeans.lloyd(expected_points, weights, start, max_iter, 0)
+        expected, _ = reference.lloyd(expected_points, weights, start, max_iter, 0)
         centers = np.ascontiguousarray(start.T, dtype=np.int32)
         scratch = np.empty_like(centers), Workspace().rows, np.empty((5, 4), np.int64)
         cost = cpu.lloyd_points(points, max_iter, 0, centers, *scratch)
         assert np.array_equal(centers.T, expected)
-        assert cost == kmeans.cost_of(expected_points, weights, expected)
+        assert cost == reference.cost_of(expected_points, weights, expected)
 
 
 def test_counts_beyond_a_byte() -> None:
@@ -158,7 +159,7 @@ def test_labels_of_any_palette(k: int, reach: int) -> None:
         palette = Palette(fixed, np.zeros(k, np.int64), 0.0, None, "hand")
         for seed in range(3):
             image = noise(40, 50, 0, min(256, reach // 64 + 3), seed=seed)
-            expected = kmeans.assign(image, palette)
+            expected = reference.assign(image, palette)
             assert np.array_equal(NUMBA.assign(image, palette), expected)
             assert np.array_equal(NUMBA.assign(image, palette, NUMBA.histogram(image)), expected)
 
@@ -169,7 +170,7 @@ def test_packed_label_maps(k: int, width: int) -> None:
     image = noise(13, 2 * width, seed=k)[:, ::2]
     fixed = np.random.default_rng(width).integers(0, 255 * 64 + 1, (k, 3), dtype=np.int32)
     palette = Palette(fixed, np.zeros(k, np.int64), 0.0, None, "hand")
-    expected = LabelMap.pack(kmeans.assign(image, palette), k)
+    expected = LabelMap.pack(reference.assign(image, palette), k)
     for masks in (False, True):
         found = NUMBA.label_map(image, palette, NUMBA.histogram(image), masks=masks)
         assert np.array_equal(found.rows, expected.rows)
@@ -184,7 +185,7 @@ def test_ties_go_to_the_lowest_index() -> None:
     image[0, :, 0] = range(7)
     expected = [[0, 0, 1, 1, 1, 3, 3]]
     assert NUMBA.assign(image, palette).tolist() == expected
-    assert kmeans.assign(image, palette).tolist() == expected
+    assert reference.assign(image, palette).tolist() == expected
     assert load("opencv").assign(image, palette).tolist() == expected
 
 
@@ -195,7 +196,7 @@ def test_weights_beyond_32_bits() -> None:
     counts = np.where(small.counts > 1, np.int64(1) << 36, 1)  # some weights round to 0 and count as 1
     huge = ColorHistogram(small.cells, small.starts, small.slots, counts)
     options = FitOptions(k=6, attempts=2)
-    assert_same_palette(NUMBA.fit(huge, options), kmeans.fit(huge, options))
+    assert_same_palette(NUMBA.fit(huge, options), reference.fit(huge, options))
 
 
 def test_results_do_not_depend_on_threads_or_on_what_ran_before() -> None:
@@ -238,7 +239,7 @@ def test_measuring_a_palette_of_another_image(name: str, image: Image) -> None:
 def test_from_a_start_clusters_keep_their_numbers(image: Image, before: Image, options: FitOptions) -> None:
     """The iterations begin at the given centres, in their order, which is kept."""
     histogram = ColorHistogram.from_pixels(image)
-    start = kmeans.fit(ColorHistogram.from_pixels(before), options)
+    start = reference.fit(ColorHistogram.from_pixels(before), options)
     start = replace(start, fixed_centers=start.fixed_centers[::-1].copy())
     backend = numba_cpu.load()
     if len(start.counts) > histogram.n_colors:
@@ -247,7 +248,7 @@ def test_from_a_start_clusters_keep_their_numbers(image: Image, before: Image, o
         return
     given_centers = start.fixed_centers.copy()
     found = backend.fit(histogram, options, start)
-    assert_same_palette(found, kmeans.fit(histogram, options, start))
+    assert_same_palette(found, reference.fit(histogram, options, start))
     assert np.array_equal(start.fixed_centers, given_centers)
 
 

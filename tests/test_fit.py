@@ -21,14 +21,14 @@ from kseg_batch import read_palette, segment
 from kseg_batch.backends import load
 from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu import GpuBackend
-from kseg_batch.color_spaces import ColorSpace, convert
-from kseg_batch.colors import ColorHistogram
 from kseg_batch.counting import Counting, CountPool, count_pool
 from kseg_batch.dataset import Summary
 from kseg_batch.decoding import decode
 from kseg_batch.errors import OptionError, OutputError
 from kseg_batch.fit import Task, fit
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.color_spaces import ColorSpace, convert
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.scan import Scan
 from kseg_batch.worker import Outcome
 from tests.emulator.device import failing_gpu

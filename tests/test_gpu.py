@@ -18,10 +18,10 @@ from PIL import Image
 from benchmarks.gpu.checks import require_halving
 from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.color_spaces import convert
-from kseg_batch.colors import ColorHistogram
 from kseg_batch.errors import BackendUnavailableError, OptionError
-from kseg_batch.options import FitOptions, GpuOptions
+from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions, GpuOptions
 from tests.exactness import (
     assert_batch_equals,
     assert_equals,
@@ -229,7 +229,7 @@ def test_compute_sanitizer_is_clean(gpu: GpuBackend, tool: str, tmp_path: Path) 
         pytest.skip("compute-sanitizer is not installed")
     code = f"""
 from kseg_batch.backends import load
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 from tests.exactness import assert_batch_equals, assert_equals
 from tests.samples import AWKWARD
 gpu = load({gpu.name!r})

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.gpu.checks import require_halving
-from kseg_batch import kmeans
 from kseg_batch.backends import load
 from kseg_batch.backends.batch import (
     BY_LUMA,
@@ -34,10 +33,11 @@ from kseg_batch.backends.batch import (
 from kseg_batch.backends.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu import SLOTS, GpuBackend, Task
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
-from kseg_batch.color_spaces import convert
-from kseg_batch.colors import ColorHistogram
 from kseg_batch.errors import BackendError, OptionError
-from kseg_batch.options import FitOptions, GpuOptions, parse_bytes
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions, GpuOptions, parse_bytes
 from kseg_batch.segmentation import segment_with
 from tests.conftest import EMULATED_MEMORY as MEMORY
 from tests.emulator.device import EmulatedDevice
@@ -188,7 +188,7 @@ def test_empty_clusters_move_to_the_farthest_colors(
     histogram = ColorHistogram.from_pixels(AWKWARD["cell borders"])
     points = histogram.colors.astype(np.int64) * 64
     start = np.full((7, 3), 64 * 100, np.int64)
-    expected, n_iter = kmeans.lloyd(points, histogram.counts.astype(np.int64), start, max_iter, 0)
+    expected, n_iter = reference.lloyd(points, histogram.counts.astype(np.int64), start, max_iter, 0)
 
     n = histogram.n_colors
     layout = Layout.of([Request(1, n, FitOptions(k=7, max_iter=max_iter, eps=0), masks=False)])
@@ -217,7 +217,7 @@ def test_empty_clusters_move_to_the_farthest_colors(
     device.download(arrays["centers"], centers.reshape(-1), slot.stream)
     device.wait(slot.stream)
     assert state[STATE.index("iterations")] == n_iter
-    assert np.array_equal(centers[:7, :3], kmeans.dark_to_light(expected))
+    assert np.array_equal(centers[:7, :3], reference.dark_to_light(expected))
 
 
 def test_the_variants_of_a_batch_agree(emulated: GpuBackend) -> None:

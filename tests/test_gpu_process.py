@@ -22,7 +22,7 @@ from PIL import Image
 from kseg_batch import gpu_process
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.gpu_process import GpuProcess
-from kseg_batch.options import FitOptions, parse_k
+from kseg_batch.kmeans.options import FitOptions, parse_k
 from kseg_batch.outputs import prepare
 from kseg_batch.run import Summary, run
 from kseg_batch.scan import Job, Scan

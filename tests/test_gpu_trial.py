@@ -25,7 +25,7 @@ from benchmarks.gpu.trial import LOG_BYTES, Entry, Step, Trial
 from kseg_batch.backends.cuda_driver import device_problem
 from kseg_batch.backends.device import Variant
 from kseg_batch.backends.gpu import GpuBackend
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 from tests.emulator.clock import ClockLibrary
 from tests.emulator.device import EmulatedDevice
 from tests.samples import noise, photos

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from kseg_batch import kmeans
-from kseg_batch.colors import ColorHistogram, HistogramSum, from_zorder, zorder
 from kseg_batch.errors import OptionError
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum, from_zorder, zorder
+from kseg_batch.kmeans.options import FitOptions
 from tests.samples import blocks, noise, photos
 
 
-def points_of(*values: int) -> kmeans.IntArray:
+def points_of(*values: int) -> reference.IntArray:
     """Grey points in Q8.6."""
     return np.repeat(np.array(values, np.int64)[:, None] * 64, 3, axis=1)
 
 
 def test_splitmix64_published_vector() -> None:
     """The first outputs for seed 1234567, as the reference implementation gives them."""
-    assert [kmeans.splitmix64(1234567, i) for i in range(3)] == [
+    assert [reference.splitmix64(1234567, i) for i in range(3)] == [
         6457827717110365317,
         3203168211198807973,
         9817491932198370423,
@@ -26,20 +26,20 @@ def test_splitmix64_published_vector() -> None:
 
 def test_draw_takes_only_what_has_mass_and_in_proportion() -> None:
     masses = np.array([0, 1, 0, 3, 0], np.int64)
-    picks = [kmeans.draw(masses, 0, index) for index in range(4000)]
+    picks = [reference.draw(masses, 0, index) for index in range(4000)]
     assert set(picks) == {1, 3}
     assert 2850 < picks.count(3) < 3150  # 3000 expected, 5 standard deviations are 137
 
 
 def test_nearest_breaks_ties_by_index() -> None:
-    labels, distances = kmeans.nearest(points_of(0, 1, 2), points_of(2, 0, 0))
+    labels, distances = reference.nearest(points_of(0, 1, 2), points_of(2, 0, 0))
     assert labels.tolist() == [1, 0, 0]
     assert distances.tolist() == [0, 3 * 64**2, 0]
 
 
 def test_means_are_rounded_half_up() -> None:
     points = np.array([[0, 0, 0], [1, 2, 3]], np.int64)
-    means, totals = kmeans.mean_points(points, np.array([1, 1]), np.array([0, 0]), 2)
+    means, totals = reference.mean_points(points, np.array([1, 1]), np.array([0, 0]), 2)
     assert means.tolist() == [[1, 1, 2], [0, 0, 0]]
     assert totals.tolist() == [2, 0]
 
@@ -47,7 +47,7 @@ def test_means_are_rounded_half_up() -> None:
 def test_lloyd_by_hand() -> None:
     """Greys 0, 0, 0, 10, 20, 30 from centres 0 and 10: the border moves from 5 to 11 and stays."""
     points, weights = points_of(0, 10, 20, 30), np.array([3, 1, 1, 1], np.int64)
-    centers, n_iter = kmeans.lloyd(points, weights, points_of(0, 10), 100, 0)
+    centers, n_iter = reference.lloyd(points, weights, points_of(0, 10), 100, 0)
     # Iteration 1: {0}, {10, 20, 30} -> 0, 20. Then 10 ties and goes to the lower index: -> 10 / 4, 25.
     assert centers.tolist() == [[160, 160, 160], [1600, 1600, 1600]]
     assert n_iter == 3
@@ -55,62 +55,64 @@ def test_lloyd_by_hand() -> None:
 
 def test_lloyd_stops_by_max_iter_and_by_shift() -> None:
     points, weights = points_of(0, 10, 20, 30), np.array([3, 1, 1, 1], np.int64)
-    assert kmeans.lloyd(points, weights, points_of(0, 10), 1, 0)[1] == 1
+    assert reference.lloyd(points, weights, points_of(0, 10), 1, 0)[1] == 1
     shift = 3 * (64 * 10) ** 2
-    assert kmeans.lloyd(points, weights, points_of(0, 10), 100, shift)[1] == 1
-    assert kmeans.lloyd(points, weights, points_of(0, 10), 100, shift - 1)[1] == 2
+    assert reference.lloyd(points, weights, points_of(0, 10), 100, shift)[1] == 1
+    assert reference.lloyd(points, weights, points_of(0, 10), 100, shift - 1)[1] == 2
 
 
 def test_empty_cluster_takes_the_farthest_and_on_a_tie_the_lowest_color() -> None:
     points, weights = points_of(0, 100, 200), np.ones(3, np.int64)
-    centers, _ = kmeans.lloyd(points, weights, points_of(100, 255, 255), 1, 0)
+    centers, _ = reference.lloyd(points, weights, points_of(100, 255, 255), 1, 0)
     assert centers.tolist() == points_of(50, 200, 0).tolist()  # 200 is nearer to 255, so 1 is not empty
-    centers, _ = kmeans.lloyd(points, weights, points_of(100, 250, 250)[[0, 0]], 1, 0)
+    centers, _ = reference.lloyd(points, weights, points_of(100, 250, 250)[[0, 0]], 1, 0)
     assert centers.tolist() == points_of(100, 0).tolist()
 
 
 def test_centers_are_sorted_dark_to_light() -> None:
     red, green, blue, white = [64 * 255, 0, 0], [0, 64 * 255, 0], [0, 0, 64 * 255], [16320] * 3
     centers = np.array([white, green, red, blue], np.int64)
-    assert kmeans.dark_to_light(centers).tolist() == [blue, red, green, white]
+    assert reference.dark_to_light(centers).tolist() == [blue, red, green, white]
     tied = np.array([[0, 299, 0], [587, 0, 0]], np.int64)  # the same luma
-    assert kmeans.dark_to_light(tied).tolist() == tied.tolist()
+    assert reference.dark_to_light(tied).tolist() == tied.tolist()
 
 
 def test_well_separated_colors_are_found_exactly() -> None:
     colors = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 250)]
-    palette = kmeans.fit(ColorHistogram.from_pixels(blocks(colors)), FitOptions(k=4))
+    palette = reference.fit(ColorHistogram.from_pixels(blocks(colors)), FitOptions(k=4))
     assert palette.centers.tolist() == [list(colors[i]) for i in (2, 0, 1, 3)]
     assert palette.compactness == 0.0
     assert palette.counts.tolist() == [64, 64 + 4 * 32, 64, 64]
 
 
 def test_fewer_colors_than_clusters() -> None:
-    palette = kmeans.fit(ColorHistogram.from_pixels(blocks([(0, 0, 0), (1, 0, 0)])), FitOptions(k=5))
+    palette = reference.fit(ColorHistogram.from_pixels(blocks([(0, 0, 0), (1, 0, 0)])), FitOptions(k=5))
     assert palette.centers.tolist() == [[0, 0, 0], [1, 0, 0]]
 
 
 def test_compactness_is_the_sum_of_squared_distances() -> None:
     image = photos()["coffee"]
-    palette = kmeans.fit(ColorHistogram.from_pixels(image), FitOptions(k=3, attempts=1))
-    labels = kmeans.assign(image, palette)
+    palette = reference.fit(ColorHistogram.from_pixels(image), FitOptions(k=3, attempts=1))
+    labels = reference.assign(image, palette)
     expected = ((image - palette.centers[labels]) ** 2).sum()
     assert palette.compactness == pytest.approx(expected, rel=1e-12)  # float64 sums of 720,000 terms
 
 
 def test_swaps_improve_a_start() -> None:
-    points, weights = kmeans.seeding_points(ColorHistogram.from_pixels(noise(40, 40, seed=11)), 2048)
-    start, _ = kmeans.lloyd(points, weights, kmeans.kmeans_plus_plus(points, weights, 8, 0, 0), 100, 0)
-    swapped = kmeans.swap_centers(points, weights, start, FitOptions(k=8, eps=0))
-    assert kmeans.cost_of(points, weights, swapped) < kmeans.cost_of(points, weights, start)  # by 1.1% here
+    points, weights = reference.seeding_points(ColorHistogram.from_pixels(noise(40, 40, seed=11)), 2048)
+    start, _ = reference.lloyd(points, weights, reference.kmeans_plus_plus(points, weights, 8, 0, 0), 100, 0)
+    swapped = reference.swap_centers(points, weights, start, FitOptions(k=8, eps=0))
+    assert reference.cost_of(points, weights, swapped) < reference.cost_of(
+        points, weights, start
+    )  # by 1.1% here
 
 
 @pytest.mark.parametrize("k", [1, 64, 256])
 def test_seeding_points_are_few_but_enough_and_keep_all_weight(k: int) -> None:
     for image in (noise(300, 300), noise(20, 20), noise(200, 200, 0, 30), photos()["coffee"]):
         histogram = ColorHistogram.from_pixels(image)
-        for most in (kmeans.coarse_points(k), kmeans.fine_points(k)):
-            points, weights = kmeans.seeding_points(histogram, most)
+        for most in (reference.coarse_points(k), reference.fine_points(k)):
+            points, weights = reference.seeding_points(histogram, most)
             assert len(points) == len(np.unique(points, axis=0))
             assert min(histogram.n_colors, k) <= len(points) <= most
             assert weights.sum() == histogram.n_pixels

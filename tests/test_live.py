@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.cli import app
 from kseg_batch.errors import SourceError
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live import progress
 from kseg_batch.live.options import LiveOptions
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.video import Video
-from kseg_batch.options import FitOptions
 from tests.samples import flat
 from tests.streams import http_server, mjpeg_parts
 from tests.test_interruption import PATIENCE

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kseg_batch import kmeans
 from kseg_batch.backends.numba_cpu import load
-from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace, convert
-from kseg_batch.colors import ColorHistogram, Palette
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert
+from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.scene import coarse_histogram, overlap
 from kseg_batch.live.source import Frame
 from kseg_batch.live.steady import LONGEST, Steadier, held
 from kseg_batch.live.tracker import Tracker, renumbered
-from kseg_batch.options import FitOptions
 from tests.samples import Image, blocks, flat, gradient, noise, photos
 from tests.videos import pan
 
@@ -57,7 +57,7 @@ def test_steady_labels_equal_the_oracle(rgb: tuple[int, int, int], k: int, margi
     expected = streaks = np.zeros((height, width), np.uint8)
     for number in range(8):
         frame = (image + rng.integers(0, 9, image.shape)).astype(np.uint8)
-        labels = kmeans.assign(frame, of)
+        labels = reference.assign(frame, of)
         if number == 0:
             expected = labels
         elif margin > 0:
@@ -77,7 +77,7 @@ def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -
         steadier = Steadier(8.0)
         steadier.hold(np.zeros_like(row), two, np.full(row.shape[:2], before, np.uint8))
         for frame in range(LONGEST + 2):
-            labels = kmeans.assign(row, two)
+            labels = reference.assign(row, two)
             steadier.hold(row, two, labels)
             assert np.array_equal(labels[0] == 1, changes if frame < LONGEST else reds > 120)
 
@@ -88,7 +88,7 @@ def test_with_no_margin_labels_are_those_of_the_nearest_centres() -> None:
     still.track(noisy(image, 3, 1))
     frame = noisy(image, 3, 2)
     found = still.track(frame)
-    assert np.array_equal(found.labels, kmeans.assign(frame, found.palette))
+    assert np.array_equal(found.labels, reference.assign(frame, found.palette))
 
 
 def test_noise_does_not_flicker() -> None:
@@ -113,15 +113,15 @@ def test_a_frame_equals_the_oracle_from_the_last_palette(space: ColorSpace) -> N
     options = FitOptions(k=4, color_space=space)
     one = Tracker(NUMBA, options, 8.0)
     first, second = (convert(frame, space) for frame in frames)
-    start = kmeans.fit(ColorHistogram.from_pixels(first), options)
+    start = reference.fit(ColorHistogram.from_pixels(first), options)
     found = one.track(frames[0])
     assert np.array_equal(found.palette.fixed_centers, start.fixed_centers)
     assert found.palette.color_space == space
-    assert np.array_equal(found.labels, kmeans.assign(first, start))
-    expected = kmeans.fit(ColorHistogram.from_pixels(second), options, start)
+    assert np.array_equal(found.labels, reference.assign(first, start))
+    expected = reference.fit(ColorHistogram.from_pixels(second), options, start)
     then = one.track(frames[1])
     assert np.array_equal(then.palette.fixed_centers, expected.fixed_centers)
-    labels = kmeans.assign(second, expected)
+    labels = reference.assign(second, expected)
     streaks = np.zeros_like(labels)
     assert np.array_equal(then.labels, held(second, expected, 8.0, found.labels, streaks, labels)[0])
 
@@ -149,7 +149,9 @@ def test_a_cut_seeds_afresh_and_a_pan_does_not() -> None:
     after = again.track(second[0])
     assert after.palette.compactness == fresh.palette.compactness
     assert sorted(after.palette.fixed_centers.tolist()) == sorted(fresh.palette.fixed_centers.tolist())
-    assert np.array_equal(after.labels, kmeans.assign(second[0], after.palette))  # nothing held from before
+    assert np.array_equal(
+        after.labels, reference.assign(second[0], after.palette)
+    )  # nothing held from before
 
 
 def test_reseeding_when_asked() -> None:

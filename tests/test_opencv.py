@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from kseg_batch import kmeans, segment
+from kseg_batch import segment
 from kseg_batch.backends import load
-from kseg_batch.colors import ColorHistogram
-from kseg_batch.options import FitOptions, Init
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions, Init
 from tests.samples import AWKWARD, PHOTOS, blocks, noise, photos
 
 
@@ -39,7 +40,7 @@ def test_it_is_the_tutorials_call() -> None:
     cv2.setRNGSeed(5)
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 0.2)
     _, _, centers = cv2.kmeans(rows, 3, None, criteria, 10, cv2.KMEANS_RANDOM_CENTERS)
-    expected = kmeans.dark_to_light(np.rint(centers * 64).astype(np.int64))
+    expected = reference.dark_to_light(np.rint(centers * 64).astype(np.int64))
     result = segment(image, 3, seed=5, backend="opencv")
     assert np.array_equal(result.palette.fixed_centers, expected)
 

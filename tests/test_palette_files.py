@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kseg_batch import Palette, fit_palette, read_palette, write_palette
-from kseg_batch.color_spaces import COLOR_SPACES
 from kseg_batch.errors import OptionError, OutputError, PaletteWarning
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES
 from tests.samples import noise, photos
 
 NEITHER = "it is neither JSON nor a GIMP palette nor a list of colours"

@@ -15,10 +15,10 @@ from kseg_batch import pipeline, worker
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.cluster_filter import ClusterFilter
-from kseg_batch.color_spaces import ColorSpace
-from kseg_batch.colors import Palette
 from kseg_batch.errors import BackendError
-from kseg_batch.options import FitOptions, RegionOptions
+from kseg_batch.kmeans.color_spaces import ColorSpace
+from kseg_batch.kmeans.histogram import Palette
+from kseg_batch.kmeans.options import FitOptions, RegionOptions
 from kseg_batch.outputs import KINDS, Save, prepare
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.scan import Job, Scan

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kseg_batch import cleaner, segment
-from kseg_batch.colors import Palette
 from kseg_batch.errors import ImageError, OptionError
-from kseg_batch.options import RegionOptions
+from kseg_batch.kmeans.histogram import Palette
+from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.regions import load_cleaner, merged, smoothed
 from tests.samples import blocks, noise, photos
 from tests.test_run import kseg, manifest, save

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kseg_batch.options import FitOptions, RegionOptions
+from kseg_batch.kmeans.options import FitOptions, RegionOptions
 from kseg_batch.plan import fingerprint
 from kseg_batch.worker import Settings
 from tests.samples import blocks, noise

@@ -21,10 +21,10 @@ from PIL import Image, ImageGrab
 
 from kseg_batch import figures, segment
 from kseg_batch.backends import load
-from kseg_batch.color_spaces import convert
-from kseg_batch.colors import Palette
 from kseg_batch.decoding import Photo
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.histogram import Palette
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.show import Way, divide, draw
 from tests.samples import Image as Picture
 from tests.samples import blocks, noise, photos

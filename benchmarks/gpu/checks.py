@@ -14,12 +14,12 @@ import numpy as np
 from benchmarks.checks import WrongResultError
 from benchmarks.gpu.device_wrapper import DeviceWrapper
 from benchmarks.gpu.findings import StepError
-from kseg_batch import kmeans
 from kseg_batch.backends import load
 from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.colors import ColorHistogram
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from benchmarks.gpu.photos import Album
     from kseg_batch.backends.device import Array, Device
     from kseg_batch.backends.gpu import Result
-    from kseg_batch.colors import Palette
+    from kseg_batch.kmeans.histogram import Palette
 
 SMALL = (((47, 31), 3), ((31, 47), 2), ((33, 17), 5), ((17, 33), 8), ((21, 20), 16), ((5, 1), 3), ((1, 1), 2))
 """Sizes and k at which the NumPy oracle takes a moment only."""
@@ -122,9 +122,9 @@ def check_oracle(backend: GpuBackend, album: Album) -> int:
     tasks = [Task(album.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
     for result in backend.segment_batches([tasks]):
         image, options = result.task.image, result.task.options
-        palette = kmeans.fit(ColorHistogram.from_pixels(image), options)
+        palette = reference.fit(ColorHistogram.from_pixels(image), options)
         name = f"small image {image.shape}, k = {options.k}, against the oracle"
-        Expected.of(palette, kmeans.assign(image, palette)).require(result, name)
+        Expected.of(palette, reference.assign(image, palette)).require(result, name)
     return len(tasks)
 
 

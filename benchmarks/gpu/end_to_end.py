@@ -20,8 +20,8 @@ from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
 from kseg_batch import pipeline
 from kseg_batch.backends import load
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.machine import usable_cores
-from kseg_batch.options import FitOptions
 from kseg_batch.outputs import prepare
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.run import run

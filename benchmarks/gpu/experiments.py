@@ -26,8 +26,8 @@ from kseg_batch.backends.device import Variant
 from kseg_batch.backends.gpu import Task
 from kseg_batch.backends.gpu_memory import Slot
 from kseg_batch.backends.launches import Launches
-from kseg_batch.colors import SCALE, ColorHistogram
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

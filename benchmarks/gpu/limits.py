@@ -14,7 +14,7 @@ from benchmarks.gpu.end_to_end import run_photos, write_photos
 from benchmarks.gpu.findings import StepError
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.team import warm_up
 
 if TYPE_CHECKING:

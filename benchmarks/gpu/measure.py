@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from benchmarks.gpu.recording_device import Opened, Operation
     from kseg_batch.backends.batch import Tuning
     from kseg_batch.backends.gpu import Result, Task
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 FLOOR_BYTES = 4
 """Bytes that no way of doing it saves: 3 of a pixel are read, 1 of its label is written."""

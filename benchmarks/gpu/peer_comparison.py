@@ -19,12 +19,12 @@ from benchmarks.gpu.peers import Case
 from benchmarks.gpu.report import PEER_COLUMNS, PEER_WIDTHS, peer_line
 from benchmarks.gpu.step import RESERVE
 from benchmarks.report import line
-from kseg_batch import kmeans
 from kseg_batch.backends import numba_cpu
 from kseg_batch.bench.quality import DistinctColors
-from kseg_batch.colors import SCALE
 from kseg_batch.kernels import cpu
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,7 +96,7 @@ def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.fl
     rows = numba_cpu.Workspace().rows
     cpu.sum_cells(colors, rows)
     centers = np.empty((3, k), np.int32)
-    limits = kmeans.coarse_points(k), kmeans.fine_points(k)
+    limits = reference.coarse_points(k), reference.fine_points(k)
     points = numba_cpu.kernel_points(colors, histogram.n_pixels, *limits, rows)
     numba_cpu.seed_centers(*points, options, rows, centers)
     palette = backend.fit(histogram, options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.gpu.findings import SkippedError, StepError
 from kseg_batch.backends.gpu import GpuBackend, Task
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from benchmarks.gpu.step import Work

@@ -1,7 +1,7 @@
 """Where does a GPU's result first differ from the oracle's? Asked after each kernel of a batch.
 
 The stages are those of the algorithm: colours, seeds, costs, centres, labels. What a kernel has written is
-fetched after its launch, and compared with what `kseg_batch/kmeans.py` makes of the image alone.
+fetched after its launch, and compared with what `kseg_batch/kmeans/reference.py` makes of the image alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 
 from benchmarks.gpu.device_wrapper import DeviceWrapper, fetch
 from benchmarks.gpu.findings import DifferenceError
-from kseg_batch import kmeans
 from kseg_batch.backends.batch import (
     IMAGE,
     MAX_COARSE,
@@ -28,10 +27,11 @@ from kseg_batch.backends.batch import (
 )
 from kseg_batch.backends.gpu_memory import Slot
 from kseg_batch.backends.launches import Launches
-from kseg_batch.colors import SCALE, ColorHistogram
 from kseg_batch.errors import BackendError
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.labelmap import LabelMap
-from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,11 +167,11 @@ class _Oracle:
 
     @cached_property
     def coarse(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return kmeans.seeding_points(self.histogram, kmeans.coarse_points(self.k))
+        return reference.seeding_points(self.histogram, reference.coarse_points(self.k))
 
     @cached_property
     def fine(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return kmeans.seeding_points(self.histogram, kmeans.fine_points(self.k))
+        return reference.seeding_points(self.histogram, reference.fine_points(self.k))
 
     @cached_property
     def starts(self) -> list[tuple[int, NDArray[np.int64]]]:
@@ -179,25 +179,25 @@ class _Oracle:
         found = []
         limits = self.options.max_iter, self.options.max_shift
         for attempt in range(self.options.attempts):
-            centers = kmeans.kmeans_plus_plus(*self.coarse, self.k, self.options.seed, attempt)
-            centers, _ = kmeans.lloyd(*self.coarse, centers, *limits)
-            centers, _ = kmeans.lloyd(*self.fine, centers, *limits)
-            found.append((kmeans.cost_of(*self.fine, centers), centers))
+            centers = reference.kmeans_plus_plus(*self.coarse, self.k, self.options.seed, attempt)
+            centers, _ = reference.lloyd(*self.coarse, centers, *limits)
+            centers, _ = reference.lloyd(*self.fine, centers, *limits)
+            found.append((reference.cost_of(*self.fine, centers), centers))
         return found
 
     @cached_property
     def improved(self) -> NDArray[np.int64]:
         """The (k, 3) centres from which Lloyd's algorithm over all colours starts."""
         best = min(self.starts, key=lambda start: start[0])[1]
-        return best if self.k == 1 else kmeans.swap_centers(*self.fine, best, self.options)
+        return best if self.k == 1 else reference.swap_centers(*self.fine, best, self.options)
 
     @cached_property
     def converged(self) -> tuple[NDArray[np.int64], int]:
         """The (k, 3) centres, sorted, and the iterations."""
         weights = self.histogram.counts.astype(np.int64)
         limits = self.options.max_iter, self.options.max_shift
-        centers, n_iter = kmeans.lloyd(self.colors, weights, self.improved, *limits)
-        return kmeans.dark_to_light(centers, self.options.color_space), n_iter
+        centers, n_iter = reference.lloyd(self.colors, weights, self.improved, *limits)
+        return reference.dark_to_light(centers, self.options.color_space), n_iter
 
 
 @dataclass(slots=True)
@@ -280,7 +280,7 @@ class _Comparison:
 
     def _converge_centers(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
         centers, n_iter = oracle.converged
-        labels, _ = kmeans.nearest(oracle.colors, centers)
+        labels, _ = reference.nearest(oracle.colors, centers)
         weights = oracle.histogram.counts.astype(np.int64)
         totals = np.zeros((oracle.k, 4), np.int64)
         np.add.at(totals, labels, np.column_stack([oracle.colors * weights[:, None], weights]))
@@ -293,8 +293,8 @@ class _Comparison:
 
     def _label_pixels(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
         centers, n_iter = oracle.converged
-        palette = kmeans.measure(oracle.histogram, centers, n_iter, "numpy", oracle.options.color_space)
-        rows = LabelMap.pack(kmeans.assign(oracle.image, palette), oracle.k).rows
+        palette = reference.measure(oracle.histogram, centers, n_iter, "numpy", oracle.options.color_space)
+        rows = LabelMap.pack(reference.assign(oracle.image, palette), oracle.k).rows
         first = int(self.layout.images[i, IMAGE.index("rows")])
         return [("output", self._fetch("output")[first : first + rows.size], rows.reshape(-1))]
 

@@ -13,7 +13,7 @@ from benchmarks.gpu.recording_device import CupyLibrary, Opened, open_device
 from benchmarks.gpu.trial import step_command
 from kseg_batch.backends import load_gpu
 from kseg_batch.backends.cupy import FILES, THREADS, CupyDevice, kernel_folder
-from kseg_batch.options import GpuOptions
+from kseg_batch.kmeans.options import GpuOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

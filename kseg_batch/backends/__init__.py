@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from kseg_batch.errors import BackendUnavailableError, OptionError
-from kseg_batch.options import GpuOptions
+from kseg_batch.kmeans.options import GpuOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kseg_batch.backends.base import Backend, Candidate
     from kseg_batch.backends.gpu import GpuBackend
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "opencv": "opencv"}
 """The module of each backend, in the order in which `auto` tries them."""

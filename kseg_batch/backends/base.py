@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kseg_batch.colors import ColorHistogram, Palette
+    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.labelmap import LabelMap
-    from kseg_batch.options import FitOptions
 
 
 class Candidate(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch import kmeans
+from kseg_batch.kmeans import reference
 from kseg_batch.labelmap import index_bits, row_bytes
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 IMAGE = (
     "pixels",
@@ -60,7 +60,7 @@ ROW = 256
 RUN = 16
 """Points of a run: RUN of kernels/clusters.cuh."""
 MAX_COARSE = 8192
-MAX_SEEDS = MAX_COARSE + kmeans.FINE_POINTS
+MAX_SEEDS = MAX_COARSE + reference.FINE_POINTS
 MAX_STARTS = 16
 """Blocks that share the attempts of an image."""
 TABLE_BYTES = 4 * (N_CODES + 2 * N_CELLS)
@@ -194,7 +194,7 @@ class Layout:
                 max_iter=options.max_iter,
                 max_shift=options.max_shift,
                 order=GIVEN if request.given else ORDERS[options.color_space],
-                weight_shift=kmeans.weight_shift(request.n_pixels),
+                weight_shift=reference.weight_shift(request.n_pixels),
                 colors=n_colors,
                 bits=request.bits,
                 rows=n_output,
@@ -240,7 +240,7 @@ class Layout:
             "seed_high": (seeds // RUN, "i8"),
             "seed_sums": (4 * seeds // RUN, "i8"),
             "cube_sums": (4 * seeds, "i8"),
-            "distances": (n * self.starts * kmeans.FINE_POINTS, "i4"),
+            "distances": (n * self.starts * reference.FINE_POINTS, "i4"),
             "costs": (n * self.starts, "i8"),
             "attempts": (n * self.starts, "i8"),
             "found": (4 * n * self.starts * ROW, "i4"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.device import Array, Stream
     from kseg_batch.backends.gpu import GpuBackend
     from kseg_batch.backends.gpu_library import GpuLibrary
-    from kseg_batch.options import GpuOptions
+    from kseg_batch.kmeans.options import GpuOptions
 
 FILES = {
     "count_pixels": "histogram.cu",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch import kmeans
 from kseg_batch.backends.batch import (
     DEFAULT_TUNING,
     IMAGE,
@@ -33,10 +32,11 @@ from kseg_batch.backends.batch import (
 from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
 from kseg_batch.backends.launches import Launches
-from kseg_batch.colors import SCALE, ColorHistogram, Palette, zorder
 from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette, zorder
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
-from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.device import Array, Device
-    from kseg_batch.color_spaces import ColorSpace
+    from kseg_batch.kmeans.color_spaces import ColorSpace
 
 BATCH_SLOTS = 2
 SLOTS = BATCH_SLOTS + 1
@@ -175,7 +175,7 @@ class GpuBackend:
         wide = histogram.counts.dtype != np.uint32
         request = Request(1, histogram.n_colors, options, masks=False, given=given is not None)
         layout = Layout.of([request], self._tuning)
-        layout.images[0, IMAGE.index("weight_shift")] = kmeans.weight_shift(histogram.n_pixels)
+        layout.images[0, IMAGE.index("weight_shift")] = reference.weight_shift(histogram.n_pixels)
         n = histogram.n_colors
         states = record(STATE, colors=n, clusters=min(options.k, n) if given is None else options.k)
         xyz = packed(histogram.colors.astype(np.int64) * SCALE)
@@ -392,7 +392,9 @@ class GpuBackend:
         return Palette(
             fixed_centers=fixed,
             counts=sums[:, 3].copy(),
-            compactness=kmeans.compactness(squares, sums[:, :3] // SCALE, sums[:, 3], fixed.astype(np.int64)),
+            compactness=reference.compactness(
+                squares, sums[:, :3] // SCALE, sums[:, 3], fixed.astype(np.int64)
+            ),
             n_iter=int(state[STATE.index("iterations")]),
             backend=self.name,
             color_space=color_space if given is None else given.color_space,

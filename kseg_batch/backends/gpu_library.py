@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kseg_batch.backends.device import Device
-    from kseg_batch.options import FitOptions, GpuOptions
+    from kseg_batch.kmeans.options import FitOptions, GpuOptions
 
 
 @dataclass(frozen=True, slots=True)

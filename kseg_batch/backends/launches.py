@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kseg_batch import kmeans
 from kseg_batch.backends.batch import IMAGE, MAX_SEEDS, N_CELLS, PIXEL_ALIGNMENT, ROW, RUN, STATE
 from kseg_batch.backends.device import Variant
+from kseg_batch.kmeans import reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,13 @@ class Launches:
         starts = self.layout.starts
         found = (a["costs"], a["attempts"], a["found"])
         self._launch("start_centers", variant, (starts, n), *both, *seeds, a["distances"], *found)
-        search = (starts, kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE, a["distances"])
+        search = (
+            starts,
+            reference.SWAP_STREAM,
+            reference.SWAP_ROUNDS,
+            reference.SWAP_PATIENCE,
+            a["distances"],
+        )
         self._launch("improve_centers", variant, (1, n), *both, *seeds, *search, *found, a["centers"])
 
     def labels(self) -> None:

@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch import kmeans
-from kseg_batch.colors import CELL_BITS, CELL_SIZE, MAX_CLUSTERS, ColorHistogram, Palette, from_zorder
 from kseg_batch.errors import BackendUnavailableError, OptionError
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import (
+    CELL_BITS,
+    CELL_SIZE,
+    MAX_CLUSTERS,
+    ColorHistogram,
+    Palette,
+    from_zorder,
+)
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
-from kseg_batch.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from kseg_batch.color_spaces import ColorSpace
+    from kseg_batch.kmeans.color_spaces import ColorSpace
 
 try:
     import numba
@@ -168,14 +175,14 @@ class NumbaBackend:
         n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
         found = centers.T.astype(np.int64)
         if start is None:
-            found = kmeans.dark_to_light(found, options.color_space)
+            found = reference.dark_to_light(found, options.color_space)
         return self._palette(colors, squares, found, n_iter, options.color_space)
 
     def _seeds(self, colors: cpu.Colors, k: int, options: FitOptions) -> NDArray[np.int32]:
         """The (3, k) centres that `kmeans.seed_centers` finds for colours whose cells are summed up."""
         rows = self._workspace.rows
         n_pixels = int(colors.sums[:, 3].sum())
-        points = kernel_points(colors, n_pixels, kmeans.coarse_points(k), kmeans.fine_points(k), rows)
+        points = kernel_points(colors, n_pixels, reference.coarse_points(k), reference.fine_points(k), rows)
         centers = np.empty((3, k), np.int32)
         seed_centers(*points, options, rows, centers)
         return centers
@@ -202,7 +209,7 @@ class NumbaBackend:
         return Palette(
             fixed_centers=fixed,
             counts=sums[:, 3].copy(),
-            compactness=kmeans.compactness(int(squares), sums[:, :3], sums[:, 3], centers),
+            compactness=reference.compactness(int(squares), sums[:, :3], sums[:, 3], centers),
             n_iter=n_iter,
             backend=self.name,
             color_space=color_space,
@@ -265,7 +272,7 @@ def kernel_points(
     colors: cpu.Colors, n_pixels: int, coarse_most: int, fine_most: int, rows: cpu.Rows
 ) -> tuple[cpu.Points, cpu.Points]:
     """The coarse and the fine points that `kmeans.seeding_points` finds; `colors.sums` has to be filled."""
-    n_cubes = np.empty(kmeans.MAX_LEVEL + 1, np.int64)
+    n_cubes = np.empty(reference.MAX_LEVEL + 1, np.int64)
     cpu.count_cubes(colors, n_cubes)
     coarse_level, fine_level = (int(np.argmax(n_cubes <= most)) for most in (coarse_most, fine_most))
     cubes = np.empty(n_cubes[fine_level], np.int64)
@@ -274,7 +281,7 @@ def kernel_points(
     coarse_sums = np.zeros((n_cubes[coarse_level], 4), np.int64)
     cpu.merge_cubes(cubes, fine_sums, coarse_level - fine_level, coarse_sums)
 
-    weight_shift = kmeans.weight_shift(n_pixels)
+    weight_shift = reference.weight_shift(n_pixels)
     coarse, fine = _empty_points(len(coarse_sums)), _empty_points(len(fine_sums))
     cpu.mean_points(coarse_sums, weight_shift, coarse)
     cpu.mean_points(fine_sums, weight_shift, fine)
@@ -307,10 +314,10 @@ def seed_centers(
     sums = np.empty((k, 4), np.int64)
     scratch = candidate, before, rows, sums
     limits = options.max_iter, options.max_shift
-    trials = kmeans.seeding_trials(k)
+    trials = reference.seeding_trials(k)
     cost = cpu.start_centers(coarse, fine, seed, options.attempts, trials, *limits, centers, *scratch)
     if k > 1:
-        swaps = kmeans.SWAP_STREAM, kmeans.SWAP_ROUNDS, kmeans.SWAP_PATIENCE
+        swaps = reference.SWAP_STREAM, reference.SWAP_ROUNDS, reference.SWAP_PATIENCE
         losses = np.empty((2, k), np.int64)
         cpu.swap_centers(fine, seed, *swaps, *limits, cost, centers, *scratch, *losses)
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch import kmeans
-from kseg_batch.colors import SCALE, ColorHistogram, Palette
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
 from kseg_batch.labelmap import LabelMap
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 MAX_ITER = range(2, 101)
 """What cv2.kmeans takes; it moves other numbers into this range."""
@@ -66,18 +66,18 @@ class OpenCVBackend:
         except cv2.error as error:
             raise BackendError(f"cv2.kmeans failed: {error.err}") from error
         fixed = np.clip(np.rint(SCALE * centers.astype(np.float64)), 0, SCALE * 255).astype(np.int64)
-        centers = kmeans.dark_to_light(fixed, options.color_space)
-        return kmeans.measure(histogram, centers, None, self.name, options.color_space)
+        centers = reference.dark_to_light(fixed, options.color_space)
+        return reference.measure(histogram, centers, None, self.name, options.color_space)
 
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """See `Backend.measure`."""
-        return kmeans.measure_palette(histogram, palette, self.name)
+        return reference.measure_palette(histogram, palette, self.name)
 
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
     ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
-        return kmeans.assign(image, palette)
+        return reference.assign(image, palette)
 
     def label_map(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram, *, masks: bool

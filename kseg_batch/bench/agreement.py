@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch import kmeans
 from kseg_batch.bench.contestant import Found, digest
 from kseg_batch.bench.photographs import cover
-from kseg_batch.colors import SCALE, ColorHistogram, Palette
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,8 @@ class SmallCase:
         """The case for an (H, W, 3) uint8 photo."""
         photo = cover(rgb, *SMALL)
         options = FitOptions(k=k, attempts=SMALL_ATTEMPTS, max_iter=SMALL_ITERATIONS)
-        palette = kmeans.fit(ColorHistogram.from_pixels(photo), options)
-        labels = digest(kmeans.assign(photo, palette))
+        palette = reference.fit(ColorHistogram.from_pixels(photo), options)
+        labels = digest(reference.assign(photo, palette))
         return cls(photo, options, Found(palette.centers, labels, palette.compactness, None))
 
     def problem(self, found: Found) -> str | None:
@@ -109,7 +109,7 @@ def _exactness_problem(result: Found, photo: Photo) -> str | None:
     if not np.array_equal(fixed / SCALE, result.centers):
         return "its centres are not fixed-point numbers"
     palette = Palette(fixed, np.zeros(len(fixed), np.int64), 0.0, None, "")
-    if digest(kmeans.assign(photo.rgb, palette)) != result.labels:
+    if digest(reference.assign(photo.rgb, palette)) != result.labels:
         return "its labels are not those of its nearest centres"
     cost = photo.colors.cost(result.centers)
     if result.compactness is None or abs(result.compactness - cost) > SUMMATION * cost:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from kseg_batch.backends import load
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 REFERENCE = "opencv"
 """The contender that is the tutorial's call, by which times are divided."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from kseg_batch.bench.memory import PeakMemory
 from kseg_batch.errors import BackendError
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.pool import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from kseg_batch.bench.contest import Contest, Figures, PhotoFacts, Row
 from kseg_batch.bench.contestant import Contestant
 from kseg_batch.bench.peers import PEERS
 from kseg_batch.errors import BackendError, BackendUnavailableError
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.pool import deaf_to_interrupts
 
 if TYPE_CHECKING:

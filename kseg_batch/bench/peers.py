@@ -16,7 +16,7 @@ from kseg_batch.bench.contenders import Cluster, Clustering, Contender
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 
 def limit_threads(threads: int) -> None:

@@ -15,8 +15,8 @@ from kseg_batch.bench.contenders import OURS, REFERENCE
 from kseg_batch.bench.environment import environment
 from kseg_batch.bench.measure import STOP_FACTOR
 from kseg_batch.bench.peers import PEERS
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.machine import usable_cores
-from kseg_batch.options import FitOptions
 from kseg_batch.scan import count
 
 if TYPE_CHECKING:

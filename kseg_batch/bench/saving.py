@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.bench.report import conditions
 from kseg_batch.errors import OutputError
-from kseg_batch.options import FitOptions
+from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from kseg_batch.bench.contest import Contest

@@ -63,8 +63,8 @@ def bench(
     from kseg_batch.bench.progress import Progress
     from kseg_batch.bench.report import parts
     from kseg_batch.bench.saving import save
+    from kseg_batch.kmeans.options import parse_k_list
     from kseg_batch.machine import usable_cores
-    from kseg_batch.options import parse_k_list
 
     if sizes is None and folder is None:
         sizes = DEFAULT_SIZE

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.backends import Choice
     from kseg_batch.backends.base import Candidate
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 B = TypeVar("B", bound="Candidate")
 

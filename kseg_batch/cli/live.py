@@ -54,8 +54,8 @@ def live(
 ) -> None:
     """Segment a camera, a stream or a video: clusters keep their numbers from frame to frame."""
     from kseg_batch.errors import OptionError
+    from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.live.options import LiveOptions, parse_size
-    from kseg_batch.options import FitOptions
 
     with one_sentence("interrupted before it was complete"):
         if camera is not None and source is not None:

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from kseg_batch.backends import Choice
     from kseg_batch.backends.base import Candidate
     from kseg_batch.cluster_filter import ClusterFilter
-    from kseg_batch.colors import Palette
-    from kseg_batch.options import FitOptions, GpuOptions
+    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.options import FitOptions, GpuOptions
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Redo
     from kseg_batch.reporting import Log
@@ -191,9 +191,7 @@ def run(
     from kseg_batch.backends import find
     from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.errors import OptionError
-    from kseg_batch.machine import gpu_packages, usable_cores
-    from kseg_batch.manifest import NAME
-    from kseg_batch.options import (
+    from kseg_batch.kmeans.options import (
         FitOptions,
         GpuOptions,
         Limits,
@@ -203,6 +201,8 @@ def run(
         parse_k,
         parse_pixels,
     )
+    from kseg_batch.machine import gpu_packages, usable_cores
+    from kseg_batch.manifest import NAME
     from kseg_batch.regions import load_cleaner
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.run import run as run_batch
@@ -282,7 +282,7 @@ def _palette(text: str, context: typer.Context) -> Palette:
     import warnings
 
     from kseg_batch.errors import OptionError
-    from kseg_batch.palette_files import read_palette
+    from kseg_batch.kmeans.palette_files import read_palette
 
     places = {name: getattr(context.get_parameter_source(name), "name", "") for name in ("palette", *FITTING)}
     for name in FITTING:

@@ -60,13 +60,7 @@ def show(
     from kseg_batch import figures
     from kseg_batch.backends import choose
     from kseg_batch.decoding import prepare_process
-    from kseg_batch.options import (
-        FitOptions,
-        RegionOptions,
-        parse_k,
-        parse_k_list,
-        parse_pixels,
-    )
+    from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list, parse_pixels
     from kseg_batch.regions import load_cleaner
     from kseg_batch.scan import Job, count
     from kseg_batch.show import check, divide, draw

@@ -9,9 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import SourceError
 from kseg_batch.live.source import Frame
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kseg_batch.errors import OptionError
 
 if TYPE_CHECKING:
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 MAX_SIDE = 16384
 """Pixels: most of a side that libx264 and the cameras' drivers take."""

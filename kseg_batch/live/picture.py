@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.colors import MAX_CLUSTERS
 from kseg_batch.kernels import live
+from kseg_batch.kmeans.histogram import MAX_CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection

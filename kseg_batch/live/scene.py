@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.colors import CELL_BITS
+from kseg_batch.kmeans.histogram import CELL_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.colors import ColorHistogram
+    from kseg_batch.kmeans.histogram import ColorHistogram
 
 CUBE_BITS = 4
 """log2 of the side of the cubes of colours that are counted: fine enough to tell scenes of like colours

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.errors import KsegError
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.interrupt import Interrupt
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.progress import Progress
@@ -22,7 +23,6 @@ from kseg_batch.live.source import Frame, open_source
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import View, compose
 from kseg_batch.live.window import CLOSED, Window, display
-from kseg_batch.options import FitOptions
 from kseg_batch.reporting import say
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.colors import SCALE
 from kseg_batch.kernels import live
+from kseg_batch.kmeans.histogram import SCALE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.colors import Palette
+    from kseg_batch.kmeans.histogram import Palette
 
 LONGEST = 4
 """Frames in a row for which a pixel is held.

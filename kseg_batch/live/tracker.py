@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.color_spaces import convert
+from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.live.scene import SAME_SCENE, coarse_histogram, overlap
 from kseg_batch.live.steady import Steadier
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.numba_cpu import NumbaBackend
-    from kseg_batch.colors import ColorHistogram, Palette
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.options import FitOptions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

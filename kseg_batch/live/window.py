@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import DisplayError
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

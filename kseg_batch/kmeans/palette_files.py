@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.color_lists import GIMP, gimp_colors, hex_colors, with_usable_names
-from kseg_batch.color_spaces import COLOR_SPACES
-from kseg_batch.colors import MAX_CLUSTERS, MAX_PIXELS, SCALE, Palette
+from kseg_batch.atomic import replacing
 from kseg_batch.errors import OptionError, PaletteWarning
-from kseg_batch.files import replacing
+from kseg_batch.kmeans.color_lists import GIMP, gimp_colors, hex_colors, with_usable_names
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES
+from kseg_batch.kmeans.histogram import MAX_CLUSTERS, MAX_PIXELS, SCALE, Palette
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kseg_batch.color_lists import NamedColor
+    from kseg_batch.kmeans.color_lists import NamedColor
 
 FORMAT = "kseg-batch palette"
 VERSION = 1

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from kseg_batch.cv2_loader import import_cv2
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

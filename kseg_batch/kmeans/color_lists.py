@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kseg_batch.cluster_names import check_names, folded
 from kseg_batch.errors import OptionError
+from kseg_batch.kmeans.cluster_names import check_names, folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from kseg_batch.color_spaces import COLOR_SPACES, ColorSpace
-from kseg_batch.colors import MAX_CLUSTERS, SCALE
 from kseg_batch.errors import OptionError
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace
+from kseg_batch.kmeans.histogram import MAX_CLUSTERS, SCALE
 
 Init = Literal["k-means++", "random"]
 

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kseg_batch.colors import SCALE, ColorHistogram, Palette, from_zorder, zorder
+from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette, from_zorder, zorder
 
 if TYPE_CHECKING:
-    from kseg_batch.color_spaces import ColorSpace
-    from kseg_batch.options import FitOptions
+    from kseg_batch.kmeans.color_spaces import ColorSpace
+    from kseg_batch.kmeans.options import FitOptions
 
 IntArray = NDArray[np.int64]
 

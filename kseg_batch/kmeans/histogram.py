@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.cluster_names import check_names
-from kseg_batch.color_spaces import ColorSpace, to_rgb
 from kseg_batch.errors import OptionError
+from kseg_batch.kmeans.cluster_names import check_names
+from kseg_batch.kmeans.color_spaces import ColorSpace, to_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

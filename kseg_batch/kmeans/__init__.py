@@ -1,0 +1,1 @@
+"""k-means on colours: the arithmetic, palettes and their files."""
