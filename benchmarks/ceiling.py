@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch import segment
-from kseg_batch.decoding import decode
-from kseg_batch.encoding import encode_indexed, encode_mask
-from kseg_batch.labelmap import LabelMap
+from kseg_batch.images.decode import decode
+from kseg_batch.images.label_map import LabelMap
+from kseg_batch.images.png import encode_indexed, encode_mask
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:

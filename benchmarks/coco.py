@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.photos import read_photo
 from benchmarks.regions import milliseconds
-from kseg_batch import coco, encoding
 from kseg_batch.backends import load
 from kseg_batch.bench.photographs import cover
+from kseg_batch.images import coco, png
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.labelmap import LabelMap
 from kseg_batch.scan import Job
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def dataset(job: Job, packed: LabelMap, palette: Palette) -> int:
 
 def masks(packed: LabelMap, k: int) -> int:
     """Bytes of the PNG files of all clusters."""
-    return sum(len(encoding.encode_mask(packed, cluster)) for cluster in range(k))
+    return sum(len(png.encode_mask(packed, cluster)) for cluster in range(k))
 
 
 def time_photo(path: Path) -> None:

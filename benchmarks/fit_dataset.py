@@ -23,7 +23,7 @@ from benchmarks.folders import write_moved, write_varied
 from benchmarks.photos import PhotosMissingError, photo_1080p
 from benchmarks.report import heading, line, save
 from kseg_batch import fit_palette, read_palette
-from kseg_batch.decoding import decode
+from kseg_batch.images.decode import decode
 
 SIZE = (1920, 1080)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg_batch.bench.photographs import cover
-from kseg_batch.decoding import decode
+from kseg_batch.images.decode import decode
 
 if TYPE_CHECKING:
     import numpy as np

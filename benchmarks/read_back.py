@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.ceiling import output_paths
 from benchmarks.checks import WrongResultError
 from kseg_batch import segment
-from kseg_batch.decoding import decode
+from kseg_batch.images.decode import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

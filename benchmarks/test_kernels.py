@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import photo_1080p
-from kseg_batch import cleaner, decoding, encoding, regions
+from kseg_batch import cleaner, regions
 from kseg_batch.backends import load
 from kseg_batch.bench.photographs import cover
+from kseg_batch.images import decode, png
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.labelmap import LabelMap
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
@@ -132,19 +133,19 @@ def test_packing(benchmark: BenchmarkFixture, k: int) -> None:
 def test_encode_indexed(benchmark: BenchmarkFixture, k: int) -> None:
     """Make the PNG with the palette."""
     packed, colors = LabelMap.pack(labels(k), k), palette(k).colors
-    with Image.open(io.BytesIO(encoding.encode_indexed(packed, colors))) as picture:
+    with Image.open(io.BytesIO(png.encode_indexed(packed, colors))) as picture:
         assert np.array_equal(np.asarray(picture), labels(k))
         assert np.array_equal(np.asarray(picture.convert("RGB")), colors[labels(k)])
-    benchmark(encoding.encode_indexed, packed, colors)
+    benchmark(png.encode_indexed, packed, colors)
 
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_encode_mask(benchmark: BenchmarkFixture, k: int) -> None:
     """Make the PNG of the largest cluster's mask."""
     packed, cluster = LabelMap.pack(labels(k), k), int(palette(k).counts.argmax())
-    with Image.open(io.BytesIO(encoding.encode_mask(packed, cluster))) as picture:
+    with Image.open(io.BytesIO(png.encode_mask(packed, cluster))) as picture:
         assert np.array_equal(np.asarray(picture), labels(k) == cluster)
-    benchmark(encoding.encode_mask, packed, cluster)
+    benchmark(png.encode_mask, packed, cluster)
 
 
 def test_decode_jpeg(benchmark: BenchmarkFixture) -> None:
@@ -152,8 +153,8 @@ def test_decode_jpeg(benchmark: BenchmarkFixture) -> None:
     cv2 = import_cv2()
     data = cv2.imencode(".jpg", photo()[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1].tobytes()
     with Image.open(io.BytesIO(data)) as picture:
-        assert np.array_equal(decoding.decode(data).rgb, np.asarray(picture))
-    benchmark(decoding.decode, data)
+        assert np.array_equal(decode.decode(data).rgb, np.asarray(picture))
+    benchmark(decode.decode, data)
 
 
 def check_fit(options: FitOptions) -> None:

@@ -13,8 +13,8 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.atomic import replacing
-from kseg_batch.coco import HEAD, category
 from kseg_batch.errors import OutputError, OutputGoneError
+from kseg_batch.images.coco import HEAD, category
 from kseg_batch.outputs import kind_of, remove
 from kseg_batch.scan import MARKER, count
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from kseg_batch.decoding import Photo
+    from kseg_batch.images.decode import Photo
     from kseg_batch.kmeans.histogram import Palette
 
 WIDTH, HEIGHT = 12.0, 7.5

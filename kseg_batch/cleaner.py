@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.backends.numba_cpu import is_cached
+from kseg_batch.images.label_map import with_transparent
 from kseg_batch.kernels import regions as kernels
 from kseg_batch.kmeans.histogram import MAX_CLUSTERS
-from kseg_batch.labelmap import with_transparent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from kseg_batch.worker import FAILURES, Outcome, failure, read
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
-    from kseg_batch.decoding import Alpha
+    from kseg_batch.images.decode import Alpha
     from kseg_batch.kmeans.color_spaces import ColorSpace
     from kseg_batch.scan import Job
 

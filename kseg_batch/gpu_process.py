@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from kseg_batch.decoding import prepare_process
 from kseg_batch.errors import KsegError, in_words
+from kseg_batch.images.decode import prepare_process
 from kseg_batch.machine import usable_cores
 from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
 from kseg_batch.pool import deaf_to_interrupts, end_with_parent, how_it_ended

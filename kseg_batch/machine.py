@@ -208,7 +208,7 @@ def read_codecs() -> tuple[Codec, ...]:
         BackendUnavailableError: OpenCV cannot be imported.
         ImportError: Something else that writes files cannot be.
     """
-    from kseg_batch.encoding import encode_rgb
+    from kseg_batch.images.png import encode_rgb
 
     encode_rgb(np.zeros((1, 1, 3), np.uint8))
     return tuple(Codec(name, _round_trip(kind)) for name, kind in FORMATS.items())
@@ -218,8 +218,8 @@ def _round_trip(kind: str) -> bool:
     """Whether Pillow writes such a file, and kseg-batch reads it."""
     from PIL import Image
 
-    from kseg_batch.decoding import decode
     from kseg_batch.errors import ImageError
+    from kseg_batch.images.decode import decode
 
     picture = np.zeros((16, 16, 3), np.uint8)
     picture[:8] = 255  # black and white come back from lossy formats and from palettes, too

@@ -9,8 +9,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg_batch.decoding import EXTENSIONS
 from kseg_batch.errors import SourceError
+from kseg_batch.images.decode import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

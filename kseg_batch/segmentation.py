@@ -12,10 +12,10 @@ from kseg_batch.auto_k import choose_k
 from kseg_batch.backends import choose
 from kseg_batch.cluster_filter import TOLERANCE, ClusterFilter
 from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
+from kseg_batch.images.label_map import members
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
-from kseg_batch.labelmap import members
 from kseg_batch.regions import load_cleaner
 
 if TYPE_CHECKING:

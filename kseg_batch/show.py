@@ -10,9 +10,9 @@ import numpy as np
 from kseg_batch.auto_k import choose_k
 from kseg_batch.board import BAR, GAP, RIM, Board, percent
 from kseg_batch.errors import OptionError
+from kseg_batch.images.label_map import with_transparent
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.options import RegionOptions
-from kseg_batch.labelmap import with_transparent
 from kseg_batch.regions import load_cleaner
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.decoding import Photo
+    from kseg_batch.images.decode import Photo
     from kseg_batch.kmeans.histogram import Palette
     from kseg_batch.kmeans.options import FitOptions, KRange
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from filelock import FileLock, Timeout
 
 from kseg_batch.backends import load
-from kseg_batch.decoding import prepare_process
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.images.decode import prepare_process
 from kseg_batch.pool import Pool
 from kseg_batch.regions import load_cleaner
 from kseg_batch.worker import Outcome, process

@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from kseg_batch import coco, decoding, encoding
 from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.cluster_filter import ALL_CLUSTERS, ClusterFilter
 from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError, in_words
+from kseg_batch.images import coco, decode, png
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.options import RegionOptions
-from kseg_batch.labelmap import LabelMap
 from kseg_batch.manifest import Version
 from kseg_batch.outputs import Output, Save, dataset_name, mask_name, picture_name, write_all
 from kseg_batch.regions import load_cleaner
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.auto_k import Candidate
     from kseg_batch.backends.base import Backend
-    from kseg_batch.decoding import Photo
+    from kseg_batch.images.decode import Photo
     from kseg_batch.kmeans.histogram import ColorHistogram, Palette
     from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.scan import Job
@@ -47,7 +47,7 @@ class Reading(Protocol):
     """How image files are read; part of what `Settings` say."""
 
     @property
-    def alpha(self) -> decoding.Alpha:
+    def alpha(self) -> decode.Alpha:
         """What becomes of transparent pixels."""
 
     @property
@@ -73,9 +73,9 @@ class Settings:
     """Which clusters are shown in the `masked` and `kept` outputs."""
     palette: Palette | None = None
     """Whose clusters all images are divided among; None to find each one's own."""
-    alpha: decoding.Alpha = "keep"
+    alpha: decode.Alpha = "keep"
     """What becomes of transparent pixels."""
-    max_pixels: int = decoding.MAX_PIXELS
+    max_pixels: int = decode.MAX_PIXELS
     """Most pixels of an image; larger ones fail before they are decoded."""
     regions: RegionOptions = field(default_factory=RegionOptions)
     """How to clean the labels."""
@@ -180,7 +180,7 @@ def read(job: Job, settings: Reading) -> Source:
         ImageError: It cannot be read, or is not an image that `settings` admit.
     """
     data, version = _read(job.source, settings)
-    photo = decoding.decode(data, max_pixels=settings.max_pixels, alpha=settings.alpha)
+    photo = decode.decode(data, max_pixels=settings.max_pixels, alpha=settings.alpha)
     return Source(photo, version)
 
 
@@ -265,17 +265,17 @@ def _files(
     """Each output's name and content."""
     k = len(palette.counts)
     if "segmented" in settings.save:
-        yield picture_name(job, "segmented"), encoding.encode_indexed(labels, palette.colors)
+        yield picture_name(job, "segmented"), png.encode_indexed(labels, palette.colors)
     if "masks" in settings.save:
         for cluster in range(k):
-            yield mask_name(job, cluster, palette.names), encoding.encode_mask(labels, cluster)
+            yield mask_name(job, cluster, palette.names), png.encode_mask(labels, cluster)
     if "labels" in settings.save:
-        yield picture_name(job, "labels"), encoding.encode_gray(labels.gray)
+        yield picture_name(job, "labels"), png.encode_gray(labels.gray)
     if "masked" in settings.save:
         picture = black_out(photo.rgb, labels.labels, disabled)
-        yield picture_name(job, "masked"), encoding.encode_rgb(picture, photo.opaque)
+        yield picture_name(job, "masked"), png.encode_rgb(picture, photo.opaque)
     if "kept" in settings.save:
-        yield picture_name(job, "kept"), encoding.encode_union(labels, set(range(k)) - set(disabled))
+        yield picture_name(job, "kept"), png.encode_union(labels, set(range(k)) - set(disabled))
     if "coco" in settings.save:
         yield dataset_name(job), coco.encode(job, labels, palette)
 

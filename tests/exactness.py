@@ -8,9 +8,9 @@ import numpy as np
 
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
-from kseg_batch.labelmap import LabelMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,10 +21,10 @@ from kseg_batch.backends.batch import MAX_STARTS, ROW, Tuning
 from kseg_batch.backends.device import Variant
 from kseg_batch.backends.gpu import GpuBackend, Task
 from kseg_batch.backends.numba_cuda import NumbaDevice
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.labelmap import LabelMap
 from tests.exactness import some_palette
 from tests.samples import AWKWARD, Image, flat, noise, two_colors
 

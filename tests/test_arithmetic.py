@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from kseg_batch import labelmap
+from kseg_batch.images import label_map
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SPREAD, from_zorder, zorder
 from tests.emulator.library import SANITIZED, Source, compile_library
@@ -274,10 +274,10 @@ def test_choices_for_every_k(c: Arithmetic) -> None:
     assert c("seeding_trials", every).tolist() == [reference.seeding_trials(k) for k in every]
     assert c("coarse_points", every).tolist() == [reference.coarse_points(k) for k in every]
     assert c("fine_points", every).tolist() == [reference.fine_points(k) for k in every]
-    assert c("index_bits", every).tolist() == [labelmap.index_bits(k) for k in every]
+    assert c("index_bits", every).tolist() == [label_map.index_bits(k) for k in every]
 
 
 def test_bytes_of_rows(c: Arithmetic) -> None:
     widths = [*range(1, 100), 65535, 1 << 31, 1 << 40]
     for bits in (1, 2, 4, 8):
-        assert c("row_bytes", widths, bits).tolist() == [labelmap.row_bytes(width, bits) for width in widths]
+        assert c("row_bytes", widths, bits).tolist() == [label_map.row_bytes(width, bits) for width in widths]

@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from kseg_batch.decoding import MAX_PIXELS, decode
 from kseg_batch.errors import ImageError
+from kseg_batch.images.decode import MAX_PIXELS, decode
 from tests.damage import SAMPLES, truncations
 from tests.samples import noise, photos
 
@@ -300,7 +300,7 @@ def test_the_size_is_looked_at_before_decoding(name: str, data: bytes) -> None:
 def test_a_small_file_of_a_huge_image_takes_no_memory() -> None:
     code = """
 import resource, struct, zlib
-from kseg_batch.decoding import decode, prepare_process
+from kseg_batch.images.decode import decode, prepare_process
 from kseg_batch.errors import ImageError
 from tests.test_decoding import png
 prepare_process()
@@ -414,7 +414,7 @@ def test_every_truncation_is_refused(name: str) -> None:
 def test_damaged_files_are_refused_or_read() -> None:
     """And nothing is printed, by whatever library, in a process that is prepared."""
     code = """
-from kseg_batch.decoding import decode, prepare_process
+from kseg_batch.images.decode import decode, prepare_process
 from kseg_batch.errors import ImageError
 from tests.damage import damaged_files
 files = list(damaged_files())

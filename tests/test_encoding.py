@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kseg_batch import encoding
 from kseg_batch.errors import ImageError
-from kseg_batch.labelmap import LabelMap
+from kseg_batch.images import png
+from kseg_batch.images.label_map import LabelMap
 from tests.samples import noise
 
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]
@@ -31,7 +31,7 @@ def test_indexed_png(k: int, width: int) -> None:
     rng = np.random.default_rng(k * 100 + width)
     labels = rng.integers(0, k, (6, width)).astype(np.uint8)
     colors = rng.integers(0, 256, (k, 3)).astype(np.uint8)
-    data = encoding.encode_indexed(LabelMap.pack(labels, k), colors)
+    data = png.encode_indexed(LabelMap.pack(labels, k), colors)
     picture = pillow(data)
     assert picture.mode == "P"
     assert np.array_equal(np.asarray(picture), labels)
@@ -51,7 +51,7 @@ def test_the_same_bytes_on_every_stack() -> None:
     over = threading.Event()
 
     def encode() -> None:
-        files.update(encoding.encode_mask(labels, cluster) for labels in maps for cluster in range(3))
+        files.update(png.encode_mask(labels, cluster) for labels in maps for cluster in range(3))
         over.wait()
 
     size = threading.stack_size(256 * 1024)
@@ -94,11 +94,9 @@ def test_pngcheck_finds_nothing_wrong(tmp_path: Path) -> None:
             ("whole", LabelMap.pack(labels, k)),
             ("clear", LabelMap.pack(labels[opaque], k, opaque)),
         ):
-            (tmp_path / f"{name}{k}.png").write_bytes(
-                encoding.encode_indexed(packed, np.zeros((k, 3), np.uint8))
-            )
-            (tmp_path / f"{name}{k}-mask.png").write_bytes(encoding.encode_mask(packed, 0))
-            (tmp_path / f"{name}{k}-gray.png").write_bytes(encoding.encode_gray(packed.gray))
+            (tmp_path / f"{name}{k}.png").write_bytes(png.encode_indexed(packed, np.zeros((k, 3), np.uint8)))
+            (tmp_path / f"{name}{k}-mask.png").write_bytes(png.encode_mask(packed, 0))
+            (tmp_path / f"{name}{k}-gray.png").write_bytes(png.encode_gray(packed.gray))
     files = sorted(map(str, tmp_path.iterdir()))
     result = subprocess.run(["pngcheck", *files], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
@@ -107,14 +105,14 @@ def test_pngcheck_finds_nothing_wrong(tmp_path: Path) -> None:
 
 def test_indexed_png_of_a_view() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (40, 60)).astype(np.uint8)[::2, ::-3]
-    picture = pillow(encoding.encode_indexed(LabelMap.pack(labels, 3), np.zeros((3, 3), np.uint8)))
+    picture = pillow(png.encode_indexed(LabelMap.pack(labels, 3), np.zeros((3, 3), np.uint8)))
     assert np.array_equal(np.asarray(picture), labels)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_mask_png(width: int) -> None:
     mask = np.random.default_rng(width).random((5, width)) < 0.5
-    data = encoding.encode_mask(LabelMap.pack(mask.astype(np.uint8), 2), 1)
+    data = png.encode_mask(LabelMap.pack(mask.astype(np.uint8), 2), 1)
     assert pillow(data).mode == "1"
     assert np.array_equal(np.asarray(pillow(data)), mask)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -124,10 +122,10 @@ def test_mask_png(width: int) -> None:
 
 def test_gray_and_rgb_png() -> None:
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    assert pillow(encoding.encode_gray(labels)).mode == "L"
-    assert np.array_equal(np.asarray(pillow(encoding.encode_gray(labels))), labels)
+    assert pillow(png.encode_gray(labels)).mode == "L"
+    assert np.array_equal(np.asarray(pillow(png.encode_gray(labels))), labels)
     rgb = noise(9, 11)
-    assert np.array_equal(np.asarray(pillow(encoding.encode_rgb(rgb))), rgb)
+    assert np.array_equal(np.asarray(pillow(png.encode_rgb(rgb))), rgb)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 15, 16, 255])
@@ -137,18 +135,18 @@ def test_transparent_pixels(k: int) -> None:
     labels = rng.integers(0, k, int(opaque.sum())).astype(np.uint8)
     colors = rng.integers(0, 256, (k, 3)).astype(np.uint8)
     packed = LabelMap.pack(labels, k, opaque)
-    picture = pillow(encoding.encode_indexed(packed, colors))
+    picture = pillow(png.encode_indexed(packed, colors))
     rgba = np.asarray(picture.convert("RGBA"))
     assert np.array_equal(rgba[..., 3], opaque * np.uint8(255))
     assert np.array_equal(rgba[opaque][:, :3], colors[labels])
     assert np.array_equal(np.asarray(picture)[opaque], labels)
-    gray = np.asarray(pillow(encoding.encode_gray(packed.gray)))
+    gray = np.asarray(pillow(png.encode_gray(packed.gray)))
     assert np.array_equal(gray[opaque], labels)
     assert (gray[~opaque] == 255).all()
     whole = np.full(opaque.shape, 255)
     whole[opaque] = labels
     for cluster in range(k):
-        mask = np.asarray(pillow(encoding.encode_mask(packed, cluster)))
+        mask = np.asarray(pillow(png.encode_mask(packed, cluster)))
         assert np.array_equal(mask, opaque & (whole == cluster))
 
 
@@ -159,7 +157,7 @@ def test_256_clusters_leave_no_number_for_transparency() -> None:
 
 def test_rgb_with_transparent_pixels() -> None:
     rgb, opaque = noise(9, 11), noise(9, 11, 0, 2)[..., 0] > 0
-    rgba = np.asarray(pillow(encoding.encode_rgb(rgb, opaque)))
+    rgba = np.asarray(pillow(png.encode_rgb(rgb, opaque)))
     assert np.array_equal(rgba[..., 3], opaque * np.uint8(255))
     assert np.array_equal(rgba[opaque][:, :3], rgb[opaque])
     assert not rgba[~opaque].any()

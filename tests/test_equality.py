@@ -12,11 +12,11 @@ from kseg_batch import segment
 from kseg_batch.backends import load, numba_cpu
 from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
 from kseg_batch.errors import OptionError
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kernels import cpu
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.labelmap import LabelMap
 from tests.exactness import (
     assert_equals,
     assert_measures_equally,

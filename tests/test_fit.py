@@ -23,9 +23,9 @@ from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu import GpuBackend
 from kseg_batch.counting import Counting, CountPool, count_pool
 from kseg_batch.dataset import Summary
-from kseg_batch.decoding import decode
 from kseg_batch.errors import OptionError, OutputError
 from kseg_batch.fit import Task, fit
+from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions

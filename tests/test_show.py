@@ -21,7 +21,7 @@ from PIL import Image, ImageGrab
 
 from kseg_batch import figures, segment
 from kseg_batch.backends import load
-from kseg_batch.decoding import Photo
+from kseg_batch.images.decode import Photo
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import FitOptions

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
 from kseg_batch.bench.photographs import cover
-from kseg_batch.decoding import EXTENSIONS
 from kseg_batch.errors import ImageError
+from kseg_batch.images.decode import EXTENSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,10 +28,10 @@ from kseg_batch.backends.batch import (
 from kseg_batch.backends.gpu_memory import Slot
 from kseg_batch.backends.launches import Launches
 from kseg_batch.errors import BackendError
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.labelmap import LabelMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from kseg_batch.images.label_map import LabelMap
     from kseg_batch.kmeans.histogram import ColorHistogram, Palette
     from kseg_batch.kmeans.options import FitOptions
-    from kseg_batch.labelmap import LabelMap
 
 
 class Candidate(Protocol):

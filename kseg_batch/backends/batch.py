@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.images.label_map import index_bits, row_bytes
 from kseg_batch.kmeans import reference
-from kseg_batch.labelmap import index_bits, row_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

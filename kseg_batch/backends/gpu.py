@@ -33,10 +33,10 @@ from kseg_batch.backends.device import DeviceMemoryError
 from kseg_batch.backends.gpu_memory import PinnedPool, Slot
 from kseg_batch.backends.launches import Launches
 from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette, zorder
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.errors import BackendUnavailableError, OptionError
+from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import (
     CELL_BITS,
@@ -21,7 +22,6 @@ from kseg_batch.kmeans.histogram import (
     from_zorder,
 )
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.labelmap import LabelMap, index_bits, row_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

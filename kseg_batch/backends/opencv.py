@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
-from kseg_batch.labelmap import LabelMap
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:

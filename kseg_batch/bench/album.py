@@ -10,8 +10,8 @@ import numpy as np
 from kseg_batch.bench.options import ASPECT
 from kseg_batch.bench.photographs import cover, photograph
 from kseg_batch.bench.quality import DistinctColors
-from kseg_batch.decoding import decode
 from kseg_batch.errors import ImageError, SourceError
+from kseg_batch.images.decode import decode
 from kseg_batch.scan import Scan
 
 if TYPE_CHECKING:

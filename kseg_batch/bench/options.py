@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from kseg_batch.backends import MODULES
-from kseg_batch.decoding import MAX_PIXELS
 from kseg_batch.errors import OptionError
+from kseg_batch.images.decode import MAX_PIXELS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -298,8 +298,8 @@ def _palette(text: str, context: typer.Context) -> Palette:
 
 
 def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save]:
-    from kseg_batch.coco import require_pycocotools
     from kseg_batch.errors import OptionError
+    from kseg_batch.images.coco import require_pycocotools
     from kseg_batch.outputs import FILTERED
 
     kinds: set[Save] = {kind.value for kind in save or (SaveKind.segmented, SaveKind.masks)}

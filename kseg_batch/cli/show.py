@@ -59,7 +59,7 @@ def show(
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch import figures
     from kseg_batch.backends import choose
-    from kseg_batch.decoding import prepare_process
+    from kseg_batch.images.decode import prepare_process
     from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list, parse_pixels
     from kseg_batch.regions import load_cleaner
     from kseg_batch.scan import Job, count

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kseg_batch.av_loader import import_av
-from kseg_batch.encoding import encode_indexed
 from kseg_batch.errors import OptionError, OutputError
-from kseg_batch.labelmap import LabelMap
+from kseg_batch.images.label_map import LabelMap
+from kseg_batch.images.png import encode_indexed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from kseg_batch.containers import check_whole, kind
 from kseg_batch.errors import ImageError
+from kseg_batch.images.formats import check_whole, kind
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from isal import isal_zlib
 
 from kseg_batch.errors import ImageError
-from kseg_batch.labelmap import with_filter_type
+from kseg_batch.images.label_map import with_filter_type
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.labelmap import LabelMap
+    from kseg_batch.images.label_map import LabelMap
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, INDEXED = 0, 3  # PNG colour types

@@ -1,0 +1,1 @@
+"""Image files and arrays: formats, decoding, label maps, PNG, COCO."""
