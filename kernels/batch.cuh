@@ -2,7 +2,7 @@
 //
 // The images of a batch differ in size, in k, and in all that is chosen for one. Their arrays stand one after
 // the other, and an Image tells where its own begin. Both records are rows of 64-bit integers, so that the host,
-// and the Numba kernels, see them as the columns of an int64 array; kseg_batch/backends/batch.py names them.
+// and the Numba kernels, see them as the columns of an int64 array; kseg_batch/backends/gpu/layout.py names them.
 
 #ifndef KSEG_BATCH_CUH
 #define KSEG_BATCH_CUH

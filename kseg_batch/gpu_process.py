@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from kseg_batch.backends.machine import usable_cores
 from kseg_batch.errors import KsegError, in_words
 from kseg_batch.images.decode import prepare_process
-from kseg_batch.machine import usable_cores
 from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
 from kseg_batch.pool import deaf_to_interrupts, end_with_parent, how_it_ended
 from kseg_batch.regions import load_cleaner
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing import connection
 
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.scan import Job
     from kseg_batch.worker import Settings
 

@@ -19,11 +19,11 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from kseg_batch.auto_k import Chosen, choose_k
-from kseg_batch.backends.device import DeviceMemoryError
-from kseg_batch.backends.gpu import MAX_IMAGES, Task
+from kseg_batch.backends.gpu.backend import MAX_IMAGES, Task
+from kseg_batch.backends.gpu.device import DeviceMemoryError
+from kseg_batch.backends.machine import usable_cores
 from kseg_batch.errors import in_words
 from kseg_batch.kmeans.color_spaces import convert
-from kseg_batch.machine import usable_cores
 from kseg_batch.worker import FAILURES, Lost, failure, pack, read, write
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.gpu import GpuBackend, Result
+    from kseg_batch.backends.gpu.backend import GpuBackend, Result
     from kseg_batch.scan import Job
     from kseg_batch.worker import Outcome, Settings, Source
 

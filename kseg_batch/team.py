@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.cleaner import Cleaner
     from kseg_batch.scan import Job
     from kseg_batch.worker import Settings

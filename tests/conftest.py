@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kseg_batch.backends import load
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
 from tests.emulator.device import EmulatedDevice
 
 EMULATED_MEMORY = 4 << 30

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.batch import MAX_STARTS, ROW, Tuning
-from kseg_batch.backends.device import Variant
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.device import Variant
+from kseg_batch.backends.gpu.layout import MAX_STARTS, ROW, Tuning
 from kseg_batch.backends.numba_cuda import NumbaDevice
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from kseg_batch.backends.device import Array, Stream
+    from kseg_batch.backends.gpu.device import Array, Stream
 
 TIMEOUT = 240
 """Seconds after which a group hangs."""
@@ -333,16 +333,16 @@ GROUPS: dict[str, Cases] = {
 
 def let_random_numbers_wrap() -> None:
     """NumPy warns of overflow, which is right everywhere but in SplitMix64."""
-    from kseg_batch.kernels import cuda_numba
+    from kseg_batch.kernels import numba_cuda as kernels
 
-    splitmix64 = cuda_numba.splitmix64
+    splitmix64 = kernels.splitmix64
 
     def wrapping(seed: np.uint64, index: np.uint64) -> np.uint64:
         with np.errstate(over="ignore"):
             number: np.uint64 = splitmix64(seed, index)
             return number
 
-    cuda_numba.splitmix64 = wrapping
+    kernels.splitmix64 = wrapping
 
 
 def share_memory_from_the_start() -> None:

@@ -14,7 +14,7 @@ import pytest
 from kseg_batch import fit_palette, segment
 from kseg_batch.auto_k import FEW_PENALTY, choose_k
 from kseg_batch.backends import load
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.errors import FewerColorsWarning, OptionError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kseg_batch import segment
-from kseg_batch.backends import MODULES, Choice, PassedOver, choose, cuda_driver, load
+from kseg_batch.backends import MODULES, Choice, PassedOver, choose, load
+from kseg_batch.backends.gpu import driver
 from kseg_batch.cli.common import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.options import FitOptions
@@ -21,7 +22,7 @@ def test_auto_takes_the_first_that_works_and_says_why_not_the_others() -> None:
     tried = [*(p.name for p in choice.passed_over), choice.backend.name]
     assert tried == list(MODULES)[: len(tried)]
     assert all(p.reason for p in choice.passed_over)
-    if cuda_driver.device_problem() is not None:
+    if driver.device_problem() is not None:
         assert choice.backend.name == "numba"
 
 
@@ -36,7 +37,7 @@ def test_a_named_backend_is_taken(name: str) -> None:
     assert load(name) is load(name)
 
 
-@pytest.mark.skipif(cuda_driver.device_problem() is None, reason="this machine has a GPU")
+@pytest.mark.skipif(driver.device_problem() is None, reason="this machine has a GPU")
 @pytest.mark.parametrize(("name", "package"), [("cupy", "cupy"), ("numba-cuda", "numba_cuda")])
 def test_gpu_backends_give_the_true_reason(name: str, package: str) -> None:
     with pytest.raises(BackendUnavailableError) as caught:
@@ -45,13 +46,13 @@ def test_gpu_backends_give_the_true_reason(name: str, package: str) -> None:
         assert "is not installed" in str(caught.value)
         assert not caught.value.installed
     else:
-        assert str(caught.value) == f"{name}: {cuda_driver.device_problem()}"
+        assert str(caught.value) == f"{name}: {driver.device_problem()}"
         assert caught.value.installed
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "libno-such-driver.so.1")
-    assert cuda_driver.device_problem() == (
+    monkeypatch.setattr(driver, "LIBRARY", "libno-such-driver.so.1")
+    assert driver.device_problem() == (
         "there is no NVIDIA driver on this machine (libno-such-driver.so.1 was not found)"
     )
 
@@ -75,14 +76,14 @@ def test_what_a_driver_answers(
         f"int cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}\n"
     )
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    monkeypatch.setattr(cuda_driver, "LIBRARY", str(library))
-    answer = cuda_driver.device_problem()
+    monkeypatch.setattr(driver, "LIBRARY", str(library))
+    answer = driver.device_problem()
     assert answer is None if problem is None else problem in str(answer)
 
 
 def test_only_one_kind_of_device() -> None:
     assert choose(only="cpu").passed_over == ()
-    if cuda_driver.device_problem() is not None:
+    if driver.device_problem() is not None:
         with pytest.raises(BackendUnavailableError, match=r"cupy: .*; numba-cuda: "):
             choose(only="gpu")
     with pytest.raises(OptionError, match="numba does not run on the GPU"):

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kseg_batch.backends import batch, cupy, launches, numba_cuda
-from kseg_batch.backends.device import Variant
-from kseg_batch.kernels import cuda_numba
+from kseg_batch.backends import cupy, numba_cuda
+from kseg_batch.backends.gpu import launches, layout
+from kseg_batch.backends.gpu.device import Variant
+from kseg_batch.kernels import numba_cuda as kernels
 from kseg_batch.kmeans import histogram, reference
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ ARCHITECTURES = (75, 80, 89, 90, 100)
 STATIC_SHARED_MEMORY = 48 << 10
 """Bytes of it that a block may have on every GPU."""
 
-FIT = [Variant(most, wide) for most in (launches.NARROW_CLUSTERS, batch.ROW) for wide in (False, True)]
+FIT = [Variant(most, wide) for most in (launches.NARROW_CLUSTERS, layout.ROW) for wide in (False, True)]
 VARIANTS = {"histogram.cu": [Variant()], "labels.cu": [Variant()], "seeding.cu": FIT, "lloyd.cu": FIT}
 """What `gpu.py` asks for."""
 
@@ -220,7 +221,7 @@ def members(struct: str) -> tuple[str, ...]:
 def kernels_of_numba() -> dict[str, Any]:
     return {
         name: function
-        for name, function in vars(cuda_numba).items()
+        for name, function in vars(kernels).items()
         if hasattr(function, "targetoptions") and not function.targetoptions.get("device")
     }
 
@@ -274,7 +275,7 @@ def test_numba_kernels_compile_to_integer_instructions(
     types_ = {name: listed for file in parameters().values() for name, listed in file.items()}
     of_arguments = signature(types_.get(kernel, ["u32*"]), wide=wide)
     compiler: Any = cuda
-    ptx, _ = compiler.compile_ptx(getattr(cuda_numba, kernel).py_func, of_arguments, cc=(7, 5))
+    ptx, _ = compiler.compile_ptx(getattr(kernels, kernel).py_func, of_arguments, cc=(7, 5))
     assert ".visible .entry" in ptx
     assert re.findall(r"^.*\.(?:b?f16|f32|f64)\b.*$", ptx, re.MULTILINE) == []
 
@@ -283,19 +284,19 @@ def test_numba_kernels_compile_to_integer_instructions(
 
 
 def test_images_and_states_have_the_same_columns_everywhere() -> None:
-    assert members("Image") == batch.IMAGE
-    assert members("State") == batch.STATE
-    columns = vars(cuda_numba)
+    assert members("Image") == layout.IMAGE
+    assert members("State") == layout.STATE
+    columns = vars(kernels)
     renamed = {"colors": "FIRST_COLOR"}
-    image = [columns[renamed.get(name, name.upper())] for name in batch.IMAGE]
+    image = [columns[renamed.get(name, name.upper())] for name in layout.IMAGE]
     assert image == list(range(columns["IMAGE_COLUMNS"]))
     renamed = {name: f"N_{name.upper()}" for name in ("colors", "clusters", "coarse", "fine")}
-    state = [columns[renamed.get(name, name.upper())] for name in batch.STATE]
+    state = [columns[renamed.get(name, name.upper())] for name in layout.STATE]
     assert state == list(range(columns["STATE_COLUMNS"]))
 
 
 def test_constants_of_the_kernels_agree() -> None:
-    numba, seen = vars(cuda_numba), set()
+    numba, seen = vars(kernels), set()
     for file in sources():
         for name, value in defines(file).items():
             if name in numba:
@@ -317,9 +318,9 @@ def test_constants_of_the_kernels_agree() -> None:
         "RUN",
         "SLOTS",
     }
-    assert numba["CODES"] == batch.N_CODES == 1 << 24
+    assert numba["CODES"] == layout.N_CODES == 1 << 24
     assert numba["CELL_SIZE"] == histogram.CELL_SIZE == 1 << defines("histogram.cu")["CELL_SHIFT"]
-    assert numba["SEEDS"] == batch.MAX_SEEDS
+    assert numba["SEEDS"] == layout.MAX_SEEDS
 
 
 def test_constants_of_the_host_agree_with_the_kernels() -> None:
@@ -327,18 +328,18 @@ def test_constants_of_the_host_agree_with_the_kernels() -> None:
     assert 1 << arithmetic["SCALE_BITS"] == histogram.SCALE
     assert arithmetic["MAX_LEVEL"] == reference.MAX_LEVEL
     assert arithmetic["MAX_FINE"] == reference.FINE_POINTS
-    assert reference.coarse_points(256) == batch.MAX_COARSE == arithmetic["MAX_COARSE"]
+    assert reference.coarse_points(256) == layout.MAX_COARSE == arithmetic["MAX_COARSE"]
     assert reference.seeding_trials(256) == arithmetic["MAX_TRIALS"]
     assert arithmetic["MAX_DISTANCE"] > 3 * (255 * histogram.SCALE) ** 2
-    assert clusters["RUN"] == batch.RUN
+    assert clusters["RUN"] == layout.RUN
     orders = defines("batch.cuh")
     assert [orders[name] for name in ("GIVEN", "BY_LUMA", "BY_FIRST")] == [0, 1, 2]
-    assert (batch.GIVEN, batch.BY_LUMA, batch.BY_FIRST) == (0, 1, 2)
-    assert batch.ROW == clusters["ROW"] == defines("labels.cu")["ROW"] == histogram.MAX_CLUSTERS
+    assert (layout.GIVEN, layout.BY_LUMA, layout.BY_FIRST) == (0, 1, 2)
+    assert layout.ROW == clusters["ROW"] == defines("labels.cu")["ROW"] == histogram.MAX_CLUSTERS
     assert clusters["SLOTS"] >= 4 * histogram.MAX_CLUSTERS
-    assert defines("histogram.cu")["CELLS"] == batch.N_CELLS
-    assert batch.N_CELLS * histogram.CELL_SIZE == batch.N_CODES
-    assert defines("pixels.cuh")["GROUP"] == batch.PIXEL_ALIGNMENT
+    assert defines("histogram.cu")["CELLS"] == layout.N_CELLS
+    assert layout.N_CELLS * histogram.CELL_SIZE == layout.N_CODES
+    assert defines("pixels.cuh")["GROUP"] == layout.PIXEL_ALIGNMENT
     most_threads = defines("block.cuh")["MAX_THREADS"]
     for threads in (cupy.THREADS, numba_cuda.THREADS):
         assert threads <= most_threads

@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kseg_batch import doctor
-from kseg_batch.backends import MODULES, cuda_driver
-from kseg_batch.backends.cuda_driver import Driver, Gpu
-from kseg_batch.backends.gpu import GpuBackend
-from kseg_batch.backends.numba_cpu import NumbaBackend
-from kseg_batch.kmeans.histogram import ColorHistogram, Palette
-from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.machine import (
+from kseg_batch.backends import MODULES, doctor
+from kseg_batch.backends.gpu import driver
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.driver import Driver, Gpu
+from kseg_batch.backends.machine import (
     INSTALL_DRIVER,
     MEND_DRIVER,
     UPDATE_DRIVER,
@@ -29,7 +26,10 @@ from kseg_batch.machine import (
     gpu_fix,
     read_kernel_cache,
 )
-from kseg_batch.self_test import self_test
+from kseg_batch.backends.numba_cpu import NumbaBackend
+from kseg_batch.backends.self_test import self_test
+from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions
 
 GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
 NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())
@@ -386,9 +386,9 @@ def test_gpus_are_read_from_the_driver_and_let_go(
     fake_driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "version").write_text("580.65.06\n")
-    monkeypatch.setattr(cuda_driver, "LIBRARY", str(fake_driver))
-    monkeypatch.setattr(cuda_driver, "VERSION_FILE", tmp_path / "version")
-    assert cuda_driver.read_driver() == Driver(
+    monkeypatch.setattr(driver, "LIBRARY", str(fake_driver))
+    monkeypatch.setattr(driver, "VERSION_FILE", tmp_path / "version")
+    assert driver.read_driver() == Driver(
         problem=None,
         version="580.65.06",
         cuda="12.8",
@@ -404,8 +404,8 @@ def test_a_driver_without_most_functions(tmp_path: Path, monkeypatch: pytest.Mon
     library = compile_driver(
         tmp_path, "int cuInit(unsigned f) { return 0; } int cuDeviceGetCount(int *n) { *n = 1; return 0; }"
     )
-    monkeypatch.setattr(cuda_driver, "LIBRARY", str(library))
-    found = cuda_driver.read_driver()
+    monkeypatch.setattr(driver, "LIBRARY", str(library))
+    found = driver.read_driver()
     assert (found.problem, found.cuda, found.devices) == (None, None, (Gpu(None, None, None, None),))
 
 

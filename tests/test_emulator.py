@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from kseg_batch.backends.device import DeviceMemoryError, Variant
+from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
 from tests.emulator import library
 from tests.emulator.device import EmulatedDevice
 from tests.emulator.library import EmulationError, Order
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.device import Device
+    from kseg_batch.backends.gpu.device import Device
 
 KERNELS = r"""
 typedef unsigned long long u64;

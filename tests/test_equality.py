@@ -13,7 +13,7 @@ from kseg_batch.backends import load, numba_cpu
 from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
 from kseg_batch.errors import OptionError
 from kseg_batch.images.label_map import LabelMap
-from kseg_batch.kernels import cpu
+from kseg_batch.kernels import numba_cpu as kernels
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions
@@ -114,10 +114,10 @@ def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
     assert max_iter < 3 or len(np.unique(expected, axis=0)) == 7
 
     colors = kernel_colors(histogram)
-    cpu.sum_cells(colors, Workspace().rows)
+    kernels.sum_cells(colors, Workspace().rows)
     centers = np.ascontiguousarray(start.T, dtype=np.int32)
     scratch = (np.empty_like(centers), Workspace().rows, np.empty((7, 4), np.int64), np.empty(7, np.int64))
-    assert cpu.lloyd_colors(colors, max_iter, 0, centers, *scratch) == n_iter
+    assert kernels.lloyd_colors(colors, max_iter, 0, centers, *scratch) == n_iter
     assert np.array_equal(centers.T, expected)
 
 
@@ -125,7 +125,7 @@ def test_empty_clusters_move_to_the_farthest_colors(max_iter: int) -> None:
 def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
     histogram = ColorHistogram.from_pixels(AWKWARD["noise"])
     colors, rows = kernel_colors(histogram), Workspace().rows
-    cpu.sum_cells(colors, rows)
+    kernels.sum_cells(colors, rows)
     found = kernel_points(colors, histogram.n_pixels, 600, 1500, rows)
     start = np.full((5, 3), 64 * 100, np.int64)
     for points, most in zip(found, (600, 1500), strict=True):
@@ -135,7 +135,7 @@ def test_empty_clusters_of_seeding_points(max_iter: int) -> None:
         expected, _ = reference.lloyd(expected_points, weights, start, max_iter, 0)
         centers = np.ascontiguousarray(start.T, dtype=np.int32)
         scratch = np.empty_like(centers), Workspace().rows, np.empty((5, 4), np.int64)
-        cost = cpu.lloyd_points(points, max_iter, 0, centers, *scratch)
+        cost = kernels.lloyd_points(points, max_iter, 0, centers, *scratch)
         assert np.array_equal(centers.T, expected)
         assert cost == reference.cost_of(expected_points, weights, expected)
 
@@ -214,7 +214,7 @@ def test_an_interrupted_histogram_leaves_nothing_behind(monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cpu, "drain_table", interrupt)
+        patched.setattr(kernels, "drain_table", interrupt)
         with pytest.raises(KeyboardInterrupt):
             NUMBA.histogram(noise(20, 20, seed=1))
     image = noise(20, 20, seed=2)
@@ -222,7 +222,7 @@ def test_an_interrupted_histogram_leaves_nothing_behind(monkeypatch: pytest.Monk
 
 
 def test_constants_agree_with_the_kernels() -> None:
-    assert cpu.CELL_SIZE == CELL_SIZE
+    assert kernels.CELL_SIZE == CELL_SIZE
     assert CORNERS.shape == (3, 1 << 15)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from kseg_batch import read_palette, segment
 from kseg_batch.backends import load
 from kseg_batch.backends.base import Backend
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.counting import Counting, CountPool, count_pool
 from kseg_batch.dataset import Summary
 from kseg_batch.errors import OptionError, OutputError

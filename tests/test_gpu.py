@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.gpu.checks import require_halving
 from kseg_batch.backends import GPU_BACKENDS, load
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram

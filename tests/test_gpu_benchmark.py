@@ -13,7 +13,7 @@ from benchmarks.gpu.recording_device import Operation, TimedDevice, Watch
 from benchmarks.gpu.report import COLUMNS, configuration_cells, configuration_line, slug, targets
 from benchmarks.gpu.timing import MeasurementError, batches_of, busy, step_shares
 from benchmarks.gpu.trial import Entry
-from kseg_batch.backends.cuda_driver import device_problem
+from kseg_batch.backends.gpu.driver import device_problem
 from tests.emulator.clock import ClockLibrary
 from tests.emulator.device import EmulatedDevice
 from tests.samples import photos

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu.checks import require_halving
 from kseg_batch.backends import load
-from kseg_batch.backends.batch import (
+from kseg_batch.backends.gpu.backend import SLOTS, GpuBackend, Task
+from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
+from kseg_batch.backends.gpu.layout import (
     BY_LUMA,
     IMAGE,
     PIXEL_ALIGNMENT,
@@ -30,9 +32,7 @@ from kseg_batch.backends.batch import (
     Tuning,
     packed,
 )
-from kseg_batch.backends.device import DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import SLOTS, GpuBackend, Task
-from kseg_batch.backends.gpu_memory import PinnedPool, Slot
+from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import convert

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kseg_batch.backends.cupy import CupyDevice
-from kseg_batch.backends.device import DeviceMemoryError
+from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.numba_cuda import NumbaDevice
 from kseg_batch.errors import BackendError
 
@@ -126,7 +126,7 @@ from kseg_batch.backends import numba_cuda
 
 with contextlib.suppress(Exception):  # there may be no driver
     numba_cuda._open()
-from kseg_batch.kernels import cuda_numba
+from kseg_batch.kernels import numba_cuda as kernels
 
 cuda_numba.count_pixels[(1, 1), 32]  # a launch that lacks its arguments: Numba warns here
 print("configured")

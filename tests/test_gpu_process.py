@@ -44,7 +44,7 @@ from tests.test_pipeline import ALL, FILTER, files
 from tests.test_pool import PATIENCE, children
 
 if TYPE_CHECKING:
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.test_package import ROOT
 from tests.test_run import manifest, save, tree
 
 if TYPE_CHECKING:
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
 
 DRIVER = """
 #include <stdio.h>

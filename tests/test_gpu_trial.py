@@ -22,9 +22,9 @@ from benchmarks.gpu.findings import DifferenceError, Findings, SkippedError, Ste
 from benchmarks.gpu.report import step_table
 from benchmarks.gpu.step import EMULATED, Work
 from benchmarks.gpu.trial import LOG_BYTES, Entry, Step, Trial
-from kseg_batch.backends.cuda_driver import device_problem
-from kseg_batch.backends.device import Variant
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.device import Variant
+from kseg_batch.backends.gpu.driver import device_problem
 from kseg_batch.kmeans.options import FitOptions
 from tests.emulator.clock import ClockLibrary
 from tests.emulator.device import EmulatedDevice

@@ -60,7 +60,7 @@ def test_installs_without_a_top_level_kernels(source_tree: Path, tmp_path: Path,
     backend = "numba" if kind == "wheel" else "opencv"  # compiling is the same for all, and takes 20 seconds
     code = f"""
 import importlib.util, numpy as np
-import kseg_batch, kseg_batch.kernels.cpu
+import kseg_batch, kseg_batch.kernels.numba_cpu
 assert importlib.util.find_spec("kernels") is None
 rgb = np.zeros((2, 2, 3), np.uint8); rgb[0] = 255
 from kseg_batch.backends.cupy import FILES, kernel_folder

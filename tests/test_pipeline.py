@@ -13,7 +13,7 @@ from PIL import Image
 
 from kseg_batch import pipeline, worker
 from kseg_batch.backends import load
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.cluster_filter import ClusterFilter
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.color_spaces import ColorSpace

@@ -15,8 +15,8 @@ from benchmarks.checks import WrongResultError
 from benchmarks.gpu.device_wrapper import DeviceWrapper
 from benchmarks.gpu.findings import StepError
 from kseg_batch.backends import load
-from kseg_batch.backends.device import DeviceMemoryError
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from benchmarks.gpu.photos import Album
-    from kseg_batch.backends.device import Array, Device
-    from kseg_batch.backends.gpu import Result
+    from kseg_batch.backends.gpu.backend import Result
+    from kseg_batch.backends.gpu.device import Array, Device
     from kseg_batch.kmeans.histogram import Palette
 
 SMALL = (((47, 31), 3), ((31, 47), 2), ((33, 17), 5), ((17, 33), 8), ((21, 20), 16), ((5, 1), 3), ((1, 1), 2))

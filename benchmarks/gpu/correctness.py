@@ -13,9 +13,9 @@ from benchmarks.checks import WrongResultError
 from benchmarks.gpu.checks import Reference, check_oracle
 from benchmarks.gpu.findings import StepError
 from kseg_batch.backends import load
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.self_test import self_test as find_wrong_parts
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.self_test import self_test as find_wrong_parts
 from kseg_batch.team import warm_up
 
 if TYPE_CHECKING:

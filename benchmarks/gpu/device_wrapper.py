@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from kseg_batch.backends.device import Array, Device, Stream, Variant
+    from kseg_batch.backends.gpu.device import Array, Device, Stream, Variant
 
 
 class DeviceWrapper:
-    """See `kseg_batch.backends.device.Device`, for each method, too."""
+    """See `kseg_batch.backends.gpu.device.Device`, for each method, too."""
 
     def __init__(self, device: Device) -> None:
         self.max_blocks = device.max_blocks

@@ -20,8 +20,8 @@ from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
 from kseg_batch import pipeline
 from kseg_batch.backends import load
+from kseg_batch.backends.machine import usable_cores
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.machine import usable_cores
 from kseg_batch.outputs import prepare
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.run import run
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.gpu.step import Work
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.outputs import Save
     from kseg_batch.plan import Step as PlanStep
     from kseg_batch.run import Summary

@@ -1,8 +1,8 @@
 """The step that times what could be otherwise: grids, blocks, sub-batches, and ways of counting colours.
 
 Every way is first compared with the package's own: a way with another result is not timed. The sizes that
-`kseg_batch.backends.batch.Tuning` holds, and the threads of a block, change the whole batch, so that a whole
-batch is timed. The ways of counting are kernels of `count_variants.cu`: only the histogram is timed.
+`kseg_batch.backends.gpu.layout.Tuning` holds, and the threads of a block, change the whole batch, so that a
+whole batch is timed. The ways of counting are kernels of `count_variants.cu`: only the histogram is timed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from benchmarks.gpu.device_wrapper import fetch
 from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import TimedDevice, Watch
 from benchmarks.gpu.timing import batches_of, kernel_times, kernels_span
-from kseg_batch.backends.batch import IMAGE, N_CODES, STATE, Layout, Request, Tuning, packed
-from kseg_batch.backends.device import Variant
-from kseg_batch.backends.gpu import Task
-from kseg_batch.backends.gpu_memory import Slot
-from kseg_batch.backends.launches import Launches
+from kseg_batch.backends.gpu.backend import Task
+from kseg_batch.backends.gpu.device import Variant
+from kseg_batch.backends.gpu.launches import Launches
+from kseg_batch.backends.gpu.layout import IMAGE, N_CODES, STATE, Layout, Request, Tuning, packed
+from kseg_batch.backends.gpu.memory import Slot
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu.recording_device import Opened, Operation
     from benchmarks.gpu.step import Work
-    from kseg_batch.backends.device import Array
+    from kseg_batch.backends.gpu.device import Array
 
 COUNT_VARIANTS = Path(__file__).with_name("count_variants.cu")
 COUNT_KERNELS = ("count_unread", "count_marking", "count_marking_shared", "tally_cells")

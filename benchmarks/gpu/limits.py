@@ -13,7 +13,7 @@ from benchmarks.gpu.correctness import MANY_CLUSTERS
 from benchmarks.gpu.end_to_end import run_photos, write_photos
 from benchmarks.gpu.findings import StepError
 from kseg_batch.backends import load
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.team import warm_up
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.gpu.step import Work
-    from kseg_batch.backends.device import Device
+    from kseg_batch.backends.gpu.device import Device
 
 ROUNDING = 96 << 20
 """Bytes by which CUDA may round up the arrays of three slots: a large one to 2 MiB."""

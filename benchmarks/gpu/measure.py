@@ -22,8 +22,8 @@ from benchmarks.gpu.timing import (
     step_shares,
 )
 from kseg_batch.backends import load
-from kseg_batch.backends.batch import DEFAULT_TUNING
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.layout import DEFAULT_TUNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.gpu.recording_device import Opened, Operation
-    from kseg_batch.backends.batch import Tuning
-    from kseg_batch.backends.gpu import Result, Task
+    from kseg_batch.backends.gpu.backend import Result, Task
+    from kseg_batch.backends.gpu.layout import Tuning
     from kseg_batch.kmeans.options import FitOptions
 
 FLOOR_BYTES = 4

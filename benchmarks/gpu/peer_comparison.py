@@ -21,7 +21,7 @@ from benchmarks.gpu.step import RESERVE
 from benchmarks.report import line
 from kseg_batch.backends import numba_cpu
 from kseg_batch.bench.quality import DistinctColors
-from kseg_batch.kernels import cpu
+from kseg_batch.kernels import numba_cpu as kernels
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE
 from kseg_batch.kmeans.options import FitOptions
@@ -94,7 +94,7 @@ def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.fl
     k = min(options.k, histogram.n_colors)
     colors = numba_cpu.kernel_colors(histogram)
     rows = numba_cpu.Workspace().rows
-    cpu.sum_cells(colors, rows)
+    kernels.sum_cells(colors, rows)
     centers = np.empty((3, k), np.int32)
     limits = reference.coarse_points(k), reference.fine_points(k)
     points = numba_cpu.kernel_points(colors, histogram.n_pixels, *limits, rows)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
 
 Size = tuple[int, int]
 """Width and height."""

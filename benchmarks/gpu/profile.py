@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.gpu.findings import SkippedError, StepError
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from benchmarks.gpu.device_wrapper import DeviceWrapper
 from kseg_batch.backends import find
-from kseg_batch.backends.cuda_driver import read_driver
+from kseg_batch.backends.gpu.driver import read_driver
 from kseg_batch.bench.environment import package_version
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.device import Array, Device, Stream, Variant
-    from kseg_batch.backends.gpu_library import GpuLibrary
+    from kseg_batch.backends.gpu.device import Array, Device, Stream, Variant
+    from kseg_batch.backends.gpu.library import GpuLibrary
 
 FIRST_KERNEL, LAST_KERNEL = "count_pixels", "label_pixels"
 """What the host program launches first and last for a batch."""

@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.gpu.device_wrapper import DeviceWrapper, fetch
 from benchmarks.gpu.findings import DifferenceError
-from kseg_batch.backends.batch import (
+from kseg_batch.backends.gpu.launches import Launches
+from kseg_batch.backends.gpu.layout import (
     IMAGE,
     MAX_COARSE,
     MAX_SEEDS,
@@ -25,8 +26,7 @@ from kseg_batch.backends.batch import (
     packed,
     total_bytes,
 )
-from kseg_batch.backends.gpu_memory import Slot
-from kseg_batch.backends.launches import Launches
+from kseg_batch.backends.gpu.memory import Slot
 from kseg_batch.errors import BackendError
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.gpu.step import Work
-    from kseg_batch.backends.device import Array, Device, Stream, Variant
+    from kseg_batch.backends.gpu.device import Array, Device, Stream, Variant
 
 ENDS = {
     "drain_table": "colours",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu.findings import Findings
     from benchmarks.gpu.photos import Size
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
 
 DeviceKind = Literal["cupy", "numba-cuda", "emulated"]
 """A GPU by one of the backends, or the first of them on an emulated device."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kseg_batch.backends.base import Backend, Candidate
-    from kseg_batch.backends.gpu import GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.kmeans.options import FitOptions
 
 MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "opencv": "opencv"}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
-from kseg_batch.backends.gpu_library import find_library
+from kseg_batch.backends.gpu.device import MAX_BLOCKS, DeviceMemoryError, Variant
+from kseg_batch.backends.gpu.library import find_library
 from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from kseg_batch.backends.device import Array, Stream
-    from kseg_batch.backends.gpu import GpuBackend
-    from kseg_batch.backends.gpu_library import GpuLibrary
+    from kseg_batch.backends.gpu.backend import GpuBackend
+    from kseg_batch.backends.gpu.device import Array, Stream
+    from kseg_batch.backends.gpu.library import GpuLibrary
     from kseg_batch.kmeans.options import GpuOptions
 
 FILES = {
@@ -66,7 +66,7 @@ def _headers_hash() -> str:
 
 
 class CupyDevice:
-    """See `kseg_batch.backends.device.Device`."""
+    """See `kseg_batch.backends.gpu.device.Device`."""
 
     def __init__(
         self,

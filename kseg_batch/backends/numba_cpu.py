@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 try:
     import numba
 
-    from kseg_batch.kernels import cpu
+    from kseg_batch.kernels import numba_cpu as kernels
 except ImportError as error:
     raise BackendUnavailableError(
         f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba",
@@ -65,10 +65,10 @@ class Workspace(threading.local):
         self.table = np.zeros(N_CODES, np.uint8)
         self.occupied = np.zeros(N_CELLS, np.uint8)
         self.lookup = np.empty(N_CODES, np.uint8)
-        self.codes = np.empty(cpu.CHUNK, np.uint32)
+        self.codes = np.empty(kernels.CHUNK, np.uint32)
         cell_rows = np.empty((5, CELL_SIZE), np.int32)
         per_center = np.empty((6, MAX_CLUSTERS), np.int32)
-        self.rows = cpu.Rows(*cell_rows, *per_center[:2], near=per_center[2:5], numbers=per_center[5])
+        self.rows = kernels.Rows(*cell_rows, *per_center[:2], near=per_center[2:5], numbers=per_center[5])
 
 
 def is_cached(kernel: Any) -> bool:
@@ -87,9 +87,9 @@ def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[
         yield rows, np.ascontiguousarray(image[rows]).reshape(-1)
 
 
-def kernel_colors(histogram: ColorHistogram) -> cpu.Colors:
+def kernel_colors(histogram: ColorHistogram) -> kernels.Colors:
     """A histogram as the kernels take it; `sums` is still to be filled."""
-    return cpu.Colors(
+    return kernels.Colors(
         histogram.cells,
         histogram.starts,
         histogram.slots,
@@ -100,7 +100,7 @@ def kernel_colors(histogram: ColorHistogram) -> cpu.Colors:
 
 
 class NumbaBackend:
-    """Exact k-means on one CPU core; see `kernels/cpu.py`."""
+    """Exact k-means on one CPU core; see `kernels/numba_cpu.py`."""
 
     name = "numba"
 
@@ -110,7 +110,7 @@ class NumbaBackend:
     @property
     def compiled(self) -> bool:
         """See `Backend.compiled`: whether the kernel that is compiled last is in Numba's cache."""
-        return is_cached(cpu.label_rows_packed)
+        return is_cached(kernels.label_rows_packed)
 
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
@@ -141,16 +141,16 @@ class NumbaBackend:
     def _count(self, image: NDArray[np.uint8]) -> ColorHistogram:
         work = self._workspace
         n_pixels = image.shape[0] * image.shape[1]
-        fulls, n_fulls = np.empty(n_pixels // cpu.FULL, np.uint32), 0
+        fulls, n_fulls = np.empty(n_pixels // kernels.FULL, np.uint32), 0
         for _, pixels in contiguous_parts(image):
-            n_fulls = cpu.count_colors(pixels, work.codes, work.table, work.occupied, fulls, n_fulls)
+            n_fulls = kernels.count_colors(pixels, work.codes, work.table, work.occupied, fulls, n_fulls)
         n_cells = int(np.count_nonzero(work.occupied))
         most = min(CELL_SIZE * n_cells, n_pixels)  # untouched memory costs nothing
         cells, starts = np.empty(n_cells, np.uint16), np.empty(n_cells + 1, np.int64)
         slots, counts = np.empty(most, np.uint16), np.empty(most, np.uint32)
         scratch = work.codes[:1024], work.codes[1024:]
-        n_colors = cpu.drain_table(work.table, work.occupied, *scratch, cells, starts, slots, counts)
-        cpu.add_fulls(fulls[:n_fulls], cells, starts, slots, counts)
+        n_colors = kernels.drain_table(work.table, work.occupied, *scratch, cells, starts, slots, counts)
+        kernels.add_fulls(fulls[:n_fulls], cells, starts, slots, counts)
         return ColorHistogram(cells, starts, slots[:n_colors], counts[:n_colors])
 
     def fit(self, histogram: ColorHistogram, options: FitOptions, start: Palette | None = None) -> Palette:
@@ -161,7 +161,7 @@ class NumbaBackend:
         """
         colors = kernel_colors(histogram)
         rows = self._workspace.rows
-        squares = cpu.sum_cells(colors, rows)
+        squares = kernels.sum_cells(colors, rows)
         if start is None:
             centers = self._seeds(colors, min(options.k, histogram.n_colors), options)
         elif len(start.fixed_centers) > histogram.n_colors:
@@ -172,13 +172,13 @@ class NumbaBackend:
             centers = start.fixed_centers.T.copy()
         k = centers.shape[1]
         scratch = np.empty_like(centers), rows, np.empty((k, 4), np.int64), np.empty(k, np.int64)
-        n_iter = cpu.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
+        n_iter = kernels.lloyd_colors(colors, options.max_iter, options.max_shift, centers, *scratch)
         found = centers.T.astype(np.int64)
         if start is None:
             found = reference.dark_to_light(found, options.color_space)
         return self._palette(colors, squares, found, n_iter, options.color_space)
 
-    def _seeds(self, colors: cpu.Colors, k: int, options: FitOptions) -> NDArray[np.int32]:
+    def _seeds(self, colors: kernels.Colors, k: int, options: FitOptions) -> NDArray[np.int32]:
         """The (3, k) centres that `kmeans.seed_centers` finds for colours whose cells are summed up."""
         rows = self._workspace.rows
         n_pixels = int(colors.sums[:, 3].sum())
@@ -190,13 +190,13 @@ class NumbaBackend:
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """See `Backend.measure`."""
         colors = kernel_colors(histogram)
-        squares = cpu.sum_cells(colors, self._workspace.rows)
+        squares = kernels.sum_cells(colors, self._workspace.rows)
         centers = palette.fixed_centers.astype(np.int64)
         return replace(self._palette(colors, squares, centers, 0, palette.color_space), names=palette.names)
 
     def _palette(
         self,
-        colors: cpu.Colors,
+        colors: kernels.Colors,
         squares: int,
         centers: NDArray[np.int64],
         n_iter: int,
@@ -205,7 +205,7 @@ class NumbaBackend:
         """Centres with what they cost on colours whose cells are summed up."""
         sums = np.empty((len(centers), 4), np.int64)
         fixed = centers.astype(np.int32)
-        cpu.sum_clusters(colors, np.ascontiguousarray(fixed.T), self._workspace.rows, sums)
+        kernels.sum_clusters(colors, np.ascontiguousarray(fixed.T), self._workspace.rows, sums)
         return Palette(
             fixed_centers=fixed,
             counts=sums[:, 3].copy(),
@@ -220,22 +220,22 @@ class NumbaBackend:
     ) -> NDArray[np.uint8]:
         """See `Backend.assign`."""
         work = self._workspace
-        few = len(palette.fixed_centers) <= cpu.FEW_CENTERS
+        few = len(palette.fixed_centers) <= kernels.FEW_CENTERS
         pairs = _compared(palette.fixed_centers)
         centers = np.ascontiguousarray(palette.fixed_centers.T)
         ready = np.zeros(N_CELLS, np.uint8)
         if histogram is not None and not few:
-            cpu.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
+            kernels.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
         labels = np.empty(image.shape[:2], np.uint8)
         for rows, pixels in contiguous_parts(image):
             part = labels[rows].reshape(-1)
             if few:
-                cpu.compare(pixels, *pairs, part)
+                kernels.compare(pixels, *pairs, part)
             elif histogram is not None:
-                cpu.look_up(pixels, work.codes, work.lookup, part)
+                kernels.look_up(pixels, work.codes, work.lookup, part)
             else:
                 table = CORNERS, ALL_SLOTS, centers, work.rows, ready, work.lookup
-                cpu.fill_and_look_up(pixels, work.codes, *table, part)
+                kernels.fill_and_look_up(pixels, work.codes, *table, part)
         return labels
 
     def label_map(
@@ -244,10 +244,10 @@ class NumbaBackend:
         """See `Backend.label_map`."""
         work = self._workspace
         (height, width), k = image.shape[:2], len(palette.fixed_centers)
-        few = k <= cpu.FEW_CENTERS
+        few = k <= kernels.FEW_CENTERS
         if not few:
             centers = np.ascontiguousarray(palette.fixed_centers.T)
-            cpu.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
+            kernels.fill_lookup(kernel_colors(histogram), centers, work.rows, work.lookup)
         bits = index_bits(k)
         index = np.zeros((height, row_bytes(width, bits)), np.uint8)
         n_masks = k if masks and k * height * row_bytes(width, 1) <= MOST_MASK_BYTES else 0
@@ -255,7 +255,7 @@ class NumbaBackend:
         table = few, *_compared(palette.fixed_centers), work.codes, work.lookup
         row = np.zeros(-(-width // 8) * 8, np.uint8)
         for rows, pixels in contiguous_parts(image):
-            cpu.label_rows_packed(pixels, *table, row, width, bits, index[rows], packed[:, rows])
+            kernels.label_rows_packed(pixels, *table, row, width, bits, index[rows], packed[:, rows])
         return LabelMap(index, width, bits, packed if n_masks else None)
 
 
@@ -269,28 +269,28 @@ def _compared(centers: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[
 
 
 def kernel_points(
-    colors: cpu.Colors, n_pixels: int, coarse_most: int, fine_most: int, rows: cpu.Rows
-) -> tuple[cpu.Points, cpu.Points]:
+    colors: kernels.Colors, n_pixels: int, coarse_most: int, fine_most: int, rows: kernels.Rows
+) -> tuple[kernels.Points, kernels.Points]:
     """The coarse and the fine points that `kmeans.seeding_points` finds; `colors.sums` has to be filled."""
     n_cubes = np.empty(reference.MAX_LEVEL + 1, np.int64)
-    cpu.count_cubes(colors, n_cubes)
+    kernels.count_cubes(colors, n_cubes)
     coarse_level, fine_level = (int(np.argmax(n_cubes <= most)) for most in (coarse_most, fine_most))
     cubes = np.empty(n_cubes[fine_level], np.int64)
     fine_sums = np.zeros((n_cubes[fine_level], 4), np.int64)
-    cpu.sum_cubes(colors, fine_level, rows, cubes, fine_sums)
+    kernels.sum_cubes(colors, fine_level, rows, cubes, fine_sums)
     coarse_sums = np.zeros((n_cubes[coarse_level], 4), np.int64)
-    cpu.merge_cubes(cubes, fine_sums, coarse_level - fine_level, coarse_sums)
+    kernels.merge_cubes(cubes, fine_sums, coarse_level - fine_level, coarse_sums)
 
     weight_shift = reference.weight_shift(n_pixels)
     coarse, fine = _empty_points(len(coarse_sums)), _empty_points(len(fine_sums))
-    cpu.mean_points(coarse_sums, weight_shift, coarse)
-    cpu.mean_points(fine_sums, weight_shift, fine)
+    kernels.mean_points(coarse_sums, weight_shift, coarse)
+    kernels.mean_points(fine_sums, weight_shift, fine)
     return coarse, fine
 
 
-def _empty_points(p: int) -> cpu.Points:
-    m = -(-p // cpu.BLOCK)
-    return cpu.Points(
+def _empty_points(p: int) -> kernels.Points:
+    m = -(-p // kernels.BLOCK)
+    return kernels.Points(
         rgb=np.empty((3, p), np.int32),
         weights=np.empty(p, np.uint32),
         labels=np.empty(p, np.int32),
@@ -305,7 +305,11 @@ def _empty_points(p: int) -> cpu.Points:
 
 
 def seed_centers(
-    coarse: cpu.Points, fine: cpu.Points, options: FitOptions, rows: cpu.Rows, centers: NDArray[np.int32]
+    coarse: kernels.Points,
+    fine: kernels.Points,
+    options: FitOptions,
+    rows: kernels.Rows,
+    centers: NDArray[np.int32],
 ) -> None:
     """Fill the (3, k) `centers` with those that `kmeans.seed_centers` finds."""
     k = centers.shape[1]
@@ -315,11 +319,11 @@ def seed_centers(
     scratch = candidate, before, rows, sums
     limits = options.max_iter, options.max_shift
     trials = reference.seeding_trials(k)
-    cost = cpu.start_centers(coarse, fine, seed, options.attempts, trials, *limits, centers, *scratch)
+    cost = kernels.start_centers(coarse, fine, seed, options.attempts, trials, *limits, centers, *scratch)
     if k > 1:
         swaps = reference.SWAP_STREAM, reference.SWAP_ROUNDS, reference.SWAP_PATIENCE
         losses = np.empty((2, k), np.int64)
-        cpu.swap_centers(fine, seed, *swaps, *limits, cost, centers, *scratch, *losses)
+        kernels.swap_centers(fine, seed, *swaps, *limits, cost, centers, *scratch, *losses)
 
 
 def load() -> NumbaBackend:

@@ -1,4 +1,4 @@
-"""The `numba-cuda` backend: the kernels of `kernels/cuda_numba.py`, for a driver without a CUDA toolkit."""
+"""The `numba-cuda` backend: the kernels of `kernels/numba_cuda.py`, for a driver without a CUDA toolkit."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.device import MAX_BLOCKS, DeviceMemoryError, Variant
-from kseg_batch.backends.gpu_library import find_library
+from kseg_batch.backends.gpu.device import MAX_BLOCKS, DeviceMemoryError, Variant
+from kseg_batch.backends.gpu.library import find_library
 from kseg_batch.errors import BackendError, BackendUnavailableError
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from kseg_batch.backends.device import Array, Stream
-    from kseg_batch.backends.gpu import GpuBackend
-    from kseg_batch.backends.gpu_library import GpuLibrary
+    from kseg_batch.backends.gpu.backend import GpuBackend
+    from kseg_batch.backends.gpu.device import Array, Stream
+    from kseg_batch.backends.gpu.library import GpuLibrary
     from kseg_batch.kmeans.options import GpuOptions
 
 THREADS = 256
@@ -43,16 +43,16 @@ def import_cuda() -> Any:
 
 
 class NumbaDevice:
-    """See `kseg_batch.backends.device.Device`."""
+    """See `kseg_batch.backends.gpu.device.Device`."""
 
     def __init__(self, index: int, *, max_blocks: int = MAX_BLOCKS, threads: int = THREADS) -> None:
         """Open a device. The simulator, for which a thread is a thread of Python, is fastest with few."""
         self._cuda: Any = import_cuda()
-        from kseg_batch.kernels import cuda_numba
+        from kseg_batch.kernels import numba_cuda as kernels
 
         self._gpu = self._cuda.gpus[index]
         self._entered = threading.local()
-        self._kernels = cuda_numba
+        self._kernels = kernels
         self._compiling = threading.Lock()
         self.max_blocks = max_blocks
         self.threads = threads

@@ -19,7 +19,7 @@ def doctor(
     import json
     from dataclasses import asdict
 
-    from kseg_batch.doctor import as_lines, examine
+    from kseg_batch.backends.doctor import as_lines, examine
 
     report = examine(lambda text: print(f"kseg-batch: {text}", file=sys.stderr))
     if as_json:

@@ -81,13 +81,13 @@ def fit(
     from contextlib import ExitStack
 
     from kseg_batch.backends import choose
+    from kseg_batch.backends.machine import usable_cores
     from kseg_batch.counting import Counting, count_pool
     from kseg_batch.errors import OptionError
     from kseg_batch.fit import Task
     from kseg_batch.fit import fit as fit_dataset
     from kseg_batch.kmeans.cluster_names import check_names
     from kseg_batch.kmeans.options import FitOptions, Limits, parse_k, parse_pixels
-    from kseg_batch.machine import usable_cores
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.scan import Scan, Selection, beside
 

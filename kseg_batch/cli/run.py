@@ -189,6 +189,7 @@ def run(
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
     from kseg_batch.backends import find
+    from kseg_batch.backends.machine import gpu_packages, usable_cores
     from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.options import (
@@ -201,7 +202,6 @@ def run(
         parse_k,
         parse_pixels,
     )
-    from kseg_batch.machine import gpu_packages, usable_cores
     from kseg_batch.manifest import NAME
     from kseg_batch.regions import load_cleaner
     from kseg_batch.reporting import Log, Reporter
@@ -323,7 +323,7 @@ def _team(
 ) -> Team:
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
     from kseg_batch.backends import choose, load_gpu
-    from kseg_batch.backends.gpu_library import GpuLibrary
+    from kseg_batch.backends.gpu.library import GpuLibrary
     from kseg_batch.team import Team
 
     if not isinstance(backend, GpuLibrary):

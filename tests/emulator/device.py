@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.device import DeviceMemoryError, Variant
-from kseg_batch.backends.gpu import GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
 from kseg_batch.errors import BackendError, BackendUnavailableError
 from tests.emulator.library import EmulationError, KernelFault, Order, kernel_library
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.batch import (
+from kseg_batch.backends.gpu.device import DeviceMemoryError
+from kseg_batch.backends.gpu.launches import Launches
+from kseg_batch.backends.gpu.layout import (
     DEFAULT_TUNING,
     IMAGE,
     ROW,
@@ -29,9 +31,7 @@ from kseg_batch.backends.batch import (
     record,
     total_bytes,
 )
-from kseg_batch.backends.device import DeviceMemoryError
-from kseg_batch.backends.gpu_memory import PinnedPool, Slot
-from kseg_batch.backends.launches import Launches
+from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.device import Array, Device
+    from kseg_batch.backends.gpu.device import Array, Device
     from kseg_batch.kmeans.color_spaces import ColorSpace
 
 BATCH_SLOTS = 2

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.device import DeviceMemoryError
+from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.errors import BackendError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.device import Array, Device
+    from kseg_batch.backends.gpu.device import Array, Device
 
 ZEROED = ("table", "in_cell")
 """Arrays that the kernels expect zeroed and leave zeroed."""

@@ -84,7 +84,7 @@ class Device(Protocol):
         args: Sequence[Array | int],
         stream: Stream,
     ) -> None:
-        """Run a kernel of `kernels/*.cu`, or its twin in `kernels/cuda_numba.py`, with blocks of `threads`.
+        """Run a kernel of `kernels/*.cu`, or its twin in `kernels/numba_cuda.py`, with blocks of `threads`.
 
         Integers among the arguments are 64 bits wide.
         """

@@ -20,7 +20,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kseg_batch.backends.cuda_driver import Driver
+    from kseg_batch.backends.gpu.driver import Driver
 
 OPENCV = re.compile(r"opencv-(contrib-)?python(-headless)?")
 CUPY = re.compile(r"cupy(-(cuda|rocm)[\w-]+)?")
@@ -182,9 +182,9 @@ def _clash(names: list[str], module: str, keep: str) -> Finding:
 
 def read_kernel_cache() -> KernelCache:
     """Look into the folder that Numba has chosen for the kernels on the CPU."""
-    from kseg_batch.kernels import cpu
+    from kseg_batch.kernels import numba_cpu as kernels
 
-    folder = Path(cpu.count_colors.stats.cache_path)
+    folder = Path(kernels.count_colors.stats.cache_path)
     files = [path for path in folder.glob("*") if path.suffix in (".nbi", ".nbc")]
     problem = None
     try:

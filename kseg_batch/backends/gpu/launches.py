@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends.batch import IMAGE, MAX_SEEDS, N_CELLS, PIXEL_ALIGNMENT, ROW, RUN, STATE
-from kseg_batch.backends.device import Variant
+from kseg_batch.backends.gpu.device import Variant
+from kseg_batch.backends.gpu.layout import IMAGE, MAX_SEEDS, N_CELLS, PIXEL_ALIGNMENT, ROW, RUN, STATE
 from kseg_batch.kmeans import reference
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.batch import Layout, Request
-    from kseg_batch.backends.device import Array, Device, Stream
+    from kseg_batch.backends.gpu.device import Array, Device, Stream
+    from kseg_batch.backends.gpu.layout import Layout, Request
 
 NARROW_CLUSTERS = 32
 """Up to this k, kernels compiled for fewer clusters take less shared memory."""

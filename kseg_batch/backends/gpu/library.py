@@ -6,14 +6,14 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends.cuda_driver import device_problem
-from kseg_batch.backends.gpu import GpuBackend, check_options
+from kseg_batch.backends.gpu.backend import GpuBackend, check_options
+from kseg_batch.backends.gpu.driver import device_problem
 from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kseg_batch.backends.device import Device
+    from kseg_batch.backends.gpu.device import Device
     from kseg_batch.kmeans.options import FitOptions, GpuOptions
 
 

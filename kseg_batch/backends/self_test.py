@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends.gpu import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from kseg_batch.backends import GPU_BACKENDS, MODULES, load
-from kseg_batch.backends.cuda_driver import read_driver
-from kseg_batch.errors import BackendUnavailableError
-from kseg_batch.machine import (
+from kseg_batch.backends.gpu.driver import read_driver
+from kseg_batch.backends.machine import (
     CUPY,
     OPENCV,
     Finding,
@@ -25,14 +24,15 @@ from kseg_batch.machine import (
     read_kernel_cache,
     read_machine,
 )
-from kseg_batch.self_test import HEIGHT, WIDTH, milliseconds, self_test
+from kseg_batch.backends.self_test import HEIGHT, WIDTH, milliseconds, self_test
+from kseg_batch.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.backends.cuda_driver import Driver
-    from kseg_batch.machine import Codec, KernelCache, Machine
+    from kseg_batch.backends.gpu.driver import Driver
+    from kseg_batch.backends.machine import Codec, KernelCache, Machine
 
 T = TypeVar("T")
 Status = Literal["works", "unavailable", "FAILED"]

@@ -1,0 +1,1 @@
+"""The host program that both GPU backends share."""
