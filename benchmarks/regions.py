@@ -22,8 +22,9 @@ from PIL import Image
 
 from benchmarks.photos import read_photo
 from benchmarks.scene import GAP, HEIGHT, landscape
-from kseg_batch import cleaner, segment
+from kseg_batch import segment
 from kseg_batch.bench.photographs import cover
+from kseg_batch.segmentation import region_cleaner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +74,12 @@ def time_photo(path: Path) -> None:
     photo = cover(read_photo(path), 1920, 1080)
     for k in (3, 16):
         labels = segment(photo, k).labels
-        smooth = partial(cleaner.smooth, labels, k, 1)
+        smooth = partial(region_cleaner.smooth, labels, k, 1)
         smoothed = smooth()
         steps = (
             smooth,
-            partial(cleaner.merge_small, labels, k, TIMED_MIN_REGION),
-            partial(cleaner.merge_small, smoothed, k, TIMED_MIN_REGION),
+            partial(region_cleaner.merge_small, labels, k, TIMED_MIN_REGION),
+            partial(region_cleaner.merge_small, smoothed, k, TIMED_MIN_REGION),
         )
         times = "".join(f"{milliseconds(step):14.1f} ms" for step in steps)
         print(f"{path.stem:14}{k:3}{n_regions(labels, k):10,}{times}")

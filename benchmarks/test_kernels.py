@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import photo_1080p
-from kseg_batch import cleaner, regions
 from kseg_batch.backends import load
 from kseg_batch.bench.photographs import cover
 from kseg_batch.images import decode, png
@@ -25,6 +24,7 @@ from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.optional import import_cv2
+from kseg_batch.segmentation import region_cleaner, regions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,16 +107,16 @@ def test_labels(benchmark: BenchmarkFixture, k: int) -> None:
 def test_smooth(benchmark: BenchmarkFixture, k: int) -> None:
     """Give each pixel the most frequent label around it."""
     small = small_labels(k)
-    assert np.array_equal(cleaner.smooth(small, k, 1), regions.smoothed(small, k, 1))
-    benchmark(cleaner.smooth, labels(k), k, 1)
+    assert np.array_equal(region_cleaner.smooth(small, k, 1), regions.smoothed(small, k, 1))
+    benchmark(region_cleaner.smooth, labels(k), k, 1)
 
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_min_region(benchmark: BenchmarkFixture, k: int) -> None:
     """Merge regions of fewer than 50 pixels with what surrounds them."""
     small = small_labels(k)
-    assert np.array_equal(cleaner.merge_small(small, k, 50), regions.merged(small, k, 50))
-    benchmark(cleaner.merge_small, labels(k), k, 50)
+    assert np.array_equal(region_cleaner.merge_small(small, k, 50), regions.merged(small, k, 50))
+    benchmark(region_cleaner.merge_small, labels(k), k, 50)
 
 
 @pytest.mark.parametrize("k", CLUSTERS)

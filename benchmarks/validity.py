@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.auto_k import FEW_PENALTY, index
 from kseg_batch.backends import load
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.segmentation.select_k import FEW_PENALTY, index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

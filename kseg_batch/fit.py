@@ -11,7 +11,6 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from kseg_batch.auto_k import as_pairs, choose_k
 from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.checkpoint import Checkpoint
 from kseg_batch.dataset import DatasetCount
@@ -21,17 +20,18 @@ from kseg_batch.kmeans.reference import ALGORITHM
 from kseg_batch.locking import locked
 from kseg_batch.processes import interrupts_to
 from kseg_batch.scan import count
+from kseg_batch.segmentation.select_k import as_pairs, choose_k
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kseg_batch.auto_k import Chosen
     from kseg_batch.backends.base import Backend
     from kseg_batch.counting import Counting, CountPool
     from kseg_batch.dataset import Report, Summary
     from kseg_batch.kmeans.histogram import ColorHistogram, Palette
     from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.scan import Scan
+    from kseg_batch.segmentation.select_k import Chosen
 
 
 @dataclass(frozen=True, slots=True)

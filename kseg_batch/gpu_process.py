@@ -16,7 +16,7 @@ from kseg_batch.errors import KsegError, in_words
 from kseg_batch.images.decode import prepare_process
 from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
 from kseg_batch.pool import deaf_to_interrupts, end_with_parent, how_it_ended
-from kseg_batch.regions import load_cleaner
+from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.team import warm_up
 from kseg_batch.worker import Lost
 

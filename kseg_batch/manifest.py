@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 from kseg_batch.atomic import SUFFIX
-from kseg_batch.auto_k import as_pairs
 from kseg_batch.errors import OutputError, OutputGoneError
 from kseg_batch.scan import digest
+from kseg_batch.segmentation.select_k import as_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,12 +18,12 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from kseg_batch.auto_k import Chosen, choose_k
 from kseg_batch.backends.gpu.backend import MAX_IMAGES, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.machine import usable_cores
 from kseg_batch.errors import in_words
 from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.segmentation.select_k import Chosen, choose_k
 from kseg_batch.worker import FAILURES, Lost, failure, pack, read, write
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from kseg_batch.backends import load
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.images.decode import prepare_process
 from kseg_batch.pool import Pool
-from kseg_batch.regions import load_cleaner
+from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.worker import Outcome, process
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.backends.gpu.backend import GpuBackend
-    from kseg_batch.cleaner import Cleaner
     from kseg_batch.scan import Job
+    from kseg_batch.segmentation.region_cleaner import Cleaner
     from kseg_batch.worker import Settings
 
 COMPILING_SECONDS = 60.0

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from kseg_batch import fit_palette, segment
-from kseg_batch.auto_k import FEW_PENALTY, choose_k
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.errors import FewerColorsWarning, OptionError
@@ -22,6 +21,7 @@ from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.plan import fingerprint
 from kseg_batch.scan import Scan
+from kseg_batch.segmentation.select_k import FEW_PENALTY, choose_k
 from kseg_batch.worker import Lost, Outcome, process
 from tests.emulator.device import EmulatedDevice
 from tests.exactness import assert_same_palette

@@ -25,7 +25,7 @@ from kseg_batch.bench.contenders import OURS
 from kseg_batch.bench.contestant import Found, digest
 from kseg_batch.bench.photographs import photograph
 from kseg_batch.bench.quality import DistinctColors
-from kseg_batch.segmentation import segment
+from kseg_batch.segmentation.segment import segment
 from tests.samples import photos
 
 CPU = ("--backend", "numba", "--backend", "opencv")

@@ -14,7 +14,6 @@ from PIL import Image, ImageColor
 
 from kseg_batch import Palette, segment
 from kseg_batch.backends import load
-from kseg_batch.cluster_filter import TOLERANCE, ClusterFilter
 from kseg_batch.errors import MissingClusterWarning, OptionError
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, to_lab
 from kseg_batch.kmeans.options import FitOptions
@@ -22,6 +21,7 @@ from kseg_batch.manifest import Journal
 from kseg_batch.outputs import KINDS, Save, names, prepare
 from kseg_batch.plan import Planner, Step
 from kseg_batch.scan import Job
+from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
 from kseg_batch.worker import Settings, process
 from tests.samples import blocks, flat, photos
 from tests.test_run import kseg, manifest, save, tree

@@ -38,7 +38,7 @@ from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, GpuOptions, parse_bytes
-from kseg_batch.segmentation import segment_with
+from kseg_batch.segmentation.segment import segment_with
 from tests.conftest import EMULATED_MEMORY as MEMORY
 from tests.emulator.device import EmulatedDevice
 from tests.exactness import (

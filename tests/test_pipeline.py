@@ -14,7 +14,6 @@ from PIL import Image
 from kseg_batch import pipeline, worker
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
-from kseg_batch.cluster_filter import ClusterFilter
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.color_spaces import ColorSpace
 from kseg_batch.kmeans.histogram import Palette
@@ -22,6 +21,7 @@ from kseg_batch.kmeans.options import FitOptions, RegionOptions
 from kseg_batch.outputs import KINDS, Save, prepare
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.scan import Job, Scan
+from kseg_batch.segmentation.cluster_selection import ClusterFilter
 from kseg_batch.worker import Lost, Outcome, Settings, process
 from tests.emulator.device import EmulatedDevice, failing_gpu
 from tests.samples import noise, photos

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from kseg_batch import cleaner, segment
+from kseg_batch import segment
 from kseg_batch.errors import ImageError, OptionError
 from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import RegionOptions
-from kseg_batch.regions import load_cleaner, merged, smoothed
+from kseg_batch.segmentation import region_cleaner
+from kseg_batch.segmentation.regions import load_cleaner, merged, smoothed
 from tests.samples import blocks, noise, photos
 from tests.test_run import kseg, manifest, save
 
@@ -88,7 +89,7 @@ AWKWARD = {
     ],
 )
 def test_the_majority_by_hand(before: str, after: str, why: str) -> None:
-    for smooth in (smoothed, cleaner.smooth):
+    for smooth in (smoothed, region_cleaner.smooth):
         assert smooth(picture(before), 3, 1).tolist() == picture(after).tolist(), why
 
 
@@ -110,7 +111,7 @@ def test_the_majority_by_hand(before: str, after: str, why: str) -> None:
     ],
 )
 def test_the_merging_by_hand(before: str, after: str, least: int, why: str) -> None:
-    for merge in (merged, cleaner.merge_small):
+    for merge in (merged, region_cleaner.merge_small):
         assert merge(picture(before), 3, least).tolist() == picture(after).tolist(), why
 
 
@@ -123,9 +124,9 @@ def test_the_kernels_equal_the_rules(name: str) -> None:
     contiguous = np.ascontiguousarray(labels)
     before = contiguous.copy()
     for radius in (1, 2, 7):
-        assert np.array_equal(cleaner.smooth(contiguous, k, radius), smoothed(labels, k, radius))
+        assert np.array_equal(region_cleaner.smooth(contiguous, k, radius), smoothed(labels, k, radius))
     for least in (2, 3, 10, 1 << 40):
-        assert np.array_equal(cleaner.merge_small(contiguous, k, least), merged(labels, k, least))
+        assert np.array_equal(region_cleaner.merge_small(contiguous, k, least), merged(labels, k, least))
     assert np.array_equal(contiguous, before)
 
 
@@ -137,8 +138,8 @@ def test_the_kernels_equal_the_rules_on_anything(data: st.DataObject) -> None:
     pixels = data.draw(st.lists(st.integers(0, k), min_size=height * width, max_size=height * width))
     labels = np.array(pixels, np.uint8).reshape(height, width)
     radius, least = data.draw(st.tuples(st.integers(1, 7), st.integers(2, 40)))
-    assert np.array_equal(cleaner.smooth(labels, k, radius), smoothed(labels, k, radius))
-    assert np.array_equal(cleaner.merge_small(labels, k, least), merged(labels, k, least))
+    assert np.array_equal(region_cleaner.smooth(labels, k, radius), smoothed(labels, k, radius))
+    assert np.array_equal(region_cleaner.merge_small(labels, k, least), merged(labels, k, least))
 
 
 @pytest.mark.parametrize("shape", [(32, 256), (33, 257), (65, 511), (31, 255)])
@@ -146,14 +147,14 @@ def test_the_filter_across_the_borders_of_its_tiles(shape: tuple[int, int]) -> N
     labels = cv2.blur(noise(*shape)[..., 0], (3, 3)) // np.uint8(40)
     k = int(labels.max())  # the highest label is that of transparent pixels
     for radius in (1, 7):
-        assert np.array_equal(cleaner.smooth(labels, k, radius), smoothed(labels, k, radius))
+        assert np.array_equal(region_cleaner.smooth(labels, k, radius), smoothed(labels, k, radius))
 
 
 @pytest.mark.parametrize("least", [2, 50, 3000])
 def test_no_small_region_is_left_in_a_photo(least: int) -> None:
     labels = segment(photos()["china"], 8).labels
     assert min(region_sizes(labels, 8)) == 1
-    assert min(region_sizes(cleaner.merge_small(labels, 8, least), 8)) >= least
+    assert min(region_sizes(region_cleaner.merge_small(labels, 8, least), 8)) >= least
 
 
 # ---- from Python -----------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from kseg_batch.outputs import prepare
 from kseg_batch.pipeline import process_on_gpu
 from kseg_batch.run import run
 from kseg_batch.scan import Job
-from kseg_batch.segmentation import segment_with
+from kseg_batch.segmentation.segment import segment_with
 from kseg_batch.team import Team, cpu_pool, warm_up
 from kseg_batch.worker import Lost, Settings
 

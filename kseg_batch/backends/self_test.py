@@ -14,7 +14,7 @@ from kseg_batch.errors import BackendError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.segmentation import Segmentation, segment_with
+from kseg_batch.segmentation.segment import Segmentation, segment_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

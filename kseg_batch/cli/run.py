@@ -48,7 +48,6 @@ from kseg_batch.cli.flags import (
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
     from kseg_batch.backends.base import Candidate
-    from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.kmeans.histogram import Palette
     from kseg_batch.kmeans.options import FitOptions, GpuOptions
     from kseg_batch.outputs import Save
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from kseg_batch.reporting import Log
     from kseg_batch.run import Summary
     from kseg_batch.scan import Scan
+    from kseg_batch.segmentation.cluster_selection import ClusterFilter
     from kseg_batch.team import CpuPool, Team
     from kseg_batch.worker import Settings
 
@@ -190,7 +190,6 @@ def run(
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
     from kseg_batch.backends import find
     from kseg_batch.backends.machine import gpu_packages, usable_cores
-    from kseg_batch.cluster_filter import ClusterFilter
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.options import (
         FitOptions,
@@ -203,10 +202,11 @@ def run(
         parse_pixels,
     )
     from kseg_batch.manifest import NAME
-    from kseg_batch.regions import load_cleaner
     from kseg_batch.reporting import Log, Reporter
     from kseg_batch.run import run as run_batch
     from kseg_batch.scan import Scan, Selection, beside, count
+    from kseg_batch.segmentation.cluster_selection import ClusterFilter
+    from kseg_batch.segmentation.regions import load_cleaner
     from kseg_batch.team import cpu_pool
     from kseg_batch.worker import Settings
 

@@ -61,8 +61,8 @@ def show(
     from kseg_batch.backends import choose
     from kseg_batch.images.decode import prepare_process
     from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list, parse_pixels
-    from kseg_batch.regions import load_cleaner
     from kseg_batch.scan import Job, count
+    from kseg_batch.segmentation.regions import load_cleaner
     from kseg_batch.show import check, divide, draw
     from kseg_batch.worker import Settings, read
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.cleaner import Cleaner
+    from kseg_batch.segmentation.region_cleaner import Cleaner
 
 Pixel = tuple[int, int]
 """Row and column."""
@@ -32,7 +32,7 @@ def load_cleaner() -> Cleaner:
         BackendUnavailableError: There is no Numba.
     """
     try:
-        from kseg_batch.cleaner import Cleaner
+        from kseg_batch.segmentation.region_cleaner import Cleaner
     except BackendUnavailableError as error:
         reason = f"--smooth and --min-region need Numba: {error}"
         raise BackendUnavailableError(reason, installed=error.installed) from error

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.auto_k import choose_k
 from kseg_batch.backends import choose
-from kseg_batch.cluster_filter import TOLERANCE, ClusterFilter
 from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
 from kseg_batch.images.label_map import members
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
-from kseg_batch.regions import load_cleaner
+from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
+from kseg_batch.segmentation.regions import load_cleaner
+from kseg_batch.segmentation.select_k import choose_k
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from kseg_batch.auto_k import Candidate
     from kseg_batch.backends.base import Backend
-    from kseg_batch.cluster_filter import Named
     from kseg_batch.kmeans.color_spaces import ColorSpace
     from kseg_batch.kmeans.options import Init, KRange
+    from kseg_batch.segmentation.cluster_selection import Named
+    from kseg_batch.segmentation.select_k import Candidate
 
 
 MOST_KEPT = 1 << 22
