@@ -26,8 +26,8 @@ from benchmarks.read_back import check_exact, check_partition
 from benchmarks.report import heading, judged, line, save
 from benchmarks.tutorial import size
 from kseg_batch.backends.machine import usable_cores
+from kseg_batch.batch.workers.pool import ENVIRONMENT
 from kseg_batch.errors import KsegError
-from kseg_batch.pool import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

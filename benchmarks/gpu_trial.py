@@ -61,7 +61,7 @@ NO_GPU = "it means nothing without a GPU"
 
 COMPILE_CPU_KERNELS = """
 from kseg_batch.backends import load
-from kseg_batch.team import warm_up
+from kseg_batch.batch.workers.cpu import warm_up
 
 warm_up(load("numba"))
 """

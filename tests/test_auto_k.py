@@ -14,15 +14,15 @@ import pytest
 from kseg_batch import fit_palette, segment
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.batch.plan import fingerprint
+from kseg_batch.batch.storage.scan import Scan
+from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
+from kseg_batch.batch.workers.process_image import Lost, Outcome, process
 from kseg_batch.errors import FewerColorsWarning, OptionError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
 from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
-from kseg_batch.pipeline import process_on_gpu
-from kseg_batch.plan import fingerprint
-from kseg_batch.scan import Scan
 from kseg_batch.segmentation.select_k import FEW_PENALTY, choose_k
-from kseg_batch.worker import Lost, Outcome, process
 from tests.emulator.device import EmulatedDevice
 from tests.exactness import assert_same_palette
 from tests.samples import PHOTOS, Image, blocks, flat, gradient, noise, photos, two_colors

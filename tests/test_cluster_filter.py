@@ -14,15 +14,15 @@ from PIL import Image, ImageColor
 
 from kseg_batch import Palette, segment
 from kseg_batch.backends import load
+from kseg_batch.batch.manifest import Journal
+from kseg_batch.batch.plan import Planner, Step
+from kseg_batch.batch.storage.outputs import KINDS, Save, names, prepare
+from kseg_batch.batch.storage.scan import Job
+from kseg_batch.batch.workers.process_image import Settings, process
 from kseg_batch.errors import MissingClusterWarning, OptionError
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, to_lab
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.manifest import Journal
-from kseg_batch.outputs import KINDS, Save, names, prepare
-from kseg_batch.plan import Planner, Step
-from kseg_batch.scan import Job
 from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
-from kseg_batch.worker import Settings, process
 from tests.samples import blocks, flat, photos
 from tests.test_run import kseg, manifest, save, tree
 

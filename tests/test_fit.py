@@ -21,16 +21,16 @@ from kseg_batch import read_palette, segment
 from kseg_batch.backends import load
 from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu.backend import GpuBackend
-from kseg_batch.counting import Counting, CountPool, count_pool
-from kseg_batch.dataset import Summary
+from kseg_batch.batch.dataset_histogram import Summary
+from kseg_batch.batch.fit import Task, fit
+from kseg_batch.batch.storage.scan import Scan
+from kseg_batch.batch.workers.count_colors import Counting, CountPool, count_pool
+from kseg_batch.batch.workers.process_image import Outcome
 from kseg_batch.errors import OptionError, OutputError
-from kseg_batch.fit import Task, fit
 from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.scan import Scan
-from kseg_batch.worker import Outcome
 from tests.emulator.device import failing_gpu
 from tests.exactness import assert_same_palette
 from tests.samples import blocks, noise, photos

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kseg_batch.batch.manifest import Entry, Journal, Manifest, Version
 from kseg_batch.errors import OutputError
-from kseg_batch.manifest import Entry, Journal, Manifest, Version
 
 
 def entry(name: str, **changes: object) -> Entry:
@@ -119,7 +119,8 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from kseg_batch.manifest import Journal; Journal(pathlib.Path(sys.argv[1]))"
+    begin = "import sys, pathlib; from kseg_batch.batch.manifest import Journal"
+    code = f"{begin}; Journal(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path)]
     with Journal(tmp_path):
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -133,7 +134,7 @@ def test_a_full_disk_leaves_no_torn_line(tmp_path: Path) -> None:
 import pathlib, resource, sys
 from kseg_batch.errors import OutputGoneError
 from tests.test_manifest import entry
-from kseg_batch.manifest import Journal
+from kseg_batch.batch.manifest import Journal
 out = pathlib.Path(sys.argv[1])
 with Journal(out) as journal:
     journal.add(entry("a"))

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from kseg_batch import Palette, apply_palette, fit_palette, read_palette, write_palette
+from kseg_batch.batch.plan import fingerprint
+from kseg_batch.batch.workers.process_image import Settings
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.plan import fingerprint
-from kseg_batch.worker import Settings
 from tests.samples import blocks, flat, noise, photos
 from tests.test_resume import done_again, entry
 from tests.test_run import kseg, manifest, save, tree

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kseg_batch import pipeline, worker
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.batch.storage.outputs import KINDS, Save, prepare
+from kseg_batch.batch.storage.scan import Job, Scan
+from kseg_batch.batch.workers import gpu_pipeline, process_image
+from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
+from kseg_batch.batch.workers.process_image import Lost, Outcome, Settings, process
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.color_spaces import ColorSpace
 from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
-from kseg_batch.outputs import KINDS, Save, prepare
-from kseg_batch.pipeline import process_on_gpu
-from kseg_batch.scan import Job, Scan
 from kseg_batch.segmentation.cluster_selection import ClusterFilter
-from kseg_batch.worker import Lost, Outcome, Settings, process
 from tests.emulator.device import EmulatedDevice, failing_gpu
 from tests.samples import noise, photos
 
@@ -196,7 +196,7 @@ def test_a_mistake_in_the_program_is_not_swallowed(
     def mistaken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pipeline, "write", mistaken)
+    monkeypatch.setattr(gpu_pipeline, "write", mistaken)
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
         on_gpu(album, tmp_path / "out", emulated)
@@ -217,22 +217,22 @@ def test_memory_does_not_grow_with_the_list(
             most = max(most, under_way)
 
     def read(*args: Any) -> Any:
-        photo = worker.read(*args)
+        photo = process_image.read(*args)
         count(1)
         return photo
 
     def write(*args: Any) -> Any:
-        outcome = worker.write(*args)
+        outcome = process_image.write(*args)
         count(-1)
         return outcome
 
-    monkeypatch.setattr(pipeline, "read", read)
-    monkeypatch.setattr(pipeline, "write", write)
+    monkeypatch.setattr(gpu_pipeline, "read", read)
+    monkeypatch.setattr(gpu_pipeline, "write", write)
     jobs = [Job(job.source, Path(f"{i}-{job.name}")) for i in range(5) for job in Scan([album]).jobs()]
     settings = settings_for(tmp_path, 2, frozenset({"labels"}))
     outcomes = list(process_on_gpu(jobs, settings, emulated, threads=2))
     assert len(outcomes) == len(jobs)
-    assert 1 < most <= 2 * pipeline.IMAGES_PER_THREAD
+    assert 1 < most <= 2 * gpu_pipeline.IMAGES_PER_THREAD
 
 
 def test_outputs_that_cannot_be_written_fail_that_image_alone(

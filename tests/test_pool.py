@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from pebble.pool import process as pebble_process
 
+from kseg_batch.batch.workers.pool import ENVIRONMENT, Crash, Pool
 from kseg_batch.errors import BackendError
-from kseg_batch.pool import ENVIRONMENT, Crash, Pool
 
 PATIENCE = 60
 """Seconds in which anything here is over; nothing is measured by it."""

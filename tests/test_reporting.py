@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kseg_batch import reporting
-from kseg_batch.reporting import Log, Reporter
-from kseg_batch.scan import Job
-from kseg_batch.worker import Outcome
+from kseg_batch.batch import progress
+from kseg_batch.batch.progress import Log, Reporter
+from kseg_batch.batch.storage.scan import Job
+from kseg_batch.batch.workers.process_image import Outcome
 from tests.samples import blocks, noise
 from tests.test_run import kseg, manifest, save
 
@@ -98,7 +98,7 @@ def outcome(error: str | None = None) -> Outcome:
 def test_an_occasional_plain_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     with Reporter(3, Log(None)) as reporter:
         for error in (None, "it is empty", None):
             reporter.finished(outcome(error), {})

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from kseg_batch.batch.plan import fingerprint
+from kseg_batch.batch.workers.process_image import Settings
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
-from kseg_batch.plan import fingerprint
-from kseg_batch.worker import Settings
 from tests.samples import blocks, noise
 from tests.test_run import kseg, manifest, save, tree
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kseg_batch.batch.storage.scan import Scan, Selection
 from kseg_batch.errors import SourceError
-from kseg_batch.scan import Scan, Selection
 
 
 @pytest.fixture

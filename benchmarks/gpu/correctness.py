@@ -15,8 +15,8 @@ from benchmarks.gpu.findings import StepError
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.backends.self_test import self_test as find_wrong_parts
+from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.team import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

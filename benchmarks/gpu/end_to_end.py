@@ -18,27 +18,27 @@ from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import Watch
 from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
-from kseg_batch import pipeline
 from kseg_batch.backends import load
 from kseg_batch.backends.machine import usable_cores
+from kseg_batch.batch.run import run
+from kseg_batch.batch.storage.outputs import prepare
+from kseg_batch.batch.storage.scan import Job
+from kseg_batch.batch.workers import gpu_pipeline
+from kseg_batch.batch.workers.cpu import Team, cpu_pool, warm_up
+from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
+from kseg_batch.batch.workers.process_image import Lost, Settings
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.outputs import prepare
-from kseg_batch.pipeline import process_on_gpu
-from kseg_batch.run import run
-from kseg_batch.scan import Job
 from kseg_batch.segmentation.segment import segment_with
-from kseg_batch.team import Team, cpu_pool, warm_up
-from kseg_batch.worker import Lost, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.gpu.step import Work
     from kseg_batch.backends.gpu.backend import GpuBackend
-    from kseg_batch.outputs import Save
-    from kseg_batch.plan import Step as PlanStep
-    from kseg_batch.run import Summary
-    from kseg_batch.worker import Outcome
+    from kseg_batch.batch.plan import Step as PlanStep
+    from kseg_batch.batch.run import Summary
+    from kseg_batch.batch.storage.outputs import Save
+    from kseg_batch.batch.workers.process_image import Outcome
 
 RUNS = 2
 """Of each kind, in turns."""
@@ -103,8 +103,8 @@ def _timed_pipeline() -> Iterator[_Clock]:
     clock = _Clock()
     with contextlib.ExitStack() as patches:
         for name in ("read", "write"):
-            timed = clock.around(name, getattr(pipeline, name))
-            patches.enter_context(mock.patch.object(pipeline, name, timed))
+            timed = clock.around(name, getattr(gpu_pipeline, name))
+            patches.enter_context(mock.patch.object(gpu_pipeline, name, timed))
         yield clock
 
 

@@ -11,8 +11,8 @@ from benchmarks.gpu.measure import Bench, CpuTimes, measure_bandwidth, measure_c
 from benchmarks.gpu.report import COLUMNS, UNITS, configuration_cells, configuration_line, step_lines
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import Task
+from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.team import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

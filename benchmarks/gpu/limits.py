@@ -14,8 +14,8 @@ from benchmarks.gpu.end_to_end import run_photos, write_photos
 from benchmarks.gpu.findings import StepError
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.team import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from kseg_batch.batch.workers.pool import deaf_to_interrupts
 from kseg_batch.bench.agreement import Referee, SmallCase
 from kseg_batch.bench.album import Album
 from kseg_batch.bench.contenders import OURS, unavailable
@@ -18,7 +19,6 @@ from kseg_batch.bench.contestant import Contestant
 from kseg_batch.bench.peers import PEERS
 from kseg_batch.errors import BackendError, BackendUnavailableError
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.pool import deaf_to_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,12 +12,12 @@ from rich.text import Text
 
 from kseg_batch.backends.gpu.driver import read_driver
 from kseg_batch.backends.machine import usable_cores
+from kseg_batch.batch.storage.scan import count
 from kseg_batch.bench.contenders import OURS, REFERENCE
 from kseg_batch.bench.environment import environment
 from kseg_batch.bench.measure import STOP_FACTOR
 from kseg_batch.bench.peers import PEERS
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.scan import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

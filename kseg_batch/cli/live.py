@@ -90,7 +90,7 @@ def live(
 
 def _lines(summary: Summary) -> list[str]:
     """What was done, for people."""
-    from kseg_batch.scan import count
+    from kseg_batch.batch.storage.scan import count
 
     lines = []
     if summary.frames:

@@ -48,16 +48,16 @@ from kseg_batch.cli.flags import (
 if TYPE_CHECKING:
     from kseg_batch.backends import Choice
     from kseg_batch.backends.base import Candidate
+    from kseg_batch.batch.plan import Redo
+    from kseg_batch.batch.progress import Log
+    from kseg_batch.batch.run import Summary
+    from kseg_batch.batch.storage.outputs import Save
+    from kseg_batch.batch.storage.scan import Scan
+    from kseg_batch.batch.workers.cpu import CpuPool, Team
+    from kseg_batch.batch.workers.process_image import Settings
     from kseg_batch.kmeans.histogram import Palette
     from kseg_batch.kmeans.options import FitOptions, GpuOptions
-    from kseg_batch.outputs import Save
-    from kseg_batch.plan import Redo
-    from kseg_batch.reporting import Log
-    from kseg_batch.run import Summary
-    from kseg_batch.scan import Scan
     from kseg_batch.segmentation.cluster_selection import ClusterFilter
-    from kseg_batch.team import CpuPool, Team
-    from kseg_batch.worker import Settings
 
 
 FITTING = ("k", "attempts", "max_iter", "eps", "seed", "init", "color_space")
@@ -190,6 +190,12 @@ def run(
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
     from kseg_batch.backends import find
     from kseg_batch.backends.machine import gpu_packages, usable_cores
+    from kseg_batch.batch.manifest import NAME
+    from kseg_batch.batch.progress import Log, Reporter
+    from kseg_batch.batch.run import run as run_batch
+    from kseg_batch.batch.storage.scan import Scan, Selection, beside, count
+    from kseg_batch.batch.workers.cpu import cpu_pool
+    from kseg_batch.batch.workers.process_image import Settings
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.options import (
         FitOptions,
@@ -201,14 +207,8 @@ def run(
         parse_k,
         parse_pixels,
     )
-    from kseg_batch.manifest import NAME
-    from kseg_batch.reporting import Log, Reporter
-    from kseg_batch.run import run as run_batch
-    from kseg_batch.scan import Scan, Selection, beside, count
     from kseg_batch.segmentation.cluster_selection import ClusterFilter
     from kseg_batch.segmentation.regions import load_cleaner
-    from kseg_batch.team import cpu_pool
-    from kseg_batch.worker import Settings
 
     if config is not None and not quiet:
         print(f"kseg-batch: flags from {config}", file=sys.stderr)
@@ -298,9 +298,9 @@ def _palette(text: str, context: typer.Context) -> Palette:
 
 
 def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save]:
+    from kseg_batch.batch.storage.outputs import FILTERED
     from kseg_batch.errors import OptionError
     from kseg_batch.images.coco import require_pycocotools
-    from kseg_batch.outputs import FILTERED
 
     kinds: set[Save] = {kind.value for kind in save or (SaveKind.segmented, SaveKind.masks)}
     if chosen.targets:
@@ -324,7 +324,7 @@ def _team(
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
     from kseg_batch.backends import choose, load_gpu
     from kseg_batch.backends.gpu.library import GpuLibrary
-    from kseg_batch.team import Team
+    from kseg_batch.batch.workers.cpu import Team
 
     if not isinstance(backend, GpuLibrary):
         return Team(pool, backend.name, exact=backend.name != "opencv")
@@ -345,10 +345,10 @@ def _show_plan(
     """Print what a run would do, and why."""
     import json
 
-    from kseg_batch.manifest import Manifest
-    from kseg_batch.outputs import refuse_sources_inside
-    from kseg_batch.plan import Planner
-    from kseg_batch.scan import count
+    from kseg_batch.batch.manifest import Manifest
+    from kseg_batch.batch.plan import Planner
+    from kseg_batch.batch.storage.outputs import refuse_sources_inside
+    from kseg_batch.batch.storage.scan import count
 
     refuse_sources_inside(settings.out, settings.save, sources)
     totals = {"do": 0, "skip": 0}
@@ -379,7 +379,7 @@ def _summarise(
     import json
     from dataclasses import asdict
 
-    from kseg_batch.reporting import say, summary_lines
+    from kseg_batch.batch.progress import say, summary_lines
 
     lines = summary_lines(summary, found, settings, choice.backend.name)
     for line in lines:

@@ -59,12 +59,12 @@ def show(
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch import figures
     from kseg_batch.backends import choose
+    from kseg_batch.batch.storage.scan import Job, count
+    from kseg_batch.batch.workers.process_image import Settings, read
     from kseg_batch.images.decode import prepare_process
     from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list, parse_pixels
-    from kseg_batch.scan import Job, count
     from kseg_batch.segmentation.regions import load_cleaner
     from kseg_batch.show import check, divide, draw
-    from kseg_batch.worker import Settings, read
 
     path, target = Path(image), None if save is None else Path(save)
     with one_sentence(image=path):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.batch.progress import say
 from kseg_batch.errors import KsegError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.interrupt import Interrupt
@@ -23,7 +24,6 @@ from kseg_batch.live.source import Frame, open_source
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import View, compose
 from kseg_batch.live.window import CLOSED, Window, display
-from kseg_batch.reporting import say
 
 if TYPE_CHECKING:
     from kseg_batch.backends.numba_cpu import NumbaBackend

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, TypeAlias
 from filelock import FileLock, Timeout
 
 from kseg_batch.backends import load
+from kseg_batch.batch.workers.pool import Pool
+from kseg_batch.batch.workers.process_image import Outcome, process
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.images.decode import prepare_process
-from kseg_batch.pool import Pool
 from kseg_batch.segmentation.regions import load_cleaner
-from kseg_batch.worker import Outcome, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.backends.gpu.backend import GpuBackend
-    from kseg_batch.scan import Job
+    from kseg_batch.batch.storage.scan import Job
+    from kseg_batch.batch.workers.process_image import Settings
     from kseg_batch.segmentation.region_cleaner import Cleaner
-    from kseg_batch.worker import Settings
 
 COMPILING_SECONDS = 60.0
 """How long to wait for another process that compiles the kernels, which takes 10 to 20 seconds."""

@@ -16,25 +16,25 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from kseg_batch.annotations import Annotations
+from kseg_batch.batch.coco_dataset import Annotations
+from kseg_batch.batch.manifest import Journal
+from kseg_batch.batch.plan import Planner
+from kseg_batch.batch.storage.outputs import prepare, remove, remove_temporaries, sweep
+from kseg_batch.batch.storage.scan import Job
+from kseg_batch.batch.workers.cpu import Task
+from kseg_batch.batch.workers.gpu_process import GpuProcess
+from kseg_batch.batch.workers.pool import Crash
+from kseg_batch.batch.workers.process_image import Lost, Outcome
 from kseg_batch.errors import BackendUnavailableError, OutputError
-from kseg_batch.gpu_process import GpuProcess
-from kseg_batch.manifest import Journal
-from kseg_batch.outputs import prepare, remove, remove_temporaries, sweep
-from kseg_batch.plan import Planner
-from kseg_batch.pool import Crash
 from kseg_batch.processes import Interrupt, interrupts_to
-from kseg_batch.scan import Job
-from kseg_batch.team import Task
-from kseg_batch.worker import Lost, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from kseg_batch.plan import Redo, Step
-    from kseg_batch.team import Team
-    from kseg_batch.worker import Settings
+    from kseg_batch.batch.plan import Redo, Step
+    from kseg_batch.batch.workers.cpu import Team
+    from kseg_batch.batch.workers.process_image import Settings
 
 GRACE = 5.0
 """Seconds that images under way have to end when a run is interrupted."""

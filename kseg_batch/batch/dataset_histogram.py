@@ -15,24 +15,24 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from kseg_batch.checkpoint import Progress, StaleError, digest_of
-from kseg_batch.counting import Counted, Group
+from kseg_batch.batch.checkpoint import Progress, StaleError, digest_of
+from kseg_batch.batch.manifest import Version
+from kseg_batch.batch.run import GRACE
+from kseg_batch.batch.storage.scan import count
+from kseg_batch.batch.workers.count_colors import Counted, Group
+from kseg_batch.batch.workers.pool import Crash
+from kseg_batch.batch.workers.process_image import Outcome
 from kseg_batch.errors import OutputError
 from kseg_batch.kmeans.histogram import HistogramSum
-from kseg_batch.manifest import Version
-from kseg_batch.pool import Crash
 from kseg_batch.processes import Interrupt
-from kseg_batch.run import GRACE
-from kseg_batch.scan import count
-from kseg_batch.worker import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kseg_batch.checkpoint import Checkpoint
-    from kseg_batch.counting import Counting, CountPool
-    from kseg_batch.scan import Job, Scan
+    from kseg_batch.batch.checkpoint import Checkpoint
+    from kseg_batch.batch.storage.scan import Job, Scan
+    from kseg_batch.batch.workers.count_colors import Counting, CountPool
 
 GROUP_IMAGES = 16
 """Most images of a group: its sum is read and added in a tenth of the time that theirs would take."""

@@ -12,20 +12,20 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kseg_batch.annotations import NAME as ANNOTATIONS
+from kseg_batch.batch.coco_dataset import NAME as ANNOTATIONS
+from kseg_batch.batch.manifest import NAME
+from kseg_batch.batch.storage.scan import count
 from kseg_batch.errors import OutputError
-from kseg_batch.manifest import NAME
-from kseg_batch.scan import count
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
-    from kseg_batch.plan import Step
-    from kseg_batch.run import Summary
-    from kseg_batch.scan import Scan
-    from kseg_batch.worker import Outcome, Settings
+    from kseg_batch.batch.plan import Step
+    from kseg_batch.batch.run import Summary
+    from kseg_batch.batch.storage.scan import Scan
+    from kseg_batch.batch.workers.process_image import Outcome, Settings
 
 SECONDS_BETWEEN_LINES = 30.0
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.atomic import SUFFIX
+from kseg_batch.batch.storage.scan import MARKER, digest
 from kseg_batch.errors import OutputError, OutputGoneError
-from kseg_batch.scan import MARKER, digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from kseg_batch.scan import Job
+    from kseg_batch.batch.storage.scan import Job
 
 Save = Literal["segmented", "masks", "labels", "masked", "kept", "coco"]
 """A kind of output, and the name of its folder."""

@@ -8,18 +8,18 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from kseg_batch.batch.manifest import Entry
+from kseg_batch.batch.storage.outputs import FILTERED, kind_of, names
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.reference import ALGORITHM
-from kseg_batch.manifest import Entry
-from kseg_batch.outputs import FILTERED, kind_of, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from kseg_batch.manifest import Manifest
-    from kseg_batch.scan import Job
-    from kseg_batch.worker import Outcome, Settings
+    from kseg_batch.batch.manifest import Manifest
+    from kseg_batch.batch.storage.scan import Job
+    from kseg_batch.batch.workers.process_image import Outcome, Settings
 
 Redo = Literal["changed", "failed", "all"]
 """What is done again: what changed or was not done, what failed and nothing else, or everything."""

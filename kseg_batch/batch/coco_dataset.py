@@ -13,18 +13,18 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.atomic import replacing
+from kseg_batch.batch.storage.outputs import kind_of, remove
+from kseg_batch.batch.storage.scan import MARKER, count
 from kseg_batch.errors import OutputError, OutputGoneError
 from kseg_batch.images.coco import HEAD, category
-from kseg_batch.outputs import kind_of, remove
-from kseg_batch.scan import MARKER, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from typing import IO
 
-    from kseg_batch.manifest import Manifest
-    from kseg_batch.plan import Step
+    from kseg_batch.batch.manifest import Manifest
+    from kseg_batch.batch.plan import Step
 
 NAME = "annotations.json"
 

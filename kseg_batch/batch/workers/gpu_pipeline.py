@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from kseg_batch.backends.gpu.backend import MAX_IMAGES, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.machine import usable_cores
+from kseg_batch.batch.workers.process_image import FAILURES, Lost, failure, pack, read, write
 from kseg_batch.errors import in_words
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.segmentation.select_k import Chosen, choose_k
-from kseg_batch.worker import FAILURES, Lost, failure, pack, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.gpu.backend import GpuBackend, Result
-    from kseg_batch.scan import Job
-    from kseg_batch.worker import Outcome, Settings, Source
+    from kseg_batch.batch.storage.scan import Job
+    from kseg_batch.batch.workers.process_image import Outcome, Settings, Source
 
 IMAGES_PER_THREAD = 3
 """Images between the two ends for each thread that decodes: one decoded, one on the GPU, one encoded."""

@@ -9,17 +9,17 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.backends import load
+from kseg_batch.batch.workers.cpu import begin_worker
+from kseg_batch.batch.workers.pool import Pool
+from kseg_batch.batch.workers.process_image import FAILURES, Outcome, failure, read
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum
-from kseg_batch.pool import Pool
-from kseg_batch.team import begin_worker
-from kseg_batch.worker import FAILURES, Outcome, failure, read
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
+    from kseg_batch.batch.storage.scan import Job
     from kseg_batch.images.decode import Alpha
     from kseg_batch.kmeans.color_spaces import ColorSpace
-    from kseg_batch.scan import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kseg_batch.manifest import Version
+    from kseg_batch.batch.manifest import Version
 
 FORMAT = "kseg-batch partial palette 1"
 

@@ -12,21 +12,21 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.backends.machine import usable_cores
+from kseg_batch.batch.workers.cpu import warm_up
+from kseg_batch.batch.workers.gpu_pipeline import IMAGES_PER_THREAD, process_on_gpu
+from kseg_batch.batch.workers.pool import deaf_to_interrupts, end_with_parent, how_it_ended
+from kseg_batch.batch.workers.process_image import Lost
 from kseg_batch.errors import KsegError, in_words
 from kseg_batch.images.decode import prepare_process
-from kseg_batch.pipeline import IMAGES_PER_THREAD, process_on_gpu
-from kseg_batch.pool import deaf_to_interrupts, end_with_parent, how_it_ended
 from kseg_batch.segmentation.regions import load_cleaner
-from kseg_batch.team import warm_up
-from kseg_batch.worker import Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing import connection
 
     from kseg_batch.backends.gpu.backend import GpuBackend
-    from kseg_batch.scan import Job
-    from kseg_batch.worker import Settings
+    from kseg_batch.batch.storage.scan import Job
+    from kseg_batch.batch.workers.process_image import Settings
 
 OPENING_SECONDS = 300.0
 """How long a GPU may take to be opened: its kernels are compiled or loaded then."""

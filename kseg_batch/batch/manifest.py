@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 from kseg_batch.atomic import SUFFIX
+from kseg_batch.batch.storage.scan import digest
 from kseg_batch.errors import OutputError, OutputGoneError
-from kseg_batch.scan import digest
 from kseg_batch.segmentation.select_k import as_pairs
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO, Self
 
-    from kseg_batch.worker import Outcome
+    from kseg_batch.batch.workers.process_image import Outcome
 
 NAME = "manifest.jsonl"
 LOCK = ".kseg-lock"
