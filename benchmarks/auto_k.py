@@ -22,7 +22,7 @@ from benchmarks.samples import shrink
 from benchmarks.validity import CRITERIA, HIGH, LOW, choice, fits
 from kseg_batch import segment
 from kseg_batch.backends import load
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.errors import KsegError
 from kseg_batch.optional import import_cv2
 

@@ -15,7 +15,7 @@ from benchmarks.photos import read_photo
 from benchmarks.regions import milliseconds
 from kseg_batch.backends import load
 from kseg_batch.batch.storage.scan import Job
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.images import coco, png
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans.options import FitOptions

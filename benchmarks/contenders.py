@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from kseg_batch import segment
-from kseg_batch.bench.contenders import open_tutorial
+from kseg_batch.bench.implementations import open_tutorial
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.bench.quality import DistinctColors
+    from kseg_batch.bench.exact_cost import DistinctColors
 
 T = TypeVar("T")
 

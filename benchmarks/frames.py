@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.av_loader import import_av
-from kseg_batch.bench.photographs import NOISE, photograph
+from kseg_batch.bench.synthetic import NOISE, photograph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

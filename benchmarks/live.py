@@ -22,11 +22,11 @@ from benchmarks.checks import WrongResultError
 from benchmarks.frames import noisy, pan, write_video
 from benchmarks.report import heading, judged, line, save
 from kseg_batch.backends.numba_cpu import load
-from kseg_batch.bench.photographs import cover, photograph
+from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.live.steady import held
+from kseg_batch.live.stabilizer import held
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.optional import import_cv2
 

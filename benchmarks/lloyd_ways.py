@@ -25,7 +25,7 @@ from benchmarks.photos import read_photo
 from benchmarks.report import line, save
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.layout import RUN
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.kmeans.histogram import SCALE
 from kseg_batch.kmeans.options import FitOptions
 

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.photos import PhotosMissingError, photo_1080p
 from benchmarks.report import heading, line, save
 from kseg_batch.bench.memory import PEAK_RESET, resident_mb
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

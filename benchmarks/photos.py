@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.images.decode import decode
 
 if TYPE_CHECKING:

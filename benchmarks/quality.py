@@ -26,7 +26,7 @@ from benchmarks.report import heading, judged, line, save
 from benchmarks.samples import MAX_PIXELS, samples
 from benchmarks.tutorial import integers
 from kseg_batch import segment
-from kseg_batch.bench.quality import DistinctColors
+from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.errors import KsegError
 
 if TYPE_CHECKING:

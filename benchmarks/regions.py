@@ -23,7 +23,7 @@ from PIL import Image
 from benchmarks.photos import read_photo
 from benchmarks.scene import GAP, HEIGHT, landscape
 from kseg_batch import segment
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.segmentation import region_cleaner
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kseg_batch import segment
-from kseg_batch.bench.photographs import blend, smooth_noise
+from kseg_batch.bench.synthetic import blend, smooth_noise
 
 RESULTS = Path(__file__).parent / "results"
 TARGET = RESULTS / "scene.jpg"

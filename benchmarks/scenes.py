@@ -17,7 +17,7 @@ from benchmarks.frames import noisy
 from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
 from benchmarks.report import heading, line
 from kseg_batch.backends.numba_cpu import load
-from kseg_batch.bench.photographs import cover, photograph
+from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.errors import KsegError
 from kseg_batch.live.scene import SAME_SCENE, coarse_histogram, overlap
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.photos import photo_1080p
 from kseg_batch.backends import load
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.images import decode, png
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference

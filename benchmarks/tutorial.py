@@ -17,8 +17,8 @@ from benchmarks.checks import WrongResultError, check
 from benchmarks.photos import PhotosMissingError, photo_1080p, read_photo
 from benchmarks.report import heading, save
 from benchmarks.verdict import COLUMNS, Row, table_line, verdict
-from kseg_batch.bench.photographs import cover
-from kseg_batch.bench.quality import DistinctColors
+from kseg_batch.bench.exact_cost import DistinctColors
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.errors import KsegError
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ import pytest
 from PIL import Image
 
 from kseg_batch.backends import MODULES
-from kseg_batch.bench.agreement import Referee, SmallCase
-from kseg_batch.bench.album import Photo
-from kseg_batch.bench.contenders import OURS
-from kseg_batch.bench.contestant import Found, digest
-from kseg_batch.bench.photographs import photograph
-from kseg_batch.bench.quality import DistinctColors
+from kseg_batch.bench.checks import Referee, SmallCase
+from kseg_batch.bench.exact_cost import DistinctColors
+from kseg_batch.bench.implementations import OURS
+from kseg_batch.bench.photos import Photo
+from kseg_batch.bench.runner import Found, digest
+from kseg_batch.bench.synthetic import photograph
 from kseg_batch.segmentation.segment import segment
 from tests.samples import photos
 
@@ -203,7 +203,7 @@ WRONG = """
 import dataclasses, time
 import numpy as np
 from kseg_batch import segment
-from kseg_batch.bench.contenders import OURS, Clustering
+from kseg_batch.bench.implementations import OURS, Clustering
 
 def replaced(name, **changes):
     return tuple(dataclasses.replace(c, **changes) if c.name == name else c for c in OURS)
@@ -248,7 +248,7 @@ def test_a_backend_that_is_wrong_is_told_and_not_timed(tmp_path: Path, how: str,
     (tmp_path / "wrong.py").write_text(WRONG)
     code = f"""
     import wrong
-    from kseg_batch.bench import measure
+    from kseg_batch.bench import benchmark
     measure.OURS = wrong.replaced("numba", open=wrong.open_{how})
     """
     result = bench(tmp_path, *CPU, *TINY, "--k", "5", "--json", "b.json", code=code, exit_code=1)
@@ -308,7 +308,7 @@ def test_a_peer_that_is_wrong_or_fails_is_told(tmp_path: Path, value: str, expec
     (tmp_path / "imagequant.py").write_text("raise ImportError('no imagequant here')\n")
     (tmp_path / "sklearnex.py").write_text("import os; os._exit(3)\n")
     code = """
-    from kseg_batch.bench import measure
+    from kseg_batch.bench import benchmark
     measure.PEERS = measure.PEERS[4:6] + measure.PEERS[-1:]
     """
     flags = ("--backend", "numba", "--peers", "--k", "2", "--json", "b.json")
@@ -325,7 +325,7 @@ def test_a_slow_contender_is_measured_once_then_skipped_and_in_the_end_stopped(t
     (tmp_path / "wrong.py").write_text(WRONG)
     code = """
     import wrong
-    from kseg_batch.bench import measure
+    from kseg_batch.bench import benchmark
     measure.OURS = wrong.replaced("opencv", open=wrong.open_slow)
     """
     flags = ("--backend", "opencv", *TINY, "--json", "b.json")

@@ -18,7 +18,7 @@ from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.scene import coarse_histogram, overlap
 from kseg_batch.live.source import Frame
-from kseg_batch.live.steady import LONGEST, Steadier, held
+from kseg_batch.live.stabilizer import LONGEST, Steadier, held
 from kseg_batch.live.tracker import Tracker, renumbered
 from tests.samples import Image, blocks, flat, gradient, noise, photos
 from tests.videos import pan

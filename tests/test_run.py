@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from kseg_batch import segment
 from kseg_batch.cli import app
-from kseg_batch.cli.common import EXIT_NOTHING_DONE, EXIT_USAGE
+from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_USAGE
 from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.options import Init
 from tests.samples import blocks, noise, photos

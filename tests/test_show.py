@@ -19,13 +19,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageGrab
 
-from kseg_batch import figures, segment
+from kseg_batch import segment
 from kseg_batch.backends import load
 from kseg_batch.images.decode import Photo
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.show import Way, divide, draw
+from kseg_batch.show import output
+from kseg_batch.show.figure import Way, divide, draw
 from tests.samples import Image as Picture
 from tests.samples import blocks, noise, photos
 from tests.test_run import kseg, save
@@ -150,10 +151,10 @@ def test_the_same_photo_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
     """Those that another process made, at another time."""
     photo = noise(30, 40)
     show(save(photo, tmp_path / "a.png"), "--save", f"a.{kind.upper()}", "--dpi", 80)
-    figure = figures.empty(dpi=80)
+    figure = output.empty(dpi=80)
     decoded = Photo(photo, ())
     draw(figure, decoded, list(divide(decoded, load("numba"), FitOptions(), [3])))
-    figures.save(figure, tmp_path / f"b.{kind}")
+    output.save(figure, tmp_path / f"b.{kind}")
     content = (tmp_path / f"a.{kind.upper()}").read_bytes()
     assert content == (tmp_path / f"b.{kind}").read_bytes()
     assert content.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind])
@@ -187,7 +188,7 @@ def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tu
     """Nor do they lie on a picture, or outside the figure; nor do pictures overlap."""
     photo = Photo(np.zeros((*shape, 3), np.uint8), ())
     labels = np.zeros(shape, np.uint8)
-    figure = figures.empty(dpi=100)
+    figure = output.empty(dpi=100)
     draw(figure, photo, [Way(labels, palette(k), 0.999) for k in numbers])
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     pictures = [axes.get_window_extent(renderer) for axes in figure.axes if axes.images]

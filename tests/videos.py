@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 
-from kseg_batch.bench.photographs import photograph
+from kseg_batch.bench.synthetic import photograph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

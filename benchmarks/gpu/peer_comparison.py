@@ -20,7 +20,7 @@ from benchmarks.gpu.report import PEER_COLUMNS, PEER_WIDTHS, peer_line
 from benchmarks.gpu.step import RESERVE
 from benchmarks.report import line
 from kseg_batch.backends import numba_cpu
-from kseg_batch.bench.quality import DistinctColors
+from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.kernels import numba_cpu as kernels
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE

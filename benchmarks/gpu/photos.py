@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.errors import ImageError
 from kseg_batch.images.decode import EXTENSIONS
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from kseg_batch.bench.contest import Contest, Row
+    from kseg_batch.bench.results import Contest, Row
 
 OUR_COLORS = {"numba": "#d55e00", "cupy": "#cc3377", "numba-cuda": "#e69f00", "opencv": "#000000"}
 PEER_COLORS = (

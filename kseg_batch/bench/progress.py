@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from kseg_batch.bench.contest import Row
+    from kseg_batch.bench.results import Row
 
 
 class Progress:

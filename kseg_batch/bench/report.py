@@ -13,10 +13,10 @@ from rich.text import Text
 from kseg_batch.backends.gpu.driver import read_driver
 from kseg_batch.backends.machine import usable_cores
 from kseg_batch.batch.storage.scan import count
-from kseg_batch.bench.contenders import OURS, REFERENCE
+from kseg_batch.bench.benchmark import STOP_FACTOR
 from kseg_batch.bench.environment import environment
-from kseg_batch.bench.measure import STOP_FACTOR
-from kseg_batch.bench.peers import PEERS
+from kseg_batch.bench.implementations import OURS, REFERENCE
+from kseg_batch.bench.libraries import PEERS
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from kseg_batch.bench.contest import Contest, Row
     from kseg_batch.bench.options import BenchOptions
+    from kseg_batch.bench.results import Contest, Row
 
 PACKAGES = (
     "kseg-batch",

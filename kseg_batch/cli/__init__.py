@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from kseg_batch.cli import bench, doctor, fit, live, run, show
-from kseg_batch.cli.common import EXIT_SIGNAL
+from kseg_batch.cli.exit_codes import EXIT_SIGNAL
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.common import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, one_sentence
+from kseg_batch.cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, one_sentence
 
 LOG_COLUMNS = 200
 """How wide a table may be where there is no terminal."""
@@ -59,11 +59,11 @@ def bench(
     from rich.console import Console
 
     from kseg_batch.backends.machine import usable_cores
-    from kseg_batch.bench.measure import hold
+    from kseg_batch.bench.benchmark import hold
+    from kseg_batch.bench.files import save
     from kseg_batch.bench.options import DEFAULT_SIZE, BenchOptions, parse_sizes
     from kseg_batch.bench.progress import Progress
     from kseg_batch.bench.report import parts
-    from kseg_batch.bench.saving import save
     from kseg_batch.kmeans.options import parse_k_list
 
     if sizes is None and folder is None:

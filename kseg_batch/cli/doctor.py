@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.common import EXIT_NOTHING_DONE
+from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE
 
 
 def doctor(

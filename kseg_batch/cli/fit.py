@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kseg_batch.cli.common import (
+from kseg_batch.cli.exit_codes import (
     EXIT_NOTHING_DONE,
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,

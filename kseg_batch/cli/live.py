@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kseg_batch.cli.common import (
-    EXIT_NOTHING_DONE,
-    EXIT_SIGNAL,
-    EXIT_SOME_FAILED,
-    fail,
-    one_sentence,
-)
+from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_SIGNAL, EXIT_SOME_FAILED, fail, one_sentence
 from kseg_batch.cli.flags import ColorSpace, Quiet, Seed, Space
 
 if TYPE_CHECKING:

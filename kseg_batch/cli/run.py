@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kseg_batch.cli.common import (
+from kseg_batch.cli.exit_codes import (
     EXIT_NOTHING_DONE,
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
@@ -77,7 +77,7 @@ class SaveKind(StrEnum):
 
 def read_config(context: typer.Context, named: str | None) -> str | None:
     """Take flags that are not on the command line from a file."""
-    from kseg_batch import config
+    from kseg_batch.cli import config
 
     with one_sentence():
         path = config.find(named)

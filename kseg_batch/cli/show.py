@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.common import choose_backend, one_sentence
+from kseg_batch.cli.exit_codes import choose_backend, one_sentence
 from kseg_batch.cli.flags import (
     Alpha,
     AlphaKind,
@@ -57,14 +57,14 @@ def show(
     min_region: MinRegion = 0,
 ) -> None:
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
-    from kseg_batch import figures
     from kseg_batch.backends import choose
     from kseg_batch.batch.storage.scan import Job, count
     from kseg_batch.batch.workers.process_image import Settings, read
     from kseg_batch.images.decode import prepare_process
     from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list, parse_pixels
     from kseg_batch.segmentation.regions import load_cleaner
-    from kseg_batch.show import check, divide, draw
+    from kseg_batch.show import output
+    from kseg_batch.show.figure import check, divide, draw
 
     path, target = Path(image), None if save is None else Path(save)
     with one_sentence(image=path):
@@ -75,8 +75,8 @@ def show(
         options = FitOptions(numbers[-1], attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
         limit = parse_pixels(max_pixels)
         settings = Settings(Path(), options, frozenset(), alpha=alpha.value, max_pixels=limit)
-        figures.check(dpi, target)
-        figure = figures.open_window(path.name, dpi) if target is None else figures.empty(dpi)
+        output.check(dpi, target)
+        figure = output.open_window(path.name, dpi) if target is None else output.empty(dpi)
         prepare_process()
         photo = read(Job(path, Path(path.name)), settings).photo
         choice = choose_backend(choose, backend, gpu, False, options)
@@ -91,9 +91,9 @@ def show(
             _say(f"{path}: it has {count(n, 'colour')}, so as many clusters")
         draw(figure, photo, ways, detail=ENLARGED if target is None else 1)
         if target is None:
-            figures.wait()
+            output.wait()
         else:
-            figures.save(figure, target)
+            output.save(figure, target)
             _say(f"written: {target}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.live.scene import SAME_SCENE, coarse_histogram, overlap
-from kseg_batch.live.steady import Steadier
+from kseg_batch.live.stabilizer import Steadier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Drives `kernels/regions.py`: it allocates and launches. The reference beside it says what the kernels do."""
+"""Drives `kernels/regions.py`: it allocates and launches. `regions.py` beside it is the reference."""
 
 from __future__ import annotations
 

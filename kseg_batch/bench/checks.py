@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.bench.contestant import Found, digest
-from kseg_batch.bench.photographs import cover
+from kseg_batch.bench.runner import Found, digest
+from kseg_batch.bench.synthetic import cover
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.bench.album import Photo
+    from kseg_batch.bench.photos import Photo
 
 SMALL = (96, 54)
 """Width and height of the copy that the NumPy reference clusters in seconds, even for many clusters."""

@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kseg_batch.batch.workers.pool import deaf_to_interrupts
-from kseg_batch.bench.agreement import Referee, SmallCase
-from kseg_batch.bench.album import Album
-from kseg_batch.bench.contenders import OURS, unavailable
-from kseg_batch.bench.contest import Contest, Figures, PhotoFacts, Row
-from kseg_batch.bench.contestant import Contestant
-from kseg_batch.bench.peers import PEERS
+from kseg_batch.bench.checks import Referee, SmallCase
+from kseg_batch.bench.implementations import OURS, unavailable
+from kseg_batch.bench.libraries import PEERS
+from kseg_batch.bench.photos import Album
+from kseg_batch.bench.results import Contest, Figures, PhotoFacts, Row
+from kseg_batch.bench.runner import Contestant
 from kseg_batch.errors import BackendError, BackendUnavailableError
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kseg_batch.bench.album import Photo
-    from kseg_batch.bench.contenders import Contender
-    from kseg_batch.bench.contestant import Pass
+    from kseg_batch.bench.implementations import Contender
     from kseg_batch.bench.options import BenchOptions
+    from kseg_batch.bench.photos import Photo
+    from kseg_batch.bench.runner import Pass
 
 STOP_FACTOR = 10
 """A contender is stopped when a pass takes so many times the budget."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.board import BAR, GAP, RIM, Board, percent
 from kseg_batch.errors import OptionError
 from kseg_batch.images.label_map import with_transparent
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.segmentation.select_k import choose_k
+from kseg_batch.show.grid import BAR, GAP, RIM, Board, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.batch.storage.scan import Scan
+from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.bench.options import ASPECT
-from kseg_batch.bench.photographs import cover, photograph
-from kseg_batch.bench.quality import DistinctColors
+from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.errors import ImageError, SourceError
 from kseg_batch.images.decode import decode
 

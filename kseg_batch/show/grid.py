@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.layout import Box, Spacing, largest_grid
 from kseg_batch.optional import import_cv2
+from kseg_batch.show.layout import Box, Spacing, largest_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

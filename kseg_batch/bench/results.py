@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from kseg_batch.bench.contenders import REFERENCE
+from kseg_batch.bench.implementations import REFERENCE
 
 if TYPE_CHECKING:
-    from kseg_batch.bench.contenders import Contender
+    from kseg_batch.bench.implementations import Contender
 
 Status = Literal["measured", "WRONG", "FAILED", "stopped", "skipped"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.bench.contenders import Cluster, Clustering, Contender
+    from kseg_batch.bench.implementations import Cluster, Clustering, Contender
 
 TINY = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * np.uint8(5)
 """The first photo, which is not measured: with it, libraries load and kernels are compiled."""

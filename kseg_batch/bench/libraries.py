@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.bench.contenders import Cluster, Clustering, Contender
+from kseg_batch.bench.implementations import Cluster, Clustering, Contender
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

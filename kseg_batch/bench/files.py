@@ -11,8 +11,8 @@ from kseg_batch.errors import OutputError
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
-    from kseg_batch.bench.contest import Contest
     from kseg_batch.bench.options import BenchOptions
+    from kseg_batch.bench.results import Contest
 
 
 def save(contest: Contest, options: BenchOptions) -> list[str]:

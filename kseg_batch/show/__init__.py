@@ -1,0 +1,1 @@
+"""Figures of one photo and its clusters."""
