@@ -16,7 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CUDA ?= 13
-GPU_TESTS ?= tests/test_gpu.py
+GPU_TESTS ?= tests/gpu/test_on_device.py
 GPU_TRIAL ?= --seconds 600 --keep
 
 ifdef GPU_PYTHON
@@ -45,7 +45,7 @@ check: $(VENV)/test.done
 	$(BIN)/mypy
 
 soak: $(VENV)/test.done
-	$(BIN)/python -m pytest -q --soak --durations=5 tests/test_interruption.py tests/test_damage.py tests/test_pool.py tests/test_gpu_trial.py
+	$(BIN)/python -m pytest -q --soak --durations=5 tests/batch/test_interruption.py tests/images/test_damage.py tests/batch/workers/test_pool.py tests/benchmarks/test_gpu_trial.py
 
 # The oldest versions that pyproject.toml admits, on the oldest Python.
 test-lowest:

@@ -8,7 +8,7 @@ import pytest
 
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
-from tests.emulator.device import EmulatedDevice
+from tests.gpu.emulator.device import EmulatedDevice
 
 EMULATED_MEMORY = 4 << 30
 

@@ -151,8 +151,8 @@ class Work:
         self, threads: int = 32, defines: tuple[str, ...] = (), files: Collection[Path] = ()
     ) -> Opened:
         """The emulator takes all kernels of a folder: the package's, or one that links to `files`, too."""
-        from tests.emulator.clock import ClockLibrary
-        from tests.emulator.device import EmulatedDevice
+        from tests.gpu.emulator.clock import ClockLibrary
+        from tests.gpu.emulator.device import EmulatedDevice
 
         kernels = self.scratch / "further-kernels" if files else kernel_folder()
         if not kernels.exists():
@@ -167,7 +167,7 @@ class Work:
         """A function that opens the backend in another process; it can be pickled."""
         if not self.emulated:
             return partial(load_gpu, self.kind, GpuOptions())
-        from tests.emulator.device import emulated_gpu
+        from tests.gpu.emulator.device import emulated_gpu
 
         return partial(emulated_gpu, self.scratch / "kernels")
 

@@ -28,11 +28,11 @@ SIMULATED = ("histogram", "k = 2", "clear")
 
 
 def tests(work: Work) -> None:
-    """Run tests/test_gpu.py with the backend, or some tests on the emulated device."""
+    """Run tests/gpu/test_on_device.py with the backend, or some tests on the emulated device."""
     if work.emulated:
-        _run_tests(work, ["tests/test_gpu_emulated.py", "-k", "ragged"])
+        _run_tests(work, ["tests/gpu/test_emulated.py", "-k", "ragged"])
     else:
-        _run_tests(work, ["tests/test_gpu.py", "--require-gpu", "-k", f"{work.kind} and {SLOW}"])
+        _run_tests(work, ["tests/gpu/test_on_device.py", "--require-gpu", "-k", f"{work.kind} and {SLOW}"])
 
 
 def numba_cuda(work: Work) -> None:
@@ -47,7 +47,7 @@ def numba_cuda(work: Work) -> None:
         except StepError as error:
             strict.append(str(error))
     work.findings.add(self_tests=2 - len(strict))
-    _run_tests(work, ["tests/test_gpu.py", "--require-gpu", "-k", f"numba-cuda and {SLOW}"])
+    _run_tests(work, ["tests/gpu/test_on_device.py", "--require-gpu", "-k", f"numba-cuda and {SLOW}"])
     if strict:
         raise StepError(strict[-1])
 
@@ -76,7 +76,7 @@ def _simulate(work: Work) -> None:
     """Run some of the cases of Numba's simulator, which stands for its device."""
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     for group in SIMULATED:
-        command = [sys.executable, "-m", "tests.simulator", group]
+        command = [sys.executable, "-m", "tests.gpu.simulator", group]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         print(done.stdout, done.stderr, flush=True)
         if "No module named 'numba_cuda'" in done.stderr:

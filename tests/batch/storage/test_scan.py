@@ -1,0 +1,95 @@
+"""Which files are taken; tests/batch/test_run.py has what the command line says of it."""
+
+from pathlib import Path
+
+import pytest
+
+from kseg_batch.batch.storage.scan import Scan, Selection
+from kseg_batch.errors import SourceError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("a.jpg", "b.JPEG", "c.txt", "d.jfif", "raw/a.jpg", "raw/deep/e.png", "x.jpg/f.png", ".jpg"):
+        path = tmp_path / "p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "p"
+
+
+def stems(folder: Path, *include: str, exclude: tuple[str, ...] = ()) -> list[str]:
+    found = Scan([folder], selection=Selection(include, exclude))
+    names = [job.name for job in found.jobs()]
+    assert len(names) == found.total
+    return names
+
+
+def test_by_extension(tree: Path) -> None:
+    found = Scan([tree])
+    assert stems(tree) == ["a", "b", "raw/a", "raw/deep/e", "x.jpg/f"]
+    assert found.passed_over.other_files == 3
+
+
+@pytest.mark.parametrize(
+    ("include", "expected"),
+    [
+        (["*.jfif"], ["d"]),
+        (["*.jfif", "*.png"], ["d", "raw/deep/e", "x.jpg/f"]),
+        (["raw/*"], ["raw/a", "raw/deep/e"]),
+        (["a.*"], ["a", "raw/a"]),
+        (["A.*"], None),
+        (["[ab].*"], ["a", "b", "raw/a"]),
+    ],
+)
+def test_include(tree: Path, include: list[str], expected: list[str] | None) -> None:
+    if expected is None:
+        with pytest.raises(SourceError, match=r"no images there, that is, files that match A\.\*"):
+            stems(tree, *include)
+    else:
+        assert stems(tree, *include) == expected
+
+
+@pytest.mark.parametrize(
+    ("exclude", "expected", "excluded"),
+    [
+        (["raw"], ["a", "b", "x.jpg/f"], 1),
+        (["raw/"], ["a", "b", "x.jpg/f"], 1),
+        (["raw/deep"], ["a", "b", "raw/a", "x.jpg/f"], 1),
+        (["*.jpg"], ["b", "raw/deep/e"], 4),
+        (["*/a.jpg"], ["a", "b", "raw/deep/e", "x.jpg/f"], 1),
+    ],
+)
+def test_exclude(tree: Path, exclude: list[str], expected: list[str], excluded: int) -> None:
+    found = Scan([tree], selection=Selection(exclude=tuple(exclude)))
+    assert [job.name for job in found.jobs()] == expected
+    assert found.passed_over.excluded == excluded
+
+
+def test_an_image_that_comes_later_is_left_for_the_next_run(tree: Path) -> None:
+    found = Scan([tree])
+    (tree / "late.jpg").touch()
+    (tree / "a.png").touch()  # would have the outputs of a.jpg
+    (tree / "b.JPEG").unlink()
+    assert [job.source.name for job in found.jobs()] == ["a.jpg", "a.jpg", "e.png", "f.png"]
+    assert found.passed_over.late == 2
+
+
+def test_loops_and_links_out_of_the_tree(tree: Path) -> None:
+    (tree / "loop").symlink_to(tree)
+    (tree / "raw/up").symlink_to("..")
+    outside = tree.parent / "outside"
+    outside.mkdir()
+    (outside / "far.png").touch()
+    (tree / "out").symlink_to(outside)
+    (tree / "linked.png").symlink_to(outside / "far.png")
+    found = Scan([tree])
+    assert [job.name for job in found.jobs()] == ["a", "b", "linked", "raw/a", "raw/deep/e", "x.jpg/f"]
+    assert found.passed_over.links == 3
+
+
+def test_full_names_do_not_depend_on_what_is_added(tree: Path) -> None:
+    before = {job.name for job in Scan([tree], full_names=True).jobs()}
+    (tree / "a.png").touch()
+    with pytest.raises(SourceError, match="--full-names"):
+        Scan([tree])
+    assert {job.name for job in Scan([tree], full_names=True).jobs()} == before | {"a.png"}

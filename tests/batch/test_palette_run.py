@@ -1,0 +1,203 @@
+"""`kseg-batch run --palette`: the same clusters in every image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kseg_batch import Palette, apply_palette, fit_palette, read_palette, write_palette
+from kseg_batch.batch.plan import fingerprint
+from kseg_batch.batch.workers.process_image import Settings
+from kseg_batch.kmeans.color_spaces import ColorSpace, convert
+from kseg_batch.kmeans.options import FitOptions
+from tests.batch.test_resume import done_again, entry
+from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.images import blocks, flat, noise, photos
+
+GIVEN = ["#fafafa", "#202020", "#a06030"]
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    save(photos()["coffee"][::2, ::2], tmp_path / "p/a.png")
+    save(photos()["chelsea"][::2, ::2], tmp_path / "p/b.png")
+    save(photos()["china"][::2, ::2], tmp_path / "p/deep/c.png")
+    return tmp_path
+
+
+def labels(out: Path, name: str) -> np.ndarray:
+    with Image.open(out / f"labels/{name}.png") as picture:
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize("k", [2, 9])
+@pytest.mark.parametrize("color_space", ["rgb", "lab"])
+def test_labels_are_those_of_apply_palette(album: Path, k: int, color_space: ColorSpace) -> None:
+    images = {name: np.asarray(Image.open(album / f"p/{name}.png")) for name in ("a", "b", "deep/c")}
+    palette = fit_palette(images.values(), k=k, color_space=color_space)
+    write_palette(album / "p.json", palette)
+    result = kseg("run", "p", "--palette", "p.json", "--save", "labels", "--save", "masks", cwd=album)
+    assert (result.returncode, result.stderr) == (0, "")
+    out = album / "p-kseg"
+    counts, compactness = np.zeros(k, np.int64), 0.0
+    for line in manifest(out):
+        name = str(line["name"])
+        expected = apply_palette(images[name], palette)
+        assert np.array_equal(labels(out, name), expected)
+        for cluster in range(k):
+            with Image.open(out / f"masks/{name}_mask{cluster}.png") as picture:
+                assert np.array_equal(np.asarray(picture), expected == cluster)
+        assert line["centers"] == palette.centers.tolist()
+        assert line["counts"] == np.bincount(expected.ravel(), minlength=k).tolist()
+        distances = (convert(images[name], color_space) - palette.fixed_centers[expected] / 64) ** 2
+        assert line["compactness"] == distances.sum()  # of multiples of 2**-12, so exact
+        counts += line["counts"]  # type: ignore[arg-type]
+        compactness += distances.sum()
+    assert counts.tolist() == palette.counts.tolist()
+    assert compactness == palette.compactness
+
+
+def test_a_cluster_is_the_same_in_every_image_and_some_have_no_pixel(album: Path) -> None:
+    """In the order of the list, which is not that of lightness."""
+    save(flat(5, 5, (30, 31, 32)), album / "p/dark.png")
+    save(blocks([(250, 250, 250), (40, 30, 30)]), album / "p/both.png")
+    flags = ("--palette", ",".join(GIVEN), "--save", "labels", "--save", "segmented", "--save", "masks")
+    assert kseg("run", "p", *flags, "--disable", 1, cwd=album).returncode == 0
+    out = album / "p-kseg"
+    assert (labels(out, "dark") == 1).all()
+    assert set(labels(out, "both")[0].tolist()) == {0, 1}
+    assert len([name for name in tree(out) if "dark_mask" in name]) == 3
+    with Image.open(out / "segmented/both.png") as picture:
+        assert set(map(tuple, np.asarray(picture.convert("RGB"))[0])) == {(250, 250, 250), (32, 32, 32)}
+    with Image.open(out / "masked/dark.png") as picture:
+        assert not np.asarray(picture).any()
+
+
+def test_names_stand_in_flags_and_in_the_names_of_masks(album: Path) -> None:
+    (album / "p.txt").write_text("#fafafa snow\n#202020\n#a06030 old wood\n")
+    flags = ("--palette", "p.txt", "--save", "masks", "--disable", "Snow")
+    assert kseg("run", "p", *flags, cwd=album).returncode == 0
+    out = album / "p-kseg"
+    masks = ["a_mask1.png", "a_mask_old wood.png", "a_mask_snow.png"]
+    assert sorted(path.name for path in (out / "masks").glob("a_*")) == masks
+    with Image.open(out / "masked/a.png") as picture, Image.open(out / "masks/a_mask_snow.png") as snow:
+        assert not np.asarray(picture)[np.asarray(snow)].any()
+    assert {tuple(line["disabled"]) for line in manifest(out)} == {(0,)}  # type: ignore[arg-type]
+    assert "3 images skipped" in kseg("run", "p", *flags, cwd=album).stdout
+
+
+def test_transparent_pixels_are_in_no_cluster(tmp_path: Path) -> None:
+    rgba = np.dstack([photos()["coffee"][:40, :50], noise(40, 50, 0, 2)[..., :1] * np.uint8(255)])
+    save(rgba, tmp_path / "a.png")
+    result = kseg("run", "a.png", "-o", "out", "--palette", ",".join(GIVEN), "--save", "labels", cwd=tmp_path)
+    assert result.returncode == 0
+    opaque = rgba[..., 3] > 0
+    expected = apply_palette(np.ascontiguousarray(rgba[..., :3]), read_palette(",".join(GIVEN)))
+    assert np.array_equal(labels(tmp_path / "out", "a"), np.where(opaque, expected, 255))
+    counts = manifest(tmp_path / "out")[0]["counts"]
+    assert counts == np.bincount(expected[opaque], minlength=3).tolist()
+
+
+def test_files_of_every_kind(album: Path) -> None:
+    """The same colours from a GIMP palette, whose useless names are told of, and from a list."""
+    gimp = "\n".join(f"{int(c[1:3], 16)} {int(c[3:5], 16)} {int(c[5:], 16)} 7" for c in GIVEN)
+    (album / "p.gpl").write_text(f"GIMP Palette\n{gimp}\n")
+    (album / "p.txt").write_text("\n".join(GIVEN))
+    written: dict[str, dict[str, bytes]] = {}
+    for palette in ("p.gpl", "p.txt", ",".join(GIVEN)):
+        out = f"out{len(written)}"
+        result = kseg("run", "p", "-o", out, "--palette", palette, cwd=album)
+        assert result.returncode == 0
+        lost = "colours go without names that clusters cannot have, or have twice: '7', '7', '7'"
+        assert result.stderr == (f"kseg-batch: p.gpl: {lost}\n" if palette == "p.gpl" else "")
+        written[palette] = {
+            name: (album / out / name).read_bytes() for name in tree(album / out) if name.endswith("png")
+        }
+    assert written["p.gpl"] == written["p.txt"] == written[",".join(GIVEN)]
+    assert len(written["p.txt"]) == 12
+
+
+def test_what_a_changed_palette_changes(album: Path) -> None:
+    colors = ("--palette", "p.txt")
+    (album / "p.txt").write_text("\n".join(GIVEN))
+    assert done_again(album, *colors) == ["a", "b", "deep/c"]
+    first = entry(album, "a")["fingerprint"]
+    assert done_again(album, *colors) == []
+    (album / "p.txt").write_text("\n".join(c.upper() for c in GIVEN) + "\n")
+    assert done_again(album, *colors) == []
+    assert done_again(album, *colors, "--backend", "opencv") == []  # labels of given centres are exact
+    (album / "p.txt").write_text("\n".join(reversed(GIVEN)))
+    assert done_again(album, *colors) == ["a", "b", "deep/c"]
+    assert entry(album, "a")["fingerprint"] != first
+    (album / "p.txt").write_text("\n".join(GIVEN[:2]))
+    assert len(done_again(album, *colors)) == 3
+    assert not (album / "out/masks/a_mask2.png").exists()
+
+
+def test_the_fingerprint_is_that_of_all_that_a_palette_decides() -> None:
+    zeros = np.zeros(2, np.int64)
+    palette = Palette(np.array([[0, 0, 0], [64, 64, 64]], np.int32), zeros, 0.0, None, "", "rgb", ("a", "b"))
+    settings = Settings(Path("out"), FitOptions(k=2), frozenset({"masks"}), palette=palette)
+    other = [
+        settings,
+        replace(settings, palette=None),
+        replace(settings, alpha="ignore"),
+        replace(settings, palette=replace(palette, color_space="lab")),
+        replace(settings, palette=replace(palette, names=("a", "c"))),
+        replace(settings, palette=replace(palette, fixed_centers=palette.fixed_centers[::-1])),
+        replace(settings, palette=replace(palette, fixed_centers=palette.fixed_centers + np.int32(1))),
+    ]
+    assert len({fingerprint(each, exact=True) for each in other}) == len(other)
+    measured = replace(palette, counts=zeros + 7, compactness=1.0, n_iter=3, backend="numba")
+    same = replace(settings, palette=measured, fit=FitOptions(k=2, attempts=1))
+    assert fingerprint(same, exact=False) == fingerprint(settings, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-k", 3], "--k and --palette contradict each other: a palette has its clusters."),
+        (["--seed", 0], "--seed and --palette contradict each other"),
+        (["--color-space", "rgb"], "--color-space and --palette contradict each other"),
+        (["--disable", 3], "--disable 3"),
+        (["--palette", "nowhere.json"], "nowhere.json: there is no such file; colours begin with #"),
+        (["--palette", "#12345"], "#12345: colour 1 must be like #2e8b57 or #abc, not '#12345'."),
+        (["--palette", "p/a.png"], "p/a.png: it is no palette, that is, text in UTF-8."),
+        (["--palette", "bad.json"], 'bad.json: "counts" must be a list of 3, as "centers" is, not of 1.'),
+    ],
+)
+def test_wrong_use_gets_one_sentence(album: Path, flags: list[object], message: str) -> None:
+    write_palette(album / "bad.json", read_palette(",".join(GIVEN)))
+    content = json.loads((album / "bad.json").read_text()) | {"counts": [1]}
+    (album / "bad.json").write_text(json.dumps(content))
+    result = kseg("run", "p", "--palette", ",".join(GIVEN), *flags, cwd=album)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert not (album / "p-kseg").exists()
+
+
+def test_256_clusters_and_transparent_pixels(tmp_path: Path) -> None:
+    save(np.dstack([noise(4, 4), noise(4, 4, 0, 2)[..., :1] * np.uint8(255)]), tmp_path / "a.png")
+    palette = ",".join(f"#{i:02x}{i:02x}{i:02x}" for i in range(256))
+    result = kseg("run", "a.png", "--palette", palette, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "256 clusters leave no number for its transparent pixels; use 255, or --alpha" in result.stderr
+
+
+def test_the_command_line_wins_over_a_file_of_flags(album: Path) -> None:
+    (album / "k.toml").write_text("k = 5\nseed = 3\n")
+    (album / "both.toml").write_text("k = 5\npalette = '#000000,#ffffff'\n")
+    flags = ("--palette", ",".join(GIVEN), "--config", "k.toml", "--save", "masks")
+    assert kseg("run", "p", *flags, cwd=album).returncode == 0
+    assert len([name for name in tree(album / "p-kseg") if "a_mask" in name]) == 3
+    more: tuple[str, ...]
+    for more in ((), ("--k", "2")):
+        result = kseg("run", "p", "--config", "both.toml", *more, cwd=album)
+        assert result.returncode == 2
+        assert "--k and --palette contradict each other" in result.stderr

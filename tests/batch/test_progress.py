@@ -1,0 +1,122 @@
+"""What a run says, to people and to machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kseg_batch.batch import progress
+from kseg_batch.batch.progress import Log, Reporter
+from kseg_batch.batch.storage.scan import Job
+from kseg_batch.batch.workers.process_image import Outcome
+from tests.batch.test_run import kseg, manifest, save
+from tests.support.images import blocks, noise
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(noise(9, 9), tmp_path / "p/a.png")
+    save(blocks([(0, 0, 0), (9, 9, 9)]), tmp_path / "p/two.png")
+    (tmp_path / "p/broken.jpg").write_text("text")
+    return tmp_path
+
+
+def test_json(folder: Path) -> None:
+    result = kseg("run", "p", "--json", cwd=folder)
+    assert result.returncode == 3
+    *lines, last = map(json.loads, result.stdout.splitlines())
+    by_name = {line["name"]: line for line in lines}
+    assert {name: line["status"] for name, line in by_name.items()} == {
+        "a": "done", "two": "done", "broken": "failed"
+    }  # fmt: skip
+    assert sorted(lines, key=str) == sorted(manifest(folder / "p-kseg"), key=str)
+    summary = last["summary"]
+    assert [summary[key] for key in ("images", "done", "failed", "skipped", "noted")] == [3, 2, 1, 0, 1]
+    assert (summary["signal"], summary["stopped"]) == (None, None)
+    assert "failed: p/broken.jpg: it is not an image" in result.stderr
+    assert "2 images, " in result.stderr
+
+    *lines, last = map(json.loads, kseg("run", "p", "--json", cwd=folder).stdout.splitlines())
+    assert [line["status"] for line in lines].count("skipped") == 2
+    assert {"source": str(folder / "p/a.png"), "status": "skipped", "reason": "done"} in lines
+    assert last["summary"]["skipped"] == 2
+
+
+def test_quiet_says_nothing_but_failures(folder: Path) -> None:
+    result = kseg("run", "p", "-q", cwd=folder)
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr == "failed: p/broken.jpg: it is not an image, or of a format that is not read here\n"
+    (folder / "p/broken.jpg").unlink()
+    result = kseg("run", "p", "--quiet", cwd=folder)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_log_file_is_appended_to(folder: Path) -> None:
+    for _ in range(2):
+        kseg("run", "p", "--quiet", "--overwrite", "--log-file", "run.log", cwd=folder)
+    lines = (folder / "run.log").read_text().splitlines()
+    times, texts = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", time) for time in times)
+    assert texts.count(f"begun: 3 images in p, to {folder}/p-kseg") == 2
+    assert sum(text.startswith("done: p/a.png in 0.") for text in texts) == 2
+    assert sum(text.endswith("it has 2 colours, so as many clusters") for text in texts) == 2
+    assert sum(text.startswith("failed: p/broken.jpg: it is not an image") for text in texts) == 2
+    assert sum(text == "1 image failed: named above, and in the manifest" for text in texts) == 2
+
+
+@pytest.mark.parametrize(("path", "code"), [("nowhere/run.log", 1), ("/dev/full", 3)])
+def test_a_log_file_that_cannot_be_written(folder: Path, path: str, code: int) -> None:
+    result = kseg("run", "p", "--quiet", "--log-file", path, cwd=folder)
+    assert result.returncode == code
+    reason = "No such file or directory." if code == 1 else "No space left on device; going on without it"
+    assert f"kseg-batch: {path} cannot be written: {reason}" in result.stderr
+    assert (folder / "p-kseg").exists() == (code == 3)
+
+
+def test_standard_output_that_is_closed(folder: Path) -> None:
+    """As by `| head -1`: the journal has all that was done, and the next run goes on."""
+    for i in range(40):
+        save(noise(9, 9, seed=i), folder / f"p/{i}.png")
+    command = f"{sys.executable} -m kseg_batch run p --no-gpu --json --save labels | head -1"
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    kseg("run", "p", "--save", "labels", cwd=folder)
+    assert len(manifest(folder / "p-kseg")) == 43
+
+
+def outcome(error: str | None = None) -> Outcome:
+    return Outcome(Job(Path("a.png"), Path("a")), 0.1, error=error)
+
+
+def test_an_occasional_plain_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with Reporter(3, Log(None)) as reporter:
+        for error in (None, "it is empty", None):
+            reporter.finished(outcome(error), {})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3  # the last image needs none: the summary follows
+    assert re.fullmatch(r"1 of 3 images, [\d.]+ images/s, 0 failed, 0:00:00 left", lines[0])
+    assert lines[1] == "failed: a.png: it is empty"
+    assert re.fullmatch(r"2 of 3 images, [\d.]+ images/s, 1 failed, 0:00:00 left", lines[2])
+
+
+def test_no_line_before_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter(2, Log(None)) as reporter:
+        reporter.finished(outcome(), {})
+    assert capsys.readouterr().err == ""
+
+
+def test_names_of_any_kind_reach_the_log(tmp_path: Path) -> None:
+    save(noise(4, 4), tmp_path / "p/a.png")
+    (tmp_path / "p/a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/p/caf\xe9.png"))
+    assert kseg("run", "p", "--log-file", "run.log", cwd=tmp_path).returncode == 0
+    assert "done: p/caf\\udce9.png" in (tmp_path / "run.log").read_text()

@@ -1,0 +1,267 @@
+"""What a second run does, through the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kseg_batch.batch.plan import fingerprint
+from kseg_batch.batch.workers.process_image import Settings
+from kseg_batch.kmeans.options import FitOptions, RegionOptions
+from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.images import blocks, noise
+
+OTHER_VALUES: dict[str, Any] = {
+    "k": 4,
+    "attempts": 3,
+    "max_iter": 7,
+    "eps": 0.1,
+    "seed": 1,
+    "init": "k-means++",
+    "color_space": "lab",
+}
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Three small images; what a run makes of them is in out."""
+    for i, name in enumerate(("a", "b", "deep/c")):
+        save(noise(12, 17, seed=i), tmp_path / f"p/{name}.png")
+    assert again(tmp_path, "--k", 3).returncode == 0
+    return tmp_path
+
+
+def again(folder: Path, *flags: object) -> subprocess.CompletedProcess[str]:
+    return kseg("run", "p", "-o", "out", *flags, cwd=folder)
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of every file, but the lock."""
+    return {name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns) for name in tree(folder)}
+
+
+def entry(folder: Path, name: str) -> dict[str, Any]:
+    (found,) = (line for line in manifest(folder / "out") if line["name"] == name)
+    return found
+
+
+def done_again(folder: Path, *flags: object) -> list[str]:
+    """The names of the images that a run does."""
+    result = again(folder, "--json", *flags)
+    lines = [json.loads(line) for line in result.stdout.splitlines()[:-1]]
+    return sorted(line["name"] for line in lines if line["status"] != "skipped")
+
+
+def test_what_is_done_is_skipped(album: Path) -> None:
+    before = state(album / "out")
+    result = again(album)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("3 images skipped: ")
+    assert state(album / "out") == before
+
+
+def test_a_changed_source_is_done_again(album: Path) -> None:
+    before = state(album / "out")
+    save(noise(12, 17, seed=9), album / "p/b.png")
+    assert done_again(album) == ["b"]
+    after = state(album / "out")
+    assert {n for n in after if after[n][1] != before[n][1]} == {
+        "segmented/b.png", "masks/b_mask0.png", "masks/b_mask1.png", "masks/b_mask2.png", "manifest.jsonl"
+    }  # fmt: skip
+    assert len(manifest(album / "out")) == 3
+
+
+def test_size_and_time_decide_or_the_content(album: Path) -> None:
+    source = album / "p/a.png"
+    assert done_again(album, "--checksum") == ["a", "b", "deep/c"]  # there were no checksums yet
+    assert done_again(album, "--checksum") == []
+    os.utime(source, ns=(1, 1))
+    assert done_again(album, "--checksum") == []
+    assert done_again(album) == ["a"]
+    assert done_again(album) == []
+
+    data, times = bytearray(source.read_bytes()), source.stat()
+    assert done_again(album, "--checksum") == ["a"]  # the last run took none
+    data[-10] ^= 1  # damaged, and of the same size
+    source.write_bytes(data)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert done_again(album) == []
+    assert done_again(album, "--checksum") == ["a"]
+    failed = entry(album, "a")
+    assert failed["status"] == "failed"
+    assert all((album / "out" / name).stat().st_size == size for name, size in failed["outputs"].items())
+    assert len(failed["outputs"]) == 4  # what was made of it before it was damaged
+
+
+def test_changed_options_replace_the_outputs(album: Path) -> None:
+    assert done_again(album, "--k", 2) == ["a", "b", "deep/c"]
+    assert not [name for name in tree(album / "out") if "mask2" in name]
+    assert set(entry(album, "a")["outputs"]) == {"segmented/a.png", "masks/a_mask0.png", "masks/a_mask1.png"}
+    assert done_again(album, "--k", 2) == []
+
+
+def test_every_option_that_changes_the_bytes_changes_the_fingerprint() -> None:
+    settings = Settings(Path("out"), FitOptions(), frozenset({"masks"}))
+    changed = [
+        replace(settings, alpha="ignore"),
+        replace(settings, regions=RegionOptions(smooth=1)),
+        replace(settings, regions=RegionOptions(min_region=2)),
+        *(
+            replace(settings, fit=replace(settings.fit, **{name: value}))
+            for name, value in OTHER_VALUES.items()
+        ),
+    ]
+    assert set(OTHER_VALUES) == {field.name for field in fields(FitOptions)}
+    found = {fingerprint(s, exact=True) for s in (settings, *changed)} | {fingerprint(settings, exact=False)}
+    assert len(found) == len(changed) + 2
+    same = replace(settings, out=Path("other"), save=frozenset({"labels"}), max_pixels=1, checksum=True)
+    assert fingerprint(same, exact=True) == fingerprint(settings, exact=True)
+
+
+def test_fewer_colors_leave_no_masks_behind(album: Path) -> None:
+    save(blocks([(0, 0, 0), (9, 9, 9)]), album / "p/a.png")
+    assert done_again(album) == ["a"]
+    assert not (album / "out/masks/a_mask2.png").exists()
+
+
+def test_other_kinds_of_output(album: Path) -> None:
+    before = state(album / "out")
+    assert done_again(album, "--save", "segmented") == []
+    assert done_again(album, "--save", "labels") == ["a", "b", "deep/c"]
+    after = state(album / "out")
+    assert all(after[name] == before[name] for name in before if name != "manifest.jsonl")
+    assert len(entry(album, "a")["outputs"]) == 5
+    assert done_again(album, "--save", "labels", "--save", "masks", "--disable", 1) == ["a", "b", "deep/c"]
+    assert len(done_again(album, "--disable", 2)) == 3
+    assert done_again(album) == []
+    assert len(entry(album, "a")["outputs"]) == 6
+    assert len(done_again(album, "--save", "labels", "--k", 2)) == 3
+    assert set(entry(album, "a")["outputs"]) == {"labels/a.png"}
+    assert [name for name in tree(album / "out") if "a." in name or "a_" in name] == ["labels/a.png"]
+
+
+@pytest.mark.parametrize("change", ["deleted", "emptied", "cut"])
+def test_outputs_that_are_not_what_was_written(album: Path, change: str) -> None:
+    path = album / "out/masks/b_mask1.png"
+    whole = path.read_bytes()
+    if change == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: 0 if change == "emptied" else 30])
+    result = again(album, "--dry-run")
+    assert "do   p/b.png: masks/b_mask1.png is gone or is not what was written" in result.stdout
+    assert done_again(album) == ["b"]
+    assert path.read_bytes() == whole
+
+
+def test_failed_ones(album: Path) -> None:
+    (album / "p/broken.png").write_bytes(b"x")
+    assert again(album).returncode == 3
+    save(noise(5, 5), album / "p/new.png")
+    assert done_again(album, "--retry-failed") == ["broken"]
+    shutil.copy(album / "p/a.png", album / "p/broken.png")
+    result = again(album, "--retry-failed")
+    assert result.returncode == 0
+    assert entry(album, "broken")["status"] == "done"
+    assert done_again(album) == ["new"]
+
+
+def test_overwrite(album: Path) -> None:
+    before = state(album / "out")
+    assert done_again(album, "--overwrite") == ["a", "b", "deep/c"]
+    after = state(album / "out")
+    assert {n: c for n, (c, _) in after.items() if n.endswith("png")} == {
+        n: c for n, (c, _) in before.items() if n.endswith("png")
+    }
+    result = again(album, "--overwrite", "--retry-failed")
+    assert (result.returncode, result.stderr) == (
+        2,
+        "kseg-batch: --overwrite and --retry-failed contradict each other.\n",
+    )
+
+
+def test_a_dry_run_writes_nothing(album: Path) -> None:
+    save(noise(5, 5), album / "p/new.png")
+    before = state(album)
+    result = again(album, "--dry-run")
+    assert result.returncode == 0
+    assert result.stdout.splitlines() == [
+        "skip p/a.png: done",
+        "skip p/b.png: done",
+        "skip p/deep/c.png: done",
+        "do   p/new.png: new",
+        "1 image to do, 3 to skip; nothing was written",
+    ]
+    assert kseg("run", "p", "-o", "nowhere", "--dry-run", cwd=album).stdout.count("\ndo ") == 3
+    lines = again(album, "--dry-run", "--json", "--k", 2).stdout.splitlines()
+    assert json.loads(lines[0]) == {
+        "source": str(album / "p/a.png"),
+        "action": "do",
+        "reason": "the options changed",
+    }
+    assert state(album) == before
+
+
+def test_two_runs_at_a_time(album: Path) -> None:
+    code = "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
+    code += "; print(flush=True); time.sleep(99)"
+    other = subprocess.Popen([sys.executable, "-c", code, album / "out/.kseg-lock"], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
+    before = state(album / "out")
+    result = again(album, "--overwrite")
+    other.kill()
+    other.communicate()
+    assert result.returncode == 1
+    assert result.stderr == "kseg-batch: Another run is writing to out: let it end, or choose another -o.\n"
+    assert state(album / "out") == before
+    assert again(album).returncode == 0
+
+
+def test_outputs_of_another_dataset_are_not_replaced(album: Path) -> None:
+    save(noise(7, 7), album / "q/a.png")
+    before = state(album / "out")
+    result = kseg("run", "q", "-o", "out", cwd=album)
+    assert result.returncode == 1
+    assert f"out holds the outputs of {album}/p/a.png, which those of q/a.png would replace" in result.stderr
+    assert state(album / "out") == before
+
+
+def test_a_dataset_that_has_moved(album: Path) -> None:
+    (album / "p").rename(album / "elsewhere")
+    result = kseg("run", "elsewhere", "-o", "out", cwd=album)
+    assert result.stdout.startswith("3 images skipped: ")
+
+
+def test_what_is_gone_from_the_source_stays(album: Path) -> None:
+    before = state(album / "out")
+    (album / "p/a.png").unlink()
+    assert again(album).stdout.startswith("2 images skipped: ")
+    assert state(album / "out") == before
+
+
+def test_leftovers_of_a_run_that_was_killed(album: Path) -> None:
+    """And only those: a user's file of a similar name stays."""
+    ours = album / f"out/masks/deep/.{'0a' * 16}-3.kseg-tmp"
+    theirs = [album / "out/masks/my.kseg-tmp", album / "out/.0a-1.kseg-tmp", album / f"p/{ours.name}"]
+    for path in (ours, *theirs):
+        path.write_bytes(b"half")
+    assert "1 incomplete file of a run that was killed removed" in again(album).stdout
+    assert not ours.exists()
+    assert all(path.exists() for path in theirs)
+
+
+def test_any_number_of_workers_writes_the_same(album: Path) -> None:
+    for n in (1, 3):
+        assert kseg("run", "p", "-o", f"{n}", "--workers", n, cwd=album).returncode == 0
+    one, three = ({k: v[0] for k, v in state(album / n).items() if k.endswith("png")} for n in "13")
+    assert one == three
+    assert len(one) == 12

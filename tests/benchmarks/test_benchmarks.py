@@ -1,0 +1,312 @@
+"""The benchmarks at toy sizes: that they run, check before they time, and say when a target is missed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import auto_k, ceiling, command, end_to_end, quality, scaling_points, validity
+from benchmarks.calls import tiled
+from benchmarks.checks import WrongResultError
+from benchmarks.crew import Crew
+from benchmarks.folders import write_varied
+from benchmarks.read_back import check_exact, check_partition
+from benchmarks.report import save
+from benchmarks.samples import MAX_PIXELS, samples
+from benchmarks.scaling_points import Point
+from benchmarks.scripts import tutorial
+from kseg_batch import segment
+from tests.support.images import gradient, noise
+from tests.test_package import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def run(*words: object) -> str:
+    """Standard output of a benchmark that has to succeed."""
+    command = [sys.executable, "-m", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    assert set(content) == {"environment", "settings", "results"}
+    return content
+
+
+def verdicts(lines: list[str]) -> list[str]:
+    """The first word of each line that judges."""
+    return [line.split()[0] for line in lines if "(target:" in line]
+
+
+@pytest.fixture
+def jpegs(tmp_path: Path) -> list[Path]:
+    """Three small files, made of two pictures."""
+    return write_varied(tmp_path / "photos", [noise(60, 80), gradient(70, 90)], 3, (48, 27))
+
+
+def test_end_to_end_measures_every_contender(tmp_path: Path, jpegs: list[Path]) -> None:
+    target = tmp_path / "found.json"
+    sizes = ("--images", 3, "--size", "96x54", "--repeat", 1, "--tutorial-images", 1, "--peer-images", 2)
+    told = run("benchmarks.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
+    rows = {row["contender"]: row for row in read(target)["results"]}
+    peer = find_spec("sklearnex") is not None
+    assert set(rows) == {"kseg-batch", "ceiling", "tutorial"} | ({"intelex"} if peer else set())
+    assert ("intelex is left out" in told) != peer
+    assert rows["kseg-batch"]["images"] == rows["ceiling"]["images"] == 3
+    assert rows["tutorial"]["images"] == 1
+    assert rows["kseg-batch"]["rate_with_start"] < rows["kseg-batch"]["rate"]
+    assert len(verdicts(told.splitlines())) == len(rows) - 1
+
+
+def test_end_to_end_judges_medians_without_the_start() -> None:
+    rates = {"kseg-batch": (65.0, 1.0, 900.0), "ceiling": (100.0,), "tutorial": (0.65,), "intelex": (13.0,)}
+    rows = [
+        end_to_end.Row(name, "1 process of 1 thread", i, 10, 1.0, rate, 1.0 if name == "kseg-batch" else None)
+        for name, found in rates.items()
+        for i, rate in enumerate(found)
+    ]
+    assert verdicts(end_to_end.verdict(rows)) == ["reached"] * 3
+    slower = [replace(row, rate=row.rate * 0.99) if row.contender == "kseg-batch" else row for row in rows]
+    assert verdicts(end_to_end.verdict(slower)) == ["MISSED"] * 3
+
+
+def test_reading_back_finds_a_wrong_pixel(tmp_path: Path, jpegs: list[Path]) -> None:
+    out = tmp_path / "out"
+    ceiling.prepare(ceiling.Share(tuple(jpegs), out, 3))()
+    check_exact(jpegs, out, 3)
+    check_partition(jpegs, out, 3)
+    _, masks = ceiling.output_paths(out, jpegs[1], 3)
+    with Image.open(masks[2]) as picture:
+        mask = np.array(picture)
+    mask[5, 7] ^= True
+    Image.fromarray(mask).save(masks[2])
+    for check in (check_exact, check_partition):
+        with pytest.raises(WrongResultError, match="mask"):
+            check(jpegs, out, 3)
+    masks[2].write_bytes(b"no image")
+    with pytest.raises(WrongResultError, match="cannot be read"):
+        check_partition(jpegs, out, 3)
+
+
+def test_the_tutorial_script_writes_a_partition(tmp_path: Path, jpegs: list[Path]) -> None:
+    tutorial(jpegs, tmp_path / "out", 3, threads=1)
+    check_partition(jpegs, tmp_path / "out", 3)
+
+
+def append_own_pid(path: Path) -> Callable[[], None]:
+    """Work that leaves the number of its process behind."""
+
+    def work() -> None:
+        with path.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    return work
+
+
+def fail_at_work(path: Path) -> Callable[[], None]:
+    """Work that reads a file which is not there."""
+    return lambda: print(path.read_text())
+
+
+def test_a_crew_keeps_its_processes_and_tells_of_failures(tmp_path: Path) -> None:
+    paths = [tmp_path / "a", tmp_path / "b"]
+    with Crew(append_own_pid, paths) as crew:
+        assert len(crew.work()) == len(crew.work()) == 2
+    first, second = (path.read_text().split() for path in paths)
+    assert first[0] == first[1] != second[0] == second[1]
+    with Crew(fail_at_work, [tmp_path / "missing"]) as crew, pytest.raises(WrongResultError, match="ended"):
+        crew.work()
+
+
+def test_a_watched_command_has_to_do_every_image(tmp_path: Path, jpegs: list[Path]) -> None:
+    source = jpegs[0].parent
+    found = command.run([source], tmp_path / "out", 1, 3)
+    assert found.images == 3
+    assert found.seconds > found.parent_seconds > 0
+    assert min(found.rate, found.steady, found.parent_bytes) > 0
+    assert found.worker_bytes > 50e6  # it has loaded Numba
+    with pytest.raises(WrongResultError, match="did not do every image"):
+        command.run([source], tmp_path / "out", 1, 3)
+    with pytest.raises(WrongResultError, match="failed"):
+        command.run([tmp_path / "missing"], tmp_path / "out", 1, 1)
+
+
+def test_a_fit_is_measured_beside_a_run(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    told = run("benchmarks.fit_dataset", "--images", 3, "--repeat", 1, "--workers", 1, "--json", target)
+    assert re.search(
+        r"^fit, 1 workers: \d+\.\d images/s\nrun, 1 workers: \d+\.\d images/s$", told, re.MULTILINE
+    )
+    rows = json.loads(target.read_text())["results"]
+    assert [row["command"] for row in rows] == ["fit", "run"]
+    assert all(row["images"] == 3 and row["rate"] > 0 and row["parent_mb"] > 0 for row in rows)
+
+
+def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    sizes = ("--size", "96x54", "--frames", 12, "--repeat", 1, "--tutorial-frames", 2)
+    told = run("benchmarks.live", *sizes, "--json", target)
+    rows = read(target)["results"]
+    assert [row["frames"] for row in rows] == [12] * 4 + [2]
+    assert all(row["rate"] > 0 for row in rows)
+    steady, flickering, *_, tutorial = (row["changed"] for row in rows)
+    assert steady < 0.005 < flickering < tutorial
+    assert len(verdicts(told.splitlines())) == 3
+
+
+def test_scaling_measures_every_part(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    ranges = ("--megapixels", "0.01", "--k", 2, "--images", "1,101", "--workers", 1, "--repeat", 1)
+    told = run("benchmarks.scaling", *ranges, "--json", target)
+    points = [Point(**row) for row in read(target)["results"]]
+    cases = {(p.part, p.kind, p.images, p.k) for p in points}
+    assert cases == {
+        ("pixels", "tiled", 1, 3),
+        ("pixels", "tiled", 1, 16),
+        ("clusters", "tiled", 1, 2),
+        ("worker", "tiled", 1, 3),
+        ("images", "photo", 1, 3),
+        ("images", "tiny", 101, 2),
+    }
+    assert all(p.seconds > 0 and p.peak_mb > 50 for p in points)
+    assert verdicts(told.splitlines()) == ["reached"]
+
+
+def test_scaling_fits_exponents_and_judges_memory() -> None:
+    sizes = (300_000, 1_000_000, 10_000_000)
+    points = [Point("pixels", "tiled", n, 1, 3, 1e-3 + 1e-9 * n**1.5, 300.0) for n in sizes]
+    small = replace(points[0], seconds=100.0)
+    flat = [replace(point, seconds=2e-9 * point.pixels**1.5) for point in points[1:]]
+    assert scaling_points.exponent([small, *flat]) == pytest.approx(1.5)
+    assert scaling_points.exponent(points[:2]) is None
+    assert "pixels ** 1.50" in scaling_points.exponents([small, *flat])[0]
+    worker = Point("worker", "tiled", 10_000_000, 1, 3, 1.0, 470.0, workers=1)
+    assert verdicts(scaling_points.verdict([worker, replace(worker, peak_mb=470.1)])) == ["reached", "MISSED"]
+
+
+@pytest.mark.parametrize("megapixels", [0.000001, 0.001, 0.05, 0.2])
+def test_tiles_cover_the_image_and_drift_little(megapixels: float) -> None:
+    photo = gradient(90, 160)
+    image = tiled(photo, megapixels)
+    assert image.shape[0] * image.shape[1] == pytest.approx(megapixels * 1e6, rel=0.1)
+    if megapixels > 0.02:
+        assert np.array_equal(image[:90, :160], photo)
+        mirrored = image[:90, 160:320].astype(int) - photo[:, ::-1][:, : image.shape[1] - 160]
+        assert 0 < np.abs(mirrored).max() <= 3
+
+
+def test_quality_goes_on_from_what_its_file_holds(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    small = ("--k", 2, "--starts", 1, "--samples", 1, "--json", target)
+    assert "\n0 of " in run("benchmarks.quality", *small)
+    content = read(target)
+    rows = content["results"]
+    assert len(rows) >= 3
+    assert all(0.5 < row["ratio"] < 1.01 and row["ours"] > 0 for row in rows)
+    rows[0]["best"] /= 2
+    target.write_text(json.dumps(content))
+    told = run("benchmarks.quality", *small)
+    assert f"{len(rows)} of {len(rows)} are known already" in told
+    again = read(target)["results"]
+    assert again[0]["ratio"] == pytest.approx(2 * rows[0]["ratio"])
+    assert again[1:] == rows[1:]
+    assert verdicts(told.splitlines()) == ["reached", "MISSED"]
+
+
+def test_quality_takes_over_nothing_of_other_settings(tmp_path: Path) -> None:
+    path, reference = tmp_path / "found.json", {"starts": 50, "scikit_learn": "1.5.0"}
+    row = quality.Row("a.jpg", "0123", 9, 3, ours=1.0, best=1.0, seconds=2.0, ratio=1.0)
+    save(path, {**reference, "k": [3]}, [asdict(row)])
+    assert quality.read_known(path, reference) == {("0123", 3): row}
+    assert quality.read_known(path, {**reference, "starts": 49}) == {}
+    assert quality.read_known(tmp_path / "missing", reference) == quality.read_known(None, reference) == {}
+    path.write_text('{"settings": {}, "results": [{}]}')
+    with pytest.raises(OSError, match="not a file of this benchmark"):
+        quality.read_known(path, {})
+
+
+def test_samples_are_completed_by_halves_and_kept_small(tmp_path: Path) -> None:
+    Image.fromarray(np.tile(gradient(1000, 500), (2, 3, 1))).save(tmp_path / "large.png")
+    few, many = samples([tmp_path / "large.png"], 1), samples([tmp_path / "large.png"], 25)
+    assert [sample.name for sample in many[: len(few)]] == [sample.name for sample in few]
+    assert many[len(few)].name == "large.png top"
+    assert len(many) >= 25 > len(few)
+    assert len({sample.name for sample in many}) == len(many)
+    assert max(sample.rgb.shape[0] * sample.rgb.shape[1] for sample in many) <= MAX_PIXELS
+
+
+def test_plots_draw_what_there_is_and_say_what_is_missing(tmp_path: Path) -> None:
+    save(
+        tmp_path / "end_to_end.json",
+        {"size": "9 x 9", "k": 3, "workers": 2, "images": 10},
+        [
+            asdict(end_to_end.Row("kseg-batch", "2 processes of 1 thread", 1, 10, 1.0, 20.0, 10.0)),
+            asdict(end_to_end.Row("ceiling", "2 processes of 1 thread", 1, 10, 1.0, 30.0, None)),
+        ],
+    )
+    save(
+        tmp_path / "scaling.json",
+        {},
+        [
+            asdict(Point("pixels", "tiled", 10**6, 1, 3, 0.1, 300.0)),
+            asdict(Point("pixels", "tiled", 10**7, 1, 3, 0.5, 300.0)),
+            asdict(Point("worker", "tiled", 10**6, 1, 3, 0.1, 300.0, workers=1)),
+            asdict(Point("images", "tiny", 64, 100, 2, 2.0, 100.0, workers=2)),
+        ],
+    )
+    rows = [quality.Row("a", "01", 9, k, ours=1.0, best=1.0, seconds=2.0, ratio=1.001) for k in (2, 3)]
+    save(tmp_path / "quality.json", {"starts": 50}, [asdict(row) for row in rows])
+    told = run("benchmarks.plots", "--results", tmp_path, "--out", tmp_path / "pictures")
+    drawn = {path.stem: path for path in (tmp_path / "pictures").iterdir()}
+    assert set(drawn) == {"end_to_end", "quality", "scaling"}
+    for path in drawn.values():
+        with Image.open(path) as picture:
+            assert picture.width == 1260
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+    assert "missing: " in told
+    assert "python -m benchmarks.tutorial" in told
+
+
+def test_the_kernels_suite_passes_its_checks() -> None:
+    names = ("histogram", "packing[3]", "packing[16]", "encode_indexed[3]", "encode_mask[3]", "decode_jpeg")
+    tests = [f"benchmarks/test_kernels.py::test_{name}" for name in names]
+    assert "6 passed" in run("pytest", "-q", "--benchmark-disable", *tests)
+
+
+def test_criteria_for_k_are_those_of_scikit_learn_and_find_what_is_plain() -> None:
+    from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
+
+    rgb = auto_k.blobs(np.random.default_rng(3), np.full(4, 0.25), noise=2, mixed=0.0)
+    found = validity.fits(rgb)
+    assert {validity.choice(criterion, found) for criterion in validity.CRITERIA} == {4}
+    for k in (2, 4, 7):
+        pixels, labels = rgb.reshape(-1, 3), segment(rgb, k).labels.reshape(-1)
+        expected = calinski_harabasz_score(pixels, labels), davies_bouldin_score(pixels, labels)
+        ours = (
+            validity.calinski_harabasz(found, k),
+            validity.davies_bouldin(found[k], found[k].mean_distances),
+        )
+        assert ours == pytest.approx(expected, rel=0.01)  # its centres are means, ours in steps of 1/64
+
+
+def test_criteria_for_k_are_tallied() -> None:
+    ks = {"a.jpg": 2, "b.jpg": 5, "c.jpg": 7, "d.jpg": 12}
+    others = {**ks, "b.jpg": 6}
+    variants = {"plain": ks, "grey": dict.fromkeys(ks, 12), "half": ks, "noise": others, "JPEG": ks}
+    row = auto_k.Tally("one", [True, False], [True, True], variants).row()
+    assert row.cells() == ("one", "50%", "100%", "2, 5, 12", "50%", "100%", "100%", "75%", "100%")

@@ -1,0 +1,82 @@
+"""Flags from a file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.images import noise
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(noise(9, 9), tmp_path / "p/a.png")
+    save(noise(9, 9), tmp_path / "p/thumbnails/b.png")
+    return tmp_path
+
+
+def test_a_file_gives_flags_and_the_command_line_wins(folder: Path) -> None:
+    (folder / "kseg.toml").write_text(
+        'k = 4\nsave = ["labels", "masks"]\nmax-iter = 7\ngpu = false\nexclude = "thumbnails"\nout = "here"\n'
+    )
+    result = kseg("run", "p", "--config", "kseg.toml", "--save", "masks", cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "kseg-batch: flags from kseg.toml\n")
+    assert len(manifest(folder / "here")) == 1
+    assert [name for name in tree(folder / "here") if name.endswith("png")] == [
+        f"masks/a_mask{i}.png" for i in range(4)
+    ]
+    assert kseg("run", "p", "--config", "kseg.toml", "--k", 2, "-o", "two", cwd=folder).returncode == 0
+    assert len(tree(folder / "two")) == 6
+
+
+def test_the_project_file_of_the_current_folder(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "mine"\n[tool.kseg-batch]\nk = 2\nquiet = true\n'
+    )
+    result = kseg("run", "p/a.png", cwd=folder)
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", "")
+    assert len(manifest(folder / "p/a.png-kseg")[0]["counts"]) == 2  # type: ignore[arg-type]
+    (folder / "pyproject.toml").write_text('[project]\nname = "mine"\n')
+    assert len(kseg("run", "p/a.png", "-o", "o", cwd=folder).stdout) > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("clusters = 3", "kseg.toml: there is no flag --clusters."),
+        ("k = {a = 1}", "kseg.toml: k must be a value or a list, not a table."),
+        ("k = ", "kseg.toml is not TOML: "),
+        ("config = 'x'", "kseg.toml: there is no flag --config."),
+        ("k = 300", "--k must be from 1 to 256, not 300."),
+        ("k = 'three'", "--k must be a whole number, auto, or a range such as auto:2-20, not 'three'."),
+        ("seed = 'three'", "Invalid value for '--seed': "),
+        ("save = 'everything'", "Invalid value for '--save': "),
+        (None, "kseg.toml cannot be read: No such file or directory."),
+    ],
+)
+def test_a_mistake_gets_a_sentence(folder: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (folder / "kseg.toml").write_text(content)
+    result = kseg("run", "p", "--config", "kseg.toml", cwd=folder)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert not (folder / "p-kseg").exists()
+
+
+def test_the_shell_completes_flags() -> None:
+    environment = {
+        **os.environ,
+        "_KSEG_BATCH_COMPLETE": "complete_bash",
+        "COMP_WORDS": "kseg-batch run --re",
+        "COMP_CWORD": "2",
+    }
+    code = "import sys; sys.argv[0] = 'kseg-batch'; from kseg_batch.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["--retry-failed", "--require-gpu"]

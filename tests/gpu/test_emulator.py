@@ -1,0 +1,490 @@
+"""The stand-in for a GPU: that it runs what is right, and finds what is wrong."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
+from tests.gpu.emulator import library
+from tests.gpu.emulator.device import EmulatedDevice
+from tests.gpu.emulator.library import EmulationError, Order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from kseg_batch.backends.gpu.device import Device
+
+KERNELS = r"""
+typedef unsigned long long u64;
+typedef long long i64;
+
+#define ALL 0xFFFFFFFF
+
+extern "C" __global__ void __launch_bounds__(512, 1)
+block_sums(const int* values, i64 n, u64* sums) {
+    __shared__ u64 lanes[512];
+    int t = threadIdx.x, i = blockIdx.x * blockDim.x + threadIdx.x;
+    lanes[t] = i < n ? values[i] : 0;
+    __syncthreads();
+    for (int half = blockDim.x / 2; half > 0; half /= 2) {
+        if (t < half) lanes[t] += lanes[t + half];
+        __syncthreads();
+    }
+    if (t == 0) sums[blockIdx.x] = lanes[0];
+}
+
+extern "C" __global__ void without_barrier(int* values) {
+    __shared__ int lanes[512];
+    lanes[threadIdx.x] = threadIdx.x;
+    values[threadIdx.x] = lanes[blockDim.x - 1 - threadIdx.x];
+}
+
+extern "C" __global__ void shared_is_not_zero(int* values) {
+    __shared__ int count;
+    atomicAdd(&count, 1);
+    __syncthreads();
+    values[threadIdx.x] = count;
+}
+
+extern "C" __global__ void count_twice(u64* total) {
+    __shared__ u64 count;
+    if (threadIdx.x == 0) count = 0;
+    __syncthreads();
+    atomicAdd(&count, 1ull);
+    __syncthreads();
+    if (threadIdx.x == 0) atomicAdd(total, count);
+    atomicMax(total, 1ull);
+}
+
+extern "C" __global__ void some_end(int* values) {
+    if (threadIdx.x == 3) return;
+    __syncthreads();
+    values[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void two_barriers(int* values) {
+    if (threadIdx.x % 2) {
+        __syncthreads();
+    } else {
+        __syncthreads();
+    }
+    values[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void shuffle(const int* values, int* with_sign, unsigned* without, u64* wide) {
+    int t = threadIdx.x;
+    with_sign[t] = __shfl_sync(ALL, values[t], t + 1);
+    without[t] = __shfl_sync(ALL, (unsigned)values[t], 31 - t % 32);
+    wide[t] = __shfl_sync(ALL, (u64)t << 40 | 7, 5);
+}
+
+extern "C" __global__ void vote(const int* values, int* all) {
+    all[threadIdx.x] = __all_sync(ALL, values[threadIdx.x]);
+}
+
+extern "C" __global__ void warp_sums(const int* values, int* sums) {
+    int t = threadIdx.x, sum = values[t];
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_sync(ALL, sum, t ^ step);
+    sums[t] = sum;
+}
+
+extern "C" __global__ void uneven_warps(int* values) {
+    __shared__ int lanes[512];
+    int t = threadIdx.x, value = t;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < t / 32 * (3 - round); i++) value = __shfl_sync(ALL, value, t + 1) + 1;
+        lanes[t] = value;
+        __syncthreads();
+        value = lanes[blockDim.x - 1 - t];
+        __syncthreads();
+    }
+    values[t] = value;
+}
+
+extern "C" __global__ void exchange_for_barrier(int* values) {
+    __shared__ int lanes[512];
+    int t = threadIdx.x;
+    lanes[t] = __shfl_sync(ALL, t, t);
+    __all_sync(ALL, 1);
+    values[t] = lanes[blockDim.x - 1 - t];
+}
+
+extern "C" __global__ void lane_ends(int* values) {
+    if (threadIdx.x == 35) return;
+    values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+}
+
+extern "C" __global__ void lane_ends_early(int* values) {
+    for (unsigned i = 0; i < 3 - threadIdx.x / 63; i++) values[threadIdx.x] = __all_sync(ALL, 1);
+}
+
+extern "C" __global__ void lane_at_barrier(int* values) {
+    if (threadIdx.x == 35) {
+        __syncthreads();
+    } else {
+        values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+    }
+}
+
+extern "C" __global__ void two_lines(int* values) {
+    if (threadIdx.x == 35) {
+        values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+    } else {
+        values[threadIdx.x] = __shfl_sync(ALL, 2, 0);
+    }
+}
+
+extern "C" __global__ void shuffle_or_vote(int* values) {
+    values[threadIdx.x] = threadIdx.x == 35 ? __shfl_sync(ALL, 1, 0) : __all_sync(ALL, 1);
+}
+
+extern "C" __global__ void short_circuit(int* values) {
+    int t = threadIdx.x;
+    values[t] = __all_sync(ALL, t != 35 && __shfl_sync(ALL, 1, 0));
+}
+
+extern "C" __global__ void warp_ends(int* values) {
+    values[threadIdx.x] = __shfl_sync(ALL, 1, 0);
+    if (threadIdx.x < 32) __syncthreads();
+}
+
+extern "C" __global__ void half_mask(int* values) {
+    values[threadIdx.x] = __shfl_sync(0xFFFF, 1, 0);
+}
+
+extern "C" __global__ void touch(int* values, i64 at, i64 writes) {
+    if (writes) values[at] = 1;
+    else values[0] = values[at];
+}
+
+extern "C" __global__ void shift(int* values, i64 by) {
+    values[0] = 1 << (int)by;
+}
+
+extern "C" __global__ void divide(int* values, i64 by) {
+    values[0] = 7 / (int)by;
+}
+
+extern "C" __global__ void load_four(const int* values, i64 from, int4* to) {
+    to[0] = *(const int4*)(values + from);
+}
+
+extern "C" __global__ void index_shared(int* values, i64 at) {
+    __shared__ int four[4];
+    four[at] = 1;
+    values[0] = four[0];
+}
+
+extern "C" __global__ void numbers(const int* with_sign, const unsigned* without, u64* out) {
+    out[0] = __ffs(with_sign[0]);
+    out[1] = min(with_sign[0], without[0]);  // the negative one is taken for a large one, as in CUDA
+    out[2] = max((i64)with_sign[0], (i64)without[0]);
+    u64 most = ~0ull;
+    atomicAdd(&most, 3ull);
+    out[3] = most;
+    int4 four = make_int4(1, 2, 3, 4);
+    out[4] = four.x + 10 * four.y + 100 * four.z + 1000 * four.w + 10000 * gridDim.x;
+}
+"""
+
+ORDERS: tuple[Order, ...] = ("ascending", "descending", 1, 2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("tiny")
+    (path / "tiny.cu").write_text(KERNELS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def device(folder: Path) -> EmulatedDevice:
+    return EmulatedDevice(folder, kernels=folder, memory=1 << 20)
+
+
+def launch(
+    device: EmulatedDevice, kernel: str, *args: NDArray[Any] | int, grid: tuple[int, int] = (1, 1)
+) -> None:
+    stream = device.stream()
+    device.launch(kernel, Variant(), grid, args, stream)
+    device.wait(stream)
+
+
+def on_device(device: Device, values: Sequence[int] | NDArray[Any]) -> Any:
+    host = np.asarray(values, np.int32)
+    array, stream = device.empty(len(host), host.dtype), device.stream()
+    device.upload(host, array, stream)
+    device.wait(stream)
+    return array
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [1, 32, 512])
+def test_a_block_adds_up_through_shared_memory(device: EmulatedDevice, order: Order, threads: int) -> None:
+    device.threads, device.order = threads, order
+    values, sums = on_device(device, range(1000)), device.empty(1000, np.uint64)
+    blocks = -(-1000 // threads)
+    launch(device, "block_sums", values, 1000, sums, grid=(blocks, 1))
+    padded = np.append(np.arange(1000), np.zeros(blocks * threads - 1000, np.int64))
+    assert np.array_equal(sums[:blocks], padded.reshape(blocks, threads).sum(axis=1))
+
+
+def test_a_missing_barrier_shows_in_the_order_of_the_threads(device: EmulatedDevice) -> None:
+    results = []
+    for device.order in ORDERS:
+        values = device.empty(32, np.int32)
+        launch(device, "without_barrier", values)
+        results.append(values.tolist())
+    assert len({tuple(result) for result in results}) == len(ORDERS)
+
+
+def test_shared_memory_holds_anything(device: EmulatedDevice) -> None:
+    values = device.empty(32, np.int32)
+    for device.order in ORDERS:
+        launch(device, "shared_is_not_zero", values)
+        assert values[0] != 32
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        ("some_end", r"thread 0 waits in __syncthreads at tiny.cu:\d+, thread 3 has ended"),
+        (
+            "two_barriers",
+            r"0 waits in __syncthreads at tiny.cu:\d+, thread 1 in __syncthreads at tiny.cu:\d+",
+        ),
+    ],
+)
+def test_divergent_barriers_are_reported(device: EmulatedDevice, kernel: str, message: str) -> None:
+    values = on_device(device, range(32))
+    for device.order in ORDERS:
+        with pytest.raises(EmulationError, match=f"kernel {kernel}, .*divergent barriers: .*{message}"):
+            launch(device, kernel, values)
+    test_a_block_adds_up_through_shared_memory(device, "ascending", 32)  # it goes on working
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [32, 64, 512])
+def test_lanes_read_what_lanes_of_their_warp_bring(
+    device: EmulatedDevice, order: Order, threads: int
+) -> None:
+    device.threads, device.order = threads, order
+    host = np.arange(threads, dtype=np.int32) - 100
+    with_sign, without = device.empty(threads, np.int32), device.empty(threads, np.uint32)
+    wide = device.empty(threads, np.uint64)
+    launch(device, "shuffle", on_device(device, host), with_sign, without, wide)
+    warps = host.reshape(-1, 32)
+    assert np.array_equal(with_sign, np.roll(warps, -1, axis=1).reshape(-1))
+    assert np.array_equal(without, warps[:, ::-1].reshape(-1).astype(np.uint32))
+    assert np.array_equal(wide, (np.arange(threads) // 32 * 32 + 5 << 40) | 7)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_warp_votes(device: EmulatedDevice, order: Order) -> None:
+    device.threads, device.order = 128, order
+    values = np.full(128, 256)
+    values[[32, 95]] = 0
+    votes = device.empty(128, np.int32)
+    launch(device, "vote", on_device(device, values), votes)
+    assert votes.tolist() == [1] * 32 + [0] * 64 + [1] * 32
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [32, 256])
+def test_a_warp_adds_up_in_several_exchanges(device: EmulatedDevice, order: Order, threads: int) -> None:
+    device.threads, device.order = threads, order
+    sums = device.empty(threads, np.int32)
+    launch(device, "warp_sums", on_device(device, np.arange(threads) ** 2), sums)
+    expected = (np.arange(threads).reshape(-1, 32) ** 2).sum(axis=1)
+    assert np.array_equal(sums, np.repeat(expected, 32))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [32, 64, 512])
+def test_warps_make_different_numbers_of_exchanges_between_barriers(
+    device: EmulatedDevice, order: Order, threads: int
+) -> None:
+    device.threads, device.order = threads, order
+    values = device.empty(threads, np.int32)
+    launch(device, "uneven_warps", values)
+    expected = np.arange(threads)
+    for step in (3, 2, 1):
+        warps = expected.reshape(-1, 32)
+        moved = [np.roll(lanes, -step * warp) + step * warp for warp, lanes in enumerate(warps)]
+        expected = np.concatenate(moved)[::-1]
+    assert np.array_equal(values, expected)
+
+
+def test_an_exchange_is_no_barrier_of_the_block(device: EmulatedDevice) -> None:
+    device.threads, results = 64, set()
+    for device.order in ORDERS:
+        values = device.empty(64, np.int32)
+        launch(device, "exchange_for_barrier", values)
+        results.add(tuple(values.tolist()))
+    assert len(results) > 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        ("lane_ends", r"warp: thread 32 waits in __shfl_sync at tiny.cu:\d+, thread 35 has ended"),
+        ("lane_ends_early", r"warp: thread 32 waits in __all_sync at tiny.cu:\d+, thread 63 has ended"),
+        ("lane_at_barrier", r"32 waits in __shfl_sync at tiny.cu:\d+, thread 35 in __syncthreads at tiny"),
+        ("two_lines", r"32 waits in __shfl_sync at tiny.cu:\d+, thread 35 in __shfl_sync at tiny.cu:\d+"),
+        ("shuffle_or_vote", r"32 waits in __all_sync at tiny.cu:\d+, thread 35 in __shfl_sync at tiny.cu"),
+        ("short_circuit", r"32 waits in __shfl_sync at tiny.cu:\d+, thread 35 in __all_sync at tiny.cu"),
+        ("warp_ends", r"barriers: thread 0 waits in __syncthreads at tiny.cu:\d+, thread 32 has ended"),
+        ("half_mask", r"tiny.cu:\d+: the mask of __shfl_sync is 0xFFFF, not 0xFFFFFFFF"),
+    ],
+)
+def test_divergent_warps_are_reported(device: EmulatedDevice, kernel: str, message: str) -> None:
+    device.threads = 64
+    values = on_device(device, range(64))
+    for device.order in ORDERS:
+        with pytest.raises(EmulationError, match=f"kernel {kernel}, .*{message}"):
+            launch(device, kernel, values)
+    test_a_warp_adds_up_in_several_exchanges(device, "ascending", 256)  # the device goes on working
+
+
+@pytest.mark.parametrize(("threads", "thread", "lanes"), [(1, 0, 1), (8, 0, 8), (48, 32, 16)])
+def test_a_warp_that_is_not_full_is_reported(
+    device: EmulatedDevice, threads: int, thread: int, lanes: int
+) -> None:
+    device.threads = threads
+    votes = device.empty(threads, np.int32)
+    message = rf"divergent warp: thread {thread} waits in __all_sync at tiny.cu:\d+, its warp has {lanes} of"
+    for device.order in ORDERS:
+        with pytest.raises(EmulationError, match=message):
+            launch(device, "vote", on_device(device, range(threads)), votes)
+
+
+def test_atomics_outside_of_shared_memory_are_counted(device: EmulatedDevice) -> None:
+    total, stream = device.empty(1, np.uint64), device.stream()
+    device.clear(total, stream)
+    device.wait(stream)
+    for launches in (1, 2):
+        launch(device, "count_twice", total, grid=(3, 1))
+        assert device.atomics == {"count_twice": launches * 3 * 33}
+        assert total[0] == launches * 3 * 32
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+@pytest.mark.parametrize("at", [8, 9999, -1024, -9999])
+def test_an_access_out_of_bounds_is_reported(device: EmulatedDevice, at: int, writes: int) -> None:
+    values = on_device(device, range(8))
+    place = f"{-4 * at} bytes before the start" if at < 0 else f"{4 * at - 32} bytes after the end"
+    with pytest.raises(EmulationError, match=f"kernel touch, .*{place} of argument 0"):
+        launch(device, "touch", values, at, writes)
+
+
+@pytest.mark.parametrize(("at", "place"), [(-2, "8 bytes before the start"), (7, "0 bytes after the end")])
+def test_a_write_right_beside_an_array_is_reported(device: EmulatedDevice, at: int, place: str) -> None:
+    values = on_device(device, range(7))
+    with pytest.raises(EmulationError, match=f"kernel touch writes {place} of argument 0"):
+        launch(device, "touch", values, at, 1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "value", "message"),
+    [
+        ("shift", 32, "a shift is by too much"),
+        ("divide", 0, "a division overflows or is by zero"),
+        ("index_shared", 4, "an index is out of its array"),
+    ],
+)
+def test_undefined_behaviour_is_reported(
+    device: EmulatedDevice, kernel: str, value: int, message: str
+) -> None:
+    values = on_device(device, [0])
+    launch(device, kernel, values, 1)
+    with pytest.raises(EmulationError, match=rf"kernel {kernel}, .* tiny.cu:\d+: {message}"):
+        launch(device, kernel, values, value)
+
+
+def test_a_misaligned_load_is_reported(device: EmulatedDevice) -> None:
+    values, four = on_device(device, range(8)), device.empty(4, np.int32)
+    launch(device, "load_four", values, 4, four)
+    assert four.tolist() == [4, 5, 6, 7]
+    with pytest.raises(EmulationError, match="misaligned"):
+        launch(device, "load_four", values, 1, four)
+
+
+def test_functions_of_cuda(device: EmulatedDevice) -> None:
+    out = device.empty(5, np.uint64)
+    launch(device, "numbers", on_device(device, [-8]), on_device(device, [5]), out, grid=(2, 3))
+    assert out.tolist() == [4, 5, 5, 2, 24321]
+
+
+def test_wrong_arguments_are_reported(device: EmulatedDevice) -> None:
+    values = on_device(device, [0])
+    with pytest.raises(EmulationError, match="there is no such kernel"):
+        launch(device, "nothing", values)
+    with pytest.raises(EmulationError, match="it has 2 parameters, and got 1"):
+        launch(device, "shift", values)
+    with pytest.raises(EmulationError, match="argument 1 has items of 4 bytes, the parameter 0"):
+        launch(device, "shift", values, values)
+    with pytest.raises(EmulationError, match="argument 0 has items of 8 bytes, the parameter 4"):
+        launch(device, "shift", device.empty(1, np.int64), 1)
+    with pytest.raises(EmulationError, match="not on this device"):
+        launch(device, "shift", np.zeros(1, np.int32), 1)
+
+
+def test_streams_do_nothing_until_they_are_waited_for(device: EmulatedDevice) -> None:
+    host, result = np.arange(4, dtype=np.int32), np.zeros(4, np.int32)
+    array, stream = device.empty(4, np.int32), device.stream()
+    device.upload(host, array, stream)
+    device.clear(array[:2], stream)
+    device.download(array, result, stream)
+    host[:] = 7  # too early
+    assert result.tolist() == [0, 0, 0, 0]
+    device.wait(stream)
+    assert result.tolist() == [0, 0, 7, 7]
+
+
+def test_copies_need_equal_lengths_and_types(device: EmulatedDevice) -> None:
+    array = device.empty(4, np.int32)
+    for host in (np.zeros(3, np.int32), np.zeros(4, np.int64), np.zeros(8, np.int32)[::2]):
+        with pytest.raises(EmulationError):
+            device.upload(host, array, device.stream())
+
+
+def test_memory_is_limited_and_comes_back(device: EmulatedDevice) -> None:
+    half = device.empty(1 << 19, np.uint8)
+    part = half[16:20]
+    assert device.free_memory() == 1 << 19
+    with pytest.raises(DeviceMemoryError):
+        device.empty((1 << 17) + 1, np.int32)
+    stream = device.stream()
+    device.clear(part, stream)
+    del half, part
+    gc.collect()
+    assert device.free_memory() == 1 << 19  # what is queued holds it
+    device.wait(stream)
+    assert device.free_memory() == 1 << 20
+
+
+def test_an_allocation_fails_when_told_to(device: EmulatedDevice) -> None:
+    device.fail_at(2)
+    device.empty(1, np.uint8)
+    with pytest.raises(DeviceMemoryError):
+        device.empty(1, np.uint8)
+    device.empty(1, np.uint8)
+
+
+def test_without_a_compiler_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EmulationError, match=r"need g\+\+, which is not installed"):
+        library.compile_library(tmp_path, [library.Source("a.cpp", "int a;\n")])
+
+
+@pytest.mark.parametrize("text", ["int a = ;\n", "static int a;\n"])
+def test_errors_and_warnings_of_the_compiler_are_passed_on(tmp_path: Path, text: str) -> None:
+    with pytest.raises(EmulationError, match=r"a.cpp:1"):
+        library.compile_library(tmp_path, [library.Source("a.cpp", text)])

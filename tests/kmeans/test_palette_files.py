@@ -1,0 +1,228 @@
+"""Palettes in files: what is written comes back, and what is no palette gets a sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from kseg_batch import Palette, fit_palette, read_palette, write_palette
+from kseg_batch.errors import OptionError, OutputError, PaletteWarning
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES
+from tests.support.images import noise, photos
+
+NEITHER = "it is neither JSON nor a GIMP palette nor a list of colours"
+
+
+def assert_same(one: Palette, other: Palette) -> None:
+    assert np.array_equal(one.fixed_centers, other.fixed_centers)
+    assert one.fixed_centers.dtype == other.fixed_centers.dtype == np.int32
+    assert np.array_equal(one.counts, other.counts)
+    assert one.counts.dtype == other.counts.dtype == np.int64
+    rest = ("compactness", "n_iter", "backend", "color_space", "names")
+    assert [getattr(one, name) for name in rest] == [getattr(other, name) for name in rest]
+
+
+@st.composite
+def palettes(draw: st.DrawFn) -> Palette:
+    k = draw(st.integers(1, 256))
+    centers = draw(arrays(np.int32, (k, 3), elements=st.integers(0, 16320), unique=True))
+    names = tuple(f"{draw(st.sampled_from(['sky', 'Bäume', 'a b', '日']))} {i}" for i in range(k))
+    return Palette(
+        fixed_centers=centers,
+        counts=draw(arrays(np.int64, k, elements=st.integers(0, 1 << 45))),
+        compactness=draw(st.floats(0, 1e300)),
+        n_iter=draw(st.none() | st.integers(0, 10**6)),
+        backend=draw(st.sampled_from(["numba", "opencv", ""])),
+        color_space=draw(st.sampled_from(COLOR_SPACES)),
+        names=draw(st.sampled_from([(), names, ("", *names[1:]) if k > 1 else ()])),
+    )
+
+
+@given(palettes())
+def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, palette: Palette) -> None:
+    path = tmp_path_factory.mktemp("palette") / "p.json"
+    write_palette(path, palette)
+    assert_same(read_palette(path), palette)
+    before = path.read_bytes()
+    write_palette(str(path), read_palette(str(path)), fitted=None)
+    assert path.read_bytes() == before
+
+
+def test_a_fitted_palette_comes_back(tmp_path: Path) -> None:
+    palette = fit_palette([photos()["coffee"], photos()["chelsea"]], k=7, color_space="oklab")
+    write_palette(tmp_path / "p.json", palette, fitted={"images": 2})
+    assert_same(read_palette(tmp_path / "p.json"), palette)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "p.json").mkdir()
+    palette = fit_palette([noise(3, 3)], k=2)
+    for path in (tmp_path / "p.json", tmp_path / "nowhere/p.json"):
+        with pytest.raises(OutputError, match=f"{re.escape(str(path))} cannot be written: "):
+            write_palette(path, palette)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    """A palette's file with two clusters and some fields changed, or taken out where they are None."""
+    path = tmp_path / "p.json"
+    write_palette(path, fit_palette([noise(9, 9)], k=2))
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in content.items() if value is not ...}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other"}, 'it is JSON, but no palette: its "format" is not "kseg-batch palette".'),
+        ({"format": ...}, 'it is JSON, but no palette: its "format" is not "kseg-batch palette".'),
+        ({"version": 2}, "it is of version 2, of which this kseg-batch knows nothing."),
+        ({"version": ...}, "it is of version null, of which"),
+        ({"centers": ...}, '"centers" is missing.'),
+        ({"name": ["a", "b"]}, '"name" is nothing that a palette has.'),
+        ({"color_space": "hsv"}, '"color_space" must be rgb, lab, oklab, not "hsv".'),
+        ({"color_space": ["rgb"]}, '"color_space" must be rgb, lab, oklab, not ["rgb"].'),
+        ({"centers": []}, '"centers" must be a list of 1 to 256, not of 0.'),
+        ({"centers": [[1, 2, 3]] * 257}, '"centers" must be a list of 1 to 256, not of 257.'),
+        ({"centers": "#112233"}, '"centers" must be a list of 1 to 256, which it is not.'),
+        ({"centers": [[1, 2, 3], [1, 2]]}, '"centers": cluster 1 must have three numbers from 0 to 255.'),
+        ({"centers": [[1, 2, 255.01], [1, 2, 3]]}, '"centers": cluster 0 must have three numbers from'),
+        ({"centers": [[1, 2, 3], [1, 2, -0.1]]}, '"centers": cluster 1 must have three numbers from'),
+        ({"centers": [[1, 2, 3], [1, 2, float("nan")]]}, '"centers": cluster 1 must have three numbers'),
+        ({"centers": [[1, 2, 3], [1, 2, True]]}, '"centers": cluster 1 must have three numbers'),
+        ({"centers": [[1, 2, 3], [1, 2, "3"]]}, '"centers": cluster 1 must have three numbers'),
+        ({"counts": [1]}, '"counts" must be a list of 2, as "centers" is, not of 1.'),
+        ({"counts": [1, -1]}, '"counts" must be whole numbers from 0 to 35184372088832.'),
+        ({"counts": [1, 1.5]}, '"counts" must be whole numbers from 0 to 35184372088832.'),
+        ({"counts": [1, 10**30]}, '"counts" must be whole numbers from 0 to 35184372088832.'),
+        ({"names": ["a"]}, '"names" must be a list of 2, as "centers" is, not of 1.'),
+        ({"names": ["a", 2]}, '"names" and "backend" must be texts.'),
+        ({"names": None}, '"names" must be a list of 2, as "centers" is, which it is not.'),
+        ({"names": ["Sky", "sky"]}, "Two clusters cannot be called 'Sky' and 'sky': names have to differ."),
+        ({"names": ["a/b", ""]}, "A cluster cannot be called 'a/b': "),
+        ({"backend": None}, '"names" and "backend" must be texts.'),
+        ({"compactness": "low"}, '"compactness" must be a number, 0 or more.'),
+        ({"compactness": 10**400}, '"compactness" must be a number, 0 or more.'),
+        ({"n_iter": 1.5}, '"n_iter" must be a whole number, 0 or more, or null.'),
+        ({"n_iter": True}, '"n_iter" must be a whole number, 0 or more, or null.'),
+    ],
+)
+def test_a_palette_that_is_wrong_gets_a_sentence(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = written(tmp_path, **changes)
+    with pytest.raises(OptionError) as caught:
+        read_palette(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "it is not JSON (Expecting property name"),
+        (b"[" * 100_000, f"{NEITHER}: colour 1 must be"),
+        (b'{"a":' * 100_000, "it is not JSON ("),
+        (b"\xff\xd8\xff\xe0", "it is no palette, that is, text in UTF-8."),
+        (b"#123456\n" * 200_000, "it is no palette: it has more than 1 MB."),
+        (b"", "it has 0 colours; a palette has 1 to 256."),
+        (
+            b"#123456\n\n#12345\n",
+            "it is neither JSON nor a GIMP palette nor a list of colours: colour 3 must be",
+        ),
+        (
+            b"red\n",
+            "it is neither JSON nor a GIMP palette nor a list of colours: colour 1 must be like #2e8b57",
+        ),
+        (b"#112233 a/b\n", "A cluster cannot be called 'a/b': "),
+        (b"GIMP Palette\n1 2\n", "line 2 must be three numbers from 0 to 255, and maybe a name."),
+        (b"GIMP Palette\nName: x\n1 2 256 a\n", "line 3 must be three numbers from 0 to 255"),
+        (b"GIMP Palette\nName: x\n", "it has 0 colours; a palette has 1 to 256."),
+        ("\n".join(f"{i:06x}" for i in range(257)).encode(), "it has 257 colours; a palette has 1 to 256."),
+    ],
+)
+def test_what_is_no_palette_gets_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "p").write_bytes(content)
+    with pytest.raises(OptionError) as caught:
+        read_palette(tmp_path / "p")
+    assert str(caught.value).startswith(f"{tmp_path}/p: {message}")
+    assert len(str(caught.value)) < 300
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="nowhere: there is no such file; colours begin with #: '#112233"):
+        read_palette("nowhere")
+    with pytest.raises(OptionError, match=f"{tmp_path}: it cannot be read: Is a directory"):
+        read_palette(tmp_path)
+
+
+def test_centers_are_read_to_a_64th(tmp_path: Path) -> None:
+    path = written(tmp_path, centers=[[0, 1.0078, 1.0079], [254.9921, 254.9922, 255]])
+    assert read_palette(path).fixed_centers.tolist() == [[0, 64, 65], [16319, 16320, 16320]]
+
+
+def colors_of(palette: Palette) -> list[list[int]]:
+    assert (palette.fixed_centers % 64 == 0).all()
+    assert palette.counts.tolist() == [0] * len(palette.colors)
+    assert palette.color_space == "rgb"
+    return [[int(channel) for channel in color] for color in palette.colors]
+
+
+def test_colors_on_the_command_line_and_in_a_file(tmp_path: Path) -> None:
+    expected = [[170, 187, 204], [17, 34, 51], [255, 0, 0]]
+    assert colors_of(read_palette("#aabbcc,#112233, #F00")) == expected
+    (tmp_path / "p.hex").write_bytes(b"\xef\xbb\xbfAABBCC\r\n\r\n  #112233 \r\n#f00")
+    palette = read_palette(tmp_path / "p.hex")
+    assert (colors_of(palette), palette.names) == (expected, ())
+    (tmp_path / "named.txt").write_text("#aabbcc\tlight sky\n112233\n#f00  poppy\n", encoding="utf-8")
+    palette = read_palette(str(tmp_path / "named.txt"))
+    assert (colors_of(palette), palette.names) == (expected, ("light sky", "", "poppy"))
+
+
+def test_a_gimp_palette(tmp_path: Path) -> None:
+    path = tmp_path / "p.gpl"
+    path.write_text(
+        "GIMP Palette\nName: Of somebody\nColumns: 3\n#\n"
+        "  0   0   0\tnight\n# a remark\n 12 200   7\tUntitled\n\n255 255 255 snow white\n1 2 3\n",
+        encoding="utf-8",
+    )
+    palette = read_palette(path)
+    assert colors_of(palette) == [[0, 0, 0], [12, 200, 7], [255, 255, 255], [1, 2, 3]]
+    assert palette.names == ("night", "", "snow white", "")
+
+
+def test_names_of_a_gimp_palette_that_are_of_no_use(tmp_path: Path) -> None:
+    path = tmp_path / "p.gpl"
+    names = ["Sky", "12", "a/b", "sky", "blue", "x:y", "c*"]
+    path.write_text("GIMP Palette\n" + "".join(f"{i} {i} {i} {name}\n" for i, name in enumerate(names)))
+    with pytest.warns(PaletteWarning) as caught:
+        palette = read_palette(path)
+    assert palette.names == ("Sky", "", "", "", "blue", "", "")
+    assert [str(warning.message) for warning in caught] == [
+        f"{path}: colours go without names that clusters cannot have, or have twice: '12', 'a/b', 'sky', ..."
+    ]
+    assert caught[0].filename == __file__
+
+
+def test_a_color_that_is_there_twice(tmp_path: Path) -> None:
+    with pytest.warns(PaletteWarning) as caught:
+        palette = read_palette("#000,#112233,#000000")
+    assert len(palette.counts) == 3
+    assert [str(warning.message) for warning in caught] == [
+        "#000,#112233,#000000: cluster 2 is cluster 0 once more, and gets no pixel"
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_palette(tmp_path / "p.json", palette)
+    with pytest.warns(PaletteWarning, match="cluster 2 is cluster 0 once more"):
+        read_palette(tmp_path / "p.json")

@@ -1,0 +1,222 @@
+"""Frame after frame: what flickers, what does not, and where another scene begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kseg_batch.backends.numba_cpu import load
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert
+from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.live.picture import Picture
+from kseg_batch.live.scene import coarse_histogram, overlap
+from kseg_batch.live.source import Frame
+from kseg_batch.live.stabilizer import LONGEST, Steadier, held
+from kseg_batch.live.tracker import Tracker, renumbered
+from tests.support.images import Image, blocks, flat, gradient, noise, photos
+from tests.support.videos import pan
+
+NUMBA = load()
+
+
+def tracker(k: int = 3, steady: float = 8.0) -> Tracker:
+    return Tracker(NUMBA, FitOptions(k=k), steady)
+
+
+def noisy(image: Image, sigma: float, seed: int) -> Image:
+    """With a sensor's noise."""
+    rng = np.random.default_rng(seed)
+    return np.clip(image + rng.normal(0, sigma, image.shape) + 0.5, 0, 255).astype(np.uint8)
+
+
+def palette(*centers: tuple[float, float, float]) -> Palette:
+    fixed = (np.array(centers) * 64).astype(np.int32)
+    return Palette(fixed, np.arange(1, len(centers) + 1), 0.0, 1, "numba")
+
+
+@given(
+    rgb=st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 1 << 32)),
+    k=st.sampled_from([1, 2, 3, 5, 256]),
+    margin=st.sampled_from([0.0, 0.5, 8.0, 100.0, 255.0]),
+)
+@settings(max_examples=100, deadline=None)
+def test_steady_labels_equal_the_oracle(rgb: tuple[int, int, int], k: int, margin: float) -> None:
+    height, width, seed = rgb
+    image = noise(height, width, seed=seed)
+    rng = np.random.default_rng(seed)
+    centers = rng.integers(0, 16321, (k, 3)).astype(np.int32)
+    of = Palette(centers, np.ones(k, np.int64), 0.0, None, "numba")
+    steadier = Steadier(margin)
+    expected = streaks = np.zeros((height, width), np.uint8)
+    for number in range(8):
+        frame = (image + rng.integers(0, 9, image.shape)).astype(np.uint8)
+        labels = reference.assign(frame, of)
+        if number == 0:
+            expected = labels
+        elif margin > 0:
+            expected, streaks = held(frame, of, margin, expected, streaks, labels)
+        else:
+            expected = labels
+        steadier.hold(frame, of, labels)
+        assert np.array_equal(labels, expected)
+
+
+def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -> None:
+    """The border is at 120: with a margin of 8 a pixel goes over after 128, and back before 112."""
+    two = palette((100, 100, 100), (140, 100, 100))
+    reds = np.arange(100, 141, dtype=np.uint8)
+    row = np.stack([reds, np.full_like(reds, 100), np.full_like(reds, 100)], axis=-1)[None]
+    for before, changes in ((0, reds > 128), (1, reds >= 112)):
+        steadier = Steadier(8.0)
+        steadier.hold(np.zeros_like(row), two, np.full(row.shape[:2], before, np.uint8))
+        for frame in range(LONGEST + 2):
+            labels = reference.assign(row, two)
+            steadier.hold(row, two, labels)
+            assert np.array_equal(labels[0] == 1, changes if frame < LONGEST else reds > 120)
+
+
+def test_with_no_margin_labels_are_those_of_the_nearest_centres() -> None:
+    image = photos()["coffee"]
+    still = tracker(k=5, steady=0.0)
+    still.track(noisy(image, 3, 1))
+    frame = noisy(image, 3, 2)
+    found = still.track(frame)
+    assert np.array_equal(found.labels, reference.assign(frame, found.palette))
+
+
+def test_noise_does_not_flicker() -> None:
+    """Of a static scene, 2.2% of the pixels change without a margin, and 0.09% with it.
+
+    Those that began on the wrong side change all at once, when they have been held for long enough.
+    """
+    frames = [noisy(photos()["coffee"], 2.2, seed) for seed in range(12)]
+    shares = {}
+    for steady in (0.0, 8.0):
+        one = tracker(k=5, steady=steady)
+        labels = [one.track(frame).labels for frame in frames]
+        shares[steady] = [float((a != b).mean()) for a, b in pairwise(labels)]
+    assert min(shares[0.0]) > 0.02
+    assert max(shares[8.0]) < 0.005
+    assert max(shares[8.0][LONGEST + 1 :]) < 0.001
+
+
+@pytest.mark.parametrize("space", COLOR_SPACES)
+def test_a_frame_equals_the_oracle_from_the_last_palette(space: ColorSpace) -> None:
+    frames = pan(2, step=9)
+    options = FitOptions(k=4, color_space=space)
+    one = Tracker(NUMBA, options, 8.0)
+    first, second = (convert(frame, space) for frame in frames)
+    start = reference.fit(ColorHistogram.from_pixels(first), options)
+    found = one.track(frames[0])
+    assert np.array_equal(found.palette.fixed_centers, start.fixed_centers)
+    assert found.palette.color_space == space
+    assert np.array_equal(found.labels, reference.assign(first, start))
+    expected = reference.fit(ColorHistogram.from_pixels(second), options, start)
+    then = one.track(frames[1])
+    assert np.array_equal(then.palette.fixed_centers, expected.fixed_centers)
+    labels = reference.assign(second, expected)
+    streaks = np.zeros_like(labels)
+    assert np.array_equal(then.labels, held(second, expected, 8.0, found.labels, streaks, labels)[0])
+
+
+def test_clusters_keep_their_numbers_though_their_order_by_light_changes() -> None:
+    """A dark red square that gets lighter, and a lighter green one that gets dark."""
+    one = tracker(k=3)
+    for step in range(11):
+        frame = flat(40, 40, (255, 255, 255))
+        red, green = (90 + 15 * step, 0, 0), (0, 120 - 10 * step, 0)
+        frame[:8, :8], frame[20:28, 20:28] = red, green
+        found = one.track(frame)
+        assert not found.cut
+        assert found.palette.centers.tolist() == [[*red], [*green], [255, 255, 255]]
+
+
+def test_a_cut_seeds_afresh_and_a_pan_does_not() -> None:
+    one = tracker(k=5)
+    first, second = pan(6, 160, 90, step=16), pan(6, 160, 90, step=16, seed=3)
+    cuts = [one.track(frame).cut for frame in (*first, *second)]
+    assert cuts == [False] * 6 + [True] + [False] * 5
+    fresh = tracker(k=5).track(second[0])
+    again = tracker(k=5)
+    again.track(first[-1])
+    after = again.track(second[0])
+    assert after.palette.compactness == fresh.palette.compactness
+    assert sorted(after.palette.fixed_centers.tolist()) == sorted(fresh.palette.fixed_centers.tolist())
+    assert np.array_equal(
+        after.labels, reference.assign(second[0], after.palette)
+    )  # nothing held from before
+
+
+def test_reseeding_when_asked() -> None:
+    """From a poor start, fitting goes on; from scratch it is as good as a first frame."""
+    colors = [(0, 0, 0), (20, 0, 0), (200, 0, 0), (220, 0, 0), (255, 255, 255)]
+    one, frame = tracker(k=3), blocks(colors)
+    one.track(blocks([(0, 0, 0), (20, 0, 0), (22, 0, 0)]))
+    one.reseed()
+    found = one.track(frame)
+    assert found.palette.compactness == tracker(k=3).track(frame).palette.compactness
+
+
+def test_a_black_frame_leaves_the_clusters_as_they_are() -> None:
+    one = tracker(k=3)
+    scene = blocks([(50, 0, 0), (200, 0, 0), (255, 255, 255)])
+    first = one.track(scene)
+    black = one.track(np.zeros_like(scene))
+    assert black.cut
+    assert np.array_equal(black.palette.fixed_centers, first.palette.fixed_centers)
+    assert black.palette.counts.tolist() == [scene.shape[0] * scene.shape[1], 0, 0]
+    assert np.array_equal(one.track(scene).labels, first.labels)
+
+
+def test_a_video_that_begins_black_gets_its_clusters_when_there_are_colours() -> None:
+    one = tracker(k=3)
+    assert len(one.track(flat(8, 9, (0, 0, 0))).palette.counts) == 1
+    image = gradient(8, 9)
+    assert len(one.track(image).palette.counts) == 3
+    two = tracker(k=256)
+    assert len(two.track(blocks([(0, 0, 0), (9, 9, 9)])).palette.counts) == 2
+    assert len(two.track(blocks([(0, 0, 0), (9, 9, 9)])).palette.counts) == 2
+
+
+def test_new_centres_get_the_numbers_of_those_that_they_are_most_like() -> None:
+    old = palette((200, 0, 0), (0, 0, 0), (250, 250, 250))
+    new = palette((5, 5, 5), (90, 90, 90), (190, 0, 0), (255, 255, 255))
+    found = renumbered(new, old)
+    assert found.centers.tolist() == [[190, 0, 0], [5, 5, 5], [255, 255, 255], [90, 90, 90]]
+    assert found.counts.tolist() == [3, 1, 4, 2]
+    assert renumbered(replace(old), old).centers.tolist() == old.centers.tolist()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (flat(4, 4, (0, 0, 0)), flat(4, 4, (15, 15, 15)), 1.0),
+        (flat(4, 4, (0, 0, 0)), flat(4, 4, (16, 0, 0)), 0.0),
+        (blocks([(0, 0, 0), (99, 0, 0)]), blocks([(0, 0, 0), (0, 0, 99)]), (64 + 2 * 16) / 160),
+    ],
+)
+def test_overlap_of_colours(one: Image, other: Image, expected: float) -> None:
+    shares = [overlap(*pair) for pair in both_ways(one, other)]
+    assert shares == [expected, expected]
+
+
+def both_ways(one: Image, other: Image) -> list[tuple[np.ndarray, np.ndarray]]:
+    coarse = [coarse_histogram(NUMBA.histogram(image)) for image in (one, other)]
+    assert all(c.sum() == image.size // 3 for c, image in zip(coarse, (one, other), strict=True))
+    return [(coarse[0], coarse[1]), (coarse[1], coarse[0])]
+
+
+@pytest.mark.parametrize("disabled", [(), (1,), (0, 7)])
+def test_a_picture_shows_each_cluster_in_its_colour(disabled: tuple[int, ...]) -> None:
+    frame = noise(13, 17)
+    found = tracker(k=5).track(frame)
+    expected = found.palette.colors[found.labels]
+    expected[np.isin(found.labels, disabled)] = 0
+    assert np.array_equal(Picture(Frame(0, 0, frame), found, disabled).rgb, expected)

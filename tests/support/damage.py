@@ -1,0 +1,109 @@
+"""Small images of every format that the libraries here write, and what may become of such files."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pillow_heif
+from PIL import Image
+
+from tests.support.images import noise, photos
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FLIPS = 60
+SWAPS = 12
+LENGTHS = 12
+
+
+def _samples() -> dict[str, bytes]:
+    pillow_heif.register_heif_opener()
+    photo = Image.fromarray(photos()["coffee"][60:100, 100:160])
+    alpha = noise(40, 60, 0, 2)[..., :1] * np.uint8(255)
+    clear = Image.fromarray(np.dstack([np.asarray(photo), alpha]))
+    deep = np.asarray(photo).astype(np.uint16) * 257
+    kinds: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
+        "jpeg.jpg": (photo, "JPEG", {}),
+        "jpeg-progressive.jpg": (photo, "JPEG", {"progressive": True}),
+        "jpeg-gray.jpg": (photo.convert("L"), "JPEG", {}),
+        "jpeg-cmyk.jpg": (photo.convert("CMYK"), "JPEG", {}),
+        "png.png": (photo, "PNG", {}),
+        "png-palette.png": (photo.quantize(30), "PNG", {}),
+        "png-alpha.png": (clear, "PNG", {}),
+        "webp.webp": (photo, "WEBP", {}),
+        "webp-lossless.webp": (photo, "WEBP", {"lossless": True}),
+        "webp-alpha.webp": (clear, "WEBP", {}),
+        "tiff.tif": (photo, "TIFF", {}),
+        "tiff-lzw.tif": (photo, "TIFF", {"compression": "tiff_lzw"}),
+        "tiff-deflate.tiff": (photo, "TIFF", {"compression": "tiff_adobe_deflate"}),
+        "tiff-jpeg.tiff": (photo, "TIFF", {"compression": "jpeg"}),
+        "bmp.bmp": (photo, "BMP", {}),
+        "gif.gif": (photo.quantize(60), "GIF", {}),
+        "avif.avif": (photo, "AVIF", {}),
+        "heic.heic": (photo, "HEIF", {}),
+    }
+    samples = {}
+    for name, (picture, kind, options) in kinds.items():
+        buffer = io.BytesIO()
+        picture.save(buffer, kind, **options)
+        samples[name] = buffer.getvalue()
+    samples["png-16.png"] = cv2.imencode(".png", deep)[1].tobytes()
+    samples["tiff-16.tif"] = cv2.imencode(".tiff", deep)[1].tobytes()
+    return samples
+
+
+SAMPLES = _samples()
+"""Whole files, by name."""
+
+
+def truncations(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """A file cut at every 5% of its length, and the length."""
+    for percent in range(5, 100, 5):
+        length = len(data) * percent // 100
+        yield length, data[:length]
+
+
+def damaged_files(seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Some 2,000 names and contents, always the same for a seed."""
+    chance = random.Random(seed)
+    for sample, data in SAMPLES.items():
+        stem, _, extension = sample.rpartition(".")
+        for length, cut in truncations(data):
+            yield f"{stem}-cut{length}.{extension}", cut
+        for i in range(FLIPS):
+            yield f"{stem}-flip{i}.{extension}", _flipped(data, 1 + i % 3, chance)
+        for i in range(SWAPS):
+            yield f"{stem}-swap{i}.{extension}", _swapped(data, chance)
+        for i in range(LENGTHS):
+            yield f"{stem}-length{i}.{extension}", _wrong_number(data, chance)
+
+
+def _flipped(data: bytes, n_bits: int, chance: random.Random) -> bytes:
+    """With some bits turned round."""
+    damaged = bytearray(data)
+    for _ in range(n_bits):
+        damaged[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return bytes(damaged)
+
+
+def _swapped(data: bytes, chance: random.Random) -> bytes:
+    """With two blocks in each other's place."""
+    size = chance.randrange(4, len(data) // 3)
+    first, second = sorted(chance.randrange(len(data) - size) for _ in range(2))
+    second = max(second, first + size)
+    return b"".join(
+        (data[:first], data[second : second + size], data[first + size : second], data[first : first + size],
+         data[second + size :])
+    )  # fmt: skip
+
+
+def _wrong_number(data: bytes, chance: random.Random) -> bytes:
+    """With four bytes of the first hundred, where lengths and sizes stand, replaced by an extreme number."""
+    at = chance.randrange(4, min(100, len(data) - 4))
+    number = chance.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(data), 0x00010000])
+    return data[:at] + number.to_bytes(4, chance.choice(["big", "little"])) + data[at + 4 :]
