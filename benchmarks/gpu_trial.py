@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.report import slug, step_table, targets
 from benchmarks.gpu.trial import Step, Trial, step_command
-from benchmarks.report import write_json
+from benchmarks.support.report import write_json
 from kseg_batch.backends import GPU_BACKENDS
 from kseg_batch.bench.environment import git_commit
 

@@ -10,7 +10,7 @@
 // Why this way. One block takes an image through all iterations and tests its convergence; a batch is one launch.
 //
 // Four ways were weighed by what an iteration has to compute, counted in distances of a point to a centre
-// (benchmarks/lloyd_ways.py). None is timed on a GPU yet. For one 1080p photo of 109,000 colours, in millions:
+// (benchmarks/studies/lloyd_ways.py). None is timed on a GPU yet. For one 1080p photo of 109,000 colours, in millions:
 //
 //                                           k = 3      16      64     256
 //     every pixel, every centre              6.22   33.18  132.71  530.84

@@ -120,7 +120,7 @@ def test_the_pictures_are_what_their_script_makes() -> None:
     import cv2
     import numpy as np
 
-    from benchmarks.scene import GAP, landscape, panels
+    from benchmarks.figures.landscape import GAP, landscape, panels
 
     for path, shown in panels(landscape()).items():
         committed = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -137,7 +137,7 @@ def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> N
     import numpy as np
     from PIL import Image
 
-    from benchmarks.scene import landscape
+    from benchmarks.figures.landscape import landscape
 
     Image.fromarray(landscape()).save(tmp_path / "landscape.png")
     words = ["show", "landscape.png", "--k", k, "--dpi", "70", "--save", name]
@@ -155,8 +155,8 @@ def test_the_picture_of_the_window_is_what_its_script_makes() -> None:
     import cv2
     import numpy as np
 
-    from benchmarks.live_view import TARGET, window
-    from benchmarks.scene import HEIGHT
+    from benchmarks.figures.landscape import HEIGHT
+    from benchmarks.figures.live_view import TARGET, window
 
     committed = cv2.imdecode(np.frombuffer(TARGET.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert committed is not None

@@ -12,11 +12,11 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.checks import WrongResultError
 from benchmarks.gpu.findings import DifferenceError, Findings, SkippedError
 from benchmarks.gpu.peers import one_line
 from benchmarks.gpu.step import Work
 from benchmarks.gpu.trial import SKIPPED
+from benchmarks.support.checks import WrongResultError
 
 STEPS = {
     "versions": "environment",

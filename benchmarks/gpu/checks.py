@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.checks import WrongResultError
 from benchmarks.gpu.device_wrapper import DeviceWrapper
 from benchmarks.gpu.findings import StepError
+from benchmarks.support.checks import WrongResultError
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.checks import WrongResultError
 from benchmarks.gpu.checks import Reference, check_oracle
 from benchmarks.gpu.findings import StepError
+from benchmarks.support.checks import WrongResultError
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.backends.self_test import self_test as find_wrong_parts

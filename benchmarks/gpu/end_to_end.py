@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from benchmarks.checks import WrongResultError
-from benchmarks.folders import tree_digest, write_jpeg
 from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import Watch
 from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.folders import tree_digest, write_jpeg
 from kseg_batch.backends import load
 from kseg_batch.backends.machine import usable_cores
 from kseg_batch.batch.run import run

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.checks import WrongResultError
 from benchmarks.gpu.checks import Expected
 from benchmarks.gpu.device_wrapper import fetch
 from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import TimedDevice, Watch
 from benchmarks.gpu.timing import batches_of, kernel_times, kernels_span
+from benchmarks.support.checks import WrongResultError
 from kseg_batch.backends.gpu.backend import Task
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.launches import Launches

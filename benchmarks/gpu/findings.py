@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from benchmarks.report import write_json
+from benchmarks.support.report import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

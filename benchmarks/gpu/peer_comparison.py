@@ -18,7 +18,7 @@ from benchmarks.gpu.findings import SkippedError, StepError
 from benchmarks.gpu.peers import Case
 from benchmarks.gpu.report import PEER_COLUMNS, PEER_WIDTHS, peer_line
 from benchmarks.gpu.step import RESERVE
-from benchmarks.report import line
+from benchmarks.support.report import line
 from kseg_batch.backends import numba_cpu
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.kernels import numba_cpu as kernels

@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.report import line
+from benchmarks.support.report import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmarks.report import write_json
+from benchmarks.support.report import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

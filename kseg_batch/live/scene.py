@@ -20,9 +20,9 @@ apart, and coarse enough that noise of 12 grey levels moves 3% of the pixels."""
 SAME_SCENE = 0.5
 """Share of the pixels that two frames of one scene have in the same cubes, at least.
 
-As `python -m benchmarks.scenes` measures, below it are all cuts between photographs, and 98% of those between
-generated landscapes, which are much alike; no noise, no pan by a fifth of the picture, and 2% of the frames
-of a fade to black within a second."""
+As `python -m benchmarks.studies.scene_changes` measures, below it are all cuts between photographs, and 98%
+of those between generated landscapes, which are much alike; no noise, no pan by a fifth of the picture, and
+2% of the frames of a fade to black within a second."""
 
 
 def coarse_histogram(histogram: ColorHistogram) -> NDArray[np.int64]:

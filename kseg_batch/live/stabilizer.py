@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LONGEST = 4
 """Frames in a row for which a pixel is held.
 
-With more of them less flickers, which `python -m benchmarks.live` measures, and edges that move over soft
-shades leave a longer trail."""
+With more of them less flickers, which `python -m benchmarks.speed.live` measures, and edges that move over
+soft shades leave a longer trail."""
 
 
 class Steadier:

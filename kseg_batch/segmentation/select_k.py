@@ -9,7 +9,7 @@ Photos have a bright and a dark half before they have anything else, so that the
 most of them. Turi ("Clustering-based colour image segmentation", thesis, Monash University, 2001; as told by
 Omran, Salman and Engelbrecht, Pattern Analysis and Applications 8, 2006) multiplies an index of this kind by
 1 + c N(k), where N is the normal density of mean 2 and deviation 1. So does this one. Clusters that are well
-apart have an index so low that the factor changes nothing: see `python -m benchmarks.auto_k`.
+apart have an index so low that the factor changes nothing: see `python -m benchmarks.studies.auto_k`.
 
 Spreads come from exact sums of integers, by operations that IEEE 754 defines to the last bit, in an order
 that the image alone decides; so every backend and machine chooses the same k.

@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import auto_k, ceiling, command, end_to_end, quality, scaling_points, validity
-from benchmarks.calls import tiled
-from benchmarks.checks import WrongResultError
-from benchmarks.crew import Crew
-from benchmarks.folders import write_varied
-from benchmarks.read_back import check_exact, check_partition
-from benchmarks.report import save
-from benchmarks.samples import MAX_PIXELS, samples
-from benchmarks.scaling_points import Point
-from benchmarks.scripts import tutorial
+from benchmarks.speed import end_to_end, scaling_points
+from benchmarks.speed.calls import tiled
+from benchmarks.speed.scaling_points import Point
+from benchmarks.studies import auto_k, quality, validity
+from benchmarks.studies.samples import MAX_PIXELS, samples
+from benchmarks.support import ceiling, command
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.folders import write_varied
+from benchmarks.support.processes import Crew
+from benchmarks.support.read_back import check_exact, check_partition
+from benchmarks.support.report import save
+from benchmarks.support.scripts import tutorial
 from kseg_batch import segment
 from tests.support.images import gradient, noise
 from tests.test_package import ROOT
@@ -62,7 +64,7 @@ def jpegs(tmp_path: Path) -> list[Path]:
 def test_end_to_end_measures_every_contender(tmp_path: Path, jpegs: list[Path]) -> None:
     target = tmp_path / "found.json"
     sizes = ("--images", 3, "--size", "96x54", "--repeat", 1, "--tutorial-images", 1, "--peer-images", 2)
-    told = run("benchmarks.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
+    told = run("benchmarks.speed.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
     rows = {row["contender"]: row for row in read(target)["results"]}
     peer = find_spec("sklearnex") is not None
     assert set(rows) == {"kseg-batch", "ceiling", "tutorial"} | ({"intelex"} if peer else set())
@@ -148,7 +150,7 @@ def test_a_watched_command_has_to_do_every_image(tmp_path: Path, jpegs: list[Pat
 
 def test_a_fit_is_measured_beside_a_run(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
-    told = run("benchmarks.fit_dataset", "--images", 3, "--repeat", 1, "--workers", 1, "--json", target)
+    told = run("benchmarks.speed.fit_dataset", "--images", 3, "--repeat", 1, "--workers", 1, "--json", target)
     assert re.search(
         r"^fit, 1 workers: \d+\.\d images/s\nrun, 1 workers: \d+\.\d images/s$", told, re.MULTILINE
     )
@@ -160,7 +162,7 @@ def test_a_fit_is_measured_beside_a_run(tmp_path: Path) -> None:
 def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     sizes = ("--size", "96x54", "--frames", 12, "--repeat", 1, "--tutorial-frames", 2)
-    told = run("benchmarks.live", *sizes, "--json", target)
+    told = run("benchmarks.speed.live", *sizes, "--json", target)
     rows = read(target)["results"]
     assert [row["frames"] for row in rows] == [12] * 4 + [2]
     assert all(row["rate"] > 0 for row in rows)
@@ -172,7 +174,7 @@ def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
 def test_scaling_measures_every_part(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     ranges = ("--megapixels", "0.01", "--k", 2, "--images", "1,101", "--workers", 1, "--repeat", 1)
-    told = run("benchmarks.scaling", *ranges, "--json", target)
+    told = run("benchmarks.speed.scaling", *ranges, "--json", target)
     points = [Point(**row) for row in read(target)["results"]]
     cases = {(p.part, p.kind, p.images, p.k) for p in points}
     assert cases == {
@@ -213,14 +215,14 @@ def test_tiles_cover_the_image_and_drift_little(megapixels: float) -> None:
 def test_quality_goes_on_from_what_its_file_holds(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     small = ("--k", 2, "--starts", 1, "--samples", 1, "--json", target)
-    assert "\n0 of " in run("benchmarks.quality", *small)
+    assert "\n0 of " in run("benchmarks.studies.quality", *small)
     content = read(target)
     rows = content["results"]
     assert len(rows) >= 3
     assert all(0.5 < row["ratio"] < 1.01 and row["ours"] > 0 for row in rows)
     rows[0]["best"] /= 2
     target.write_text(json.dumps(content))
-    told = run("benchmarks.quality", *small)
+    told = run("benchmarks.studies.quality", *small)
     assert f"{len(rows)} of {len(rows)} are known already" in told
     again = read(target)["results"]
     assert again[0]["ratio"] == pytest.approx(2 * rows[0]["ratio"])
@@ -271,7 +273,7 @@ def test_plots_draw_what_there_is_and_say_what_is_missing(tmp_path: Path) -> Non
     )
     rows = [quality.Row("a", "01", 9, k, ours=1.0, best=1.0, seconds=2.0, ratio=1.001) for k in (2, 3)]
     save(tmp_path / "quality.json", {"starts": 50}, [asdict(row) for row in rows])
-    told = run("benchmarks.plots", "--results", tmp_path, "--out", tmp_path / "pictures")
+    told = run("benchmarks.figures.plots", "--results", tmp_path, "--out", tmp_path / "pictures")
     drawn = {path.stem: path for path in (tmp_path / "pictures").iterdir()}
     assert set(drawn) == {"end_to_end", "quality", "scaling"}
     for path in drawn.values():
@@ -279,7 +281,7 @@ def test_plots_draw_what_there_is_and_say_what_is_missing(tmp_path: Path) -> Non
             assert picture.width == 1260
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
     assert "missing: " in told
-    assert "python -m benchmarks.tutorial" in told
+    assert "python -m benchmarks.speed.tutorial" in told
 
 
 def test_the_kernels_suite_passes_its_checks() -> None:

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu_trial
-from benchmarks.checks import WrongResultError
 from benchmarks.gpu import correctness, experiments, limits, peer_comparison, profile, stages
 from benchmarks.gpu.findings import DifferenceError, Findings, SkippedError, StepError
 from benchmarks.gpu.report import step_table
 from benchmarks.gpu.step import EMULATED, Work
 from benchmarks.gpu.trial import LOG_BYTES, Entry, Step, Trial
+from benchmarks.support.checks import WrongResultError
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.driver import device_problem

@@ -1,7 +1,7 @@
 """The Numba CUDA kernels in Numba's CUDA simulator, compared with the oracle.
 
-`python -m tests.gpu.simulator GROUP`, with NUMBA_ENABLE_CUDASIM=1, runs the cases of a group and prints a line
-of JSON for each: its name, and what went wrong or null. It is a program of its own because the simulator has
+`python -m tests.gpu.simulator GROUP`, with NUMBA_ENABLE_CUDASIM=1, runs the cases of a group and prints a
+line of JSON for each: its name, and what went wrong or null. It is a program of its own because the simulator has
 to be chosen before Numba is imported, and would be in the way of the compiled CPU kernels.
 """
 

@@ -279,6 +279,6 @@ def test_without_numba_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
 
 
 def test_the_picture_in_the_readme_is_what_its_script_makes() -> None:
-    from benchmarks.regions import TARGET, panels, side_by_side
+    from benchmarks.figures.regions import TARGET, panels, side_by_side
 
     assert np.array_equal(read(TARGET), side_by_side(*panels()))

@@ -1,6 +1,6 @@
 """How close `segment` comes to the best of 50 starts of scikit-learn's KMeans, on many photos.
 
-python -m benchmarks.quality [PHOTO ...] [--json FILE]
+python -m benchmarks.studies.quality [PHOTO ...] [--json FILE]
 
 The starts take long, and depend on nothing of ours: with --json they are written as they come, and those
 that the file holds of the same pixels, settings and version of scikit-learn are not done again.
@@ -19,12 +19,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.checks import WrongResultError
-from benchmarks.contenders import timed
 from benchmarks.photos import PhotosMissingError
-from benchmarks.report import heading, judged, line, save
-from benchmarks.samples import MAX_PIXELS, samples
-from benchmarks.tutorial import integers
+from benchmarks.speed.tutorial import integers
+from benchmarks.studies.samples import MAX_PIXELS, samples
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.contenders import timed
+from benchmarks.support.report import heading, judged, line, save
 from kseg_batch import segment
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.errors import KsegError
@@ -32,7 +32,7 @@ from kseg_batch.errors import KsegError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.samples import Sample
+    from benchmarks.studies.samples import Sample
 
 NOTES = f"""\
 ratio   compactness of segment() by that of the best start: below 1 is better than scikit-learn. Both are
@@ -91,7 +91,7 @@ class Task:
 
 def main() -> None:
     """Compare, print the table and the verdict."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.quality", description=__doc__)
     parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="besides the packaged ones")
     parser.add_argument("--k", type=integers, default=(2, 3, 5, 8, 16, 32), help="e.g. 2,3,5")
     parser.add_argument("--starts", type=int, default=50, help="of scikit-learn")
@@ -116,9 +116,11 @@ def main() -> None:
                 waiting = [known[other.key] for other in tasks[len(rows) :] if other.key in known]
                 save(asked.json, settings, [asdict(row) for row in (*rows, *waiting)])
     except PackageNotFoundError:
-        sys.exit("benchmarks.quality: scikit-learn is not installed: pip install 'kseg-batch[photos]'")
+        sys.exit(
+            "benchmarks.studies.quality: scikit-learn is not installed: pip install 'kseg-batch[photos]'"
+        )
     except (KsegError, OSError, PhotosMissingError, WrongResultError) as error:
-        sys.exit(f"benchmarks.quality: {error}")
+        sys.exit(f"benchmarks.studies.quality: {error}")
     print("", *verdict(rows), sep="\n")
 
 

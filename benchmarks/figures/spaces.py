@@ -1,4 +1,4 @@
-"""The README's picture of colour spaces: `python -m benchmarks.spaces`.
+"""The README's picture of colour spaces: `python -m benchmarks.figures.spaces`.
 
 Writes benchmarks/results/color_spaces.jpg: the generated landscape in five colours, found in each space.
 """
@@ -11,11 +11,11 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.scene import GAP, landscape, write_jpeg
+from benchmarks.figures.landscape import GAP, landscape, write_jpeg
 from kseg_batch import segment
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
 
-TARGET = Path(__file__).parent / "results" / "color_spaces.jpg"
+TARGET = Path(__file__).parents[1] / "results" / "color_spaces.jpg"
 CLUSTERS = 5
 REPEATS = 20
 

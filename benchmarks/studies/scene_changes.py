@@ -1,6 +1,6 @@
 """Which frames begin another scene: overlap of colours at cuts, pans, fades and noise, between photographs.
 
-python -m benchmarks.scenes [PHOTO ...]
+python -m benchmarks.studies.scene_changes [PHOTO ...]
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.frames import noisy
 from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
-from benchmarks.report import heading, line
+from benchmarks.support.frames import noisy
+from benchmarks.support.report import heading, line
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.errors import KsegError
@@ -42,14 +42,14 @@ WIDTHS = (-34, 7, 7, 7, 7, 9)
 
 def main() -> None:
     """Print a row for each kind of change."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scenes", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.scene_changes", description=__doc__)
     parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="besides those of the packages")
     given = parser.parse_args()
     try:
         packaged = [path for package in SOURCES for path in packaged_photos(package) if path.name not in SAME]
         photos = [read_photo(path) for path in (*given.photos, *packaged)]
     except (OSError, KsegError, PhotosMissingError) as error:
-        sys.exit(f"benchmarks.scenes: {error}")
+        sys.exit(f"benchmarks.studies.scene_changes: {error}")
     print(heading("Overlap of the colours of two frames", {"cut below": SAME_SCENE, "photos": len(photos)}))
     print()
     print(line(("", "pairs", "least", "median", "most", "cuts"), WIDTHS), flush=True)

@@ -1,6 +1,6 @@
 """What `kseg-batch run` reaches on whole folders, with one worker and with several. Linux only.
 
-python -m benchmarks.pipeline [--photos 100] [--tiny 100000]
+python -m benchmarks.speed.pipeline [--photos 100] [--tiny 100000]
 
 The photos are one packaged photograph at 1920 x 1080, moved and brightened differently in each JPEG file.
 The tiny images are PNG files of 8 x 8 pixels, so that all there is to see is what a file costs. Every run is
@@ -17,11 +17,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import command
-from benchmarks.checks import WrongResultError
-from benchmarks.folders import tree_digest, write_moved, write_tiny
 from benchmarks.photos import PhotosMissingError, photo_1080p
-from benchmarks.report import heading, judged, line, save
+from benchmarks.support import command
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.folders import tree_digest, write_moved, write_tiny
+from benchmarks.support.report import heading, judged, line, save
 
 WIDTHS = (-24, 8, 8, 8, 9, 8, 13, 10)
 COLUMNS = ("run", "images", "workers", "seconds", "images/s", "steady", "parent ms/im", "parent MB")
@@ -70,7 +70,7 @@ class Measured:
 
 def main() -> None:
     """Measure, print the table and the verdict."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.pipeline", description=__doc__)
     parser.add_argument("--photos", type=int, default=100)
     parser.add_argument("--tiny", type=int, default=100_000)
     parser.add_argument("--repeat", type=int, default=3, help="runs with each number of workers")
@@ -88,7 +88,7 @@ def main() -> None:
             if asked.tiny:
                 rows += measure_tiny(Path(folder), asked.tiny, asked.workers)
     except (OSError, PhotosMissingError, WrongResultError) as error:
-        sys.exit(f"benchmarks.pipeline: {error}")
+        sys.exit(f"benchmarks.speed.pipeline: {error}")
     print("", *verdict(rows), sep="\n")
     if asked.json:
         save(asked.json, settings, [asdict(row) for row in rows])

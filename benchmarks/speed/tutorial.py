@@ -1,6 +1,6 @@
 """The tutorial's cv2.kmeans call, scikit-learn and kseg-batch on the same photos, side by side.
 
-python -m benchmarks.tutorial [PHOTO ...]
+python -m benchmarks.speed.tutorial [PHOTO ...]
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import contenders
-from benchmarks.checks import WrongResultError, check
 from benchmarks.photos import PhotosMissingError, photo_1080p, read_photo
-from benchmarks.report import heading, save
-from benchmarks.verdict import COLUMNS, Row, table_line, verdict
+from benchmarks.speed.verdict import COLUMNS, Row, table_line, verdict
+from benchmarks.support import contenders
+from benchmarks.support.checks import WrongResultError, check
+from benchmarks.support.report import heading, save
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.errors import KsegError
@@ -72,7 +72,7 @@ def main() -> None:
             print(table_line(row.cells()), flush=True)
             rows.append(row)
     except (KsegError, OSError, PhotosMissingError, WrongResultError) as error:
-        sys.exit(f"benchmarks.tutorial: {error}")
+        sys.exit(f"benchmarks.speed.tutorial: {error}")
     print("", *verdict(rows), sep="\n")
     if settings.json:
         save(settings.json, settings.told(), [row.as_dict() for row in rows])
@@ -80,7 +80,7 @@ def main() -> None:
 
 def parse() -> Settings:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tutorial", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.tutorial", description=__doc__)
     parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="default: a packaged photo")
     parser.add_argument("--k", type=integers, default=(2, 3, 5, 8, 16), help="e.g. 2,3,5,8,16")
     parser.add_argument("--repeat", type=int, default=7, help="timed runs of kseg-batch")

@@ -1,4 +1,4 @@
-"""What COCO annotations take: `python -m benchmarks.coco PHOTO ...`.
+"""What COCO annotations take: `python -m benchmarks.studies.coco PHOTO ...`.
 
 Of each photo, scaled to 1920 x 1080, the annotations at k = 3 and k = 16 are encoded on one thread, and
 for comparison the same masks as PNG files.
@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.figures.regions import milliseconds
 from benchmarks.photos import read_photo
-from benchmarks.regions import milliseconds
 from kseg_batch.backends import load
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.bench.synthetic import cover
@@ -49,7 +49,7 @@ def time_photo(path: Path) -> None:
 
 def main() -> None:
     """Time the photos."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.coco", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.coco", description=__doc__)
     parser.add_argument("photos", metavar="PHOTO", nargs="+", type=Path, help="image files")
     photos: list[Path] = parser.parse_args().photos
     print(f"{'':18}{'k':>3}{'annotations':>22}{'masks as PNG':>22}")

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.contenders import timed
-from benchmarks.memory import WARM_UP
 from benchmarks.photos import photo_1080p, read_photo
+from benchmarks.speed.memory import WARM_UP
+from benchmarks.support.contenders import timed
 from kseg_batch import segment
 from kseg_batch.backends import load
 from kseg_batch.bench.memory import PEAK_RESET, resident_mb
@@ -94,7 +94,7 @@ def measure(case: Case) -> Call:
     Raises:
         subprocess.CalledProcessError: It fails; its stderr went to the terminal.
     """
-    command = [sys.executable, "-m", "benchmarks.calls", json.dumps(asdict(case))]
+    command = [sys.executable, "-m", "benchmarks.speed.calls", json.dumps(asdict(case))]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return Call(**json.loads(done.stdout))
 

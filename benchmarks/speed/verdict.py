@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.report import line
+from benchmarks.support.report import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.contenders import Measurement
+    from benchmarks.support.contenders import Measurement
 
 WIDTHS = (-18, 3, 7, 9, 8, 8, 9, 12, 12)
 COLUMNS = ("photo", "k", "colours", "kseg ms", "cv2 ms", "sk ms", "x cv2", "cost/cv2", "cost/sk")

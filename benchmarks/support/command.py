@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.checks import WrongResultError
+from benchmarks.support.checks import WrongResultError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

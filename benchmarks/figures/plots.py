@@ -1,6 +1,6 @@
 """All figures of the README's section "How fast", from the JSON files of the benchmarks.
 
-python -m benchmarks.plots [--results DIR] [--out DIR]
+python -m benchmarks.figures.plots [--results DIR] [--out DIR]
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from benchmarks import figures
+    from benchmarks.figures import charts
 except ImportError as error:
     raise SystemExit(
-        f"benchmarks.plots needs matplotlib ({error}); to add it: pip install 'kseg-batch[bench]'"
+        f"benchmarks.figures.plots needs matplotlib ({error}); to add it: pip install 'kseg-batch[bench]'"
     ) from error
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
-    "tutorial": figures.tutorial,
-    "scaling": figures.scaling,
-    "end_to_end": figures.end_to_end,
-    "quality": figures.quality,
+    "tutorial": charts.tutorial,
+    "scaling": charts.scaling,
+    "end_to_end": charts.end_to_end,
+    "quality": charts.quality,
 }
 """By the name of the benchmark, of its JSON file and of the picture."""
 
@@ -39,7 +39,7 @@ DOTS_PER_INCH = 150
 
 def main() -> None:
     """Draw what there are results for, and say what is missing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plots", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures.plots", description=__doc__)
     parser.add_argument("--results", metavar="DIR", type=Path, default=RESULTS, help="of the JSON files")
     parser.add_argument("--out", metavar="DIR", type=Path, help="for the pictures; default: beside the files")
     asked = parser.parse_args()
@@ -53,7 +53,7 @@ def main() -> None:
         try:
             figure = draw(json.loads(source.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            sys.exit(f"benchmarks.plots: {source} is not a file of benchmarks.{name}: {error!r}")
+            sys.exit(f"benchmarks.figures.plots: {source} is not a file of benchmarks.{name}: {error!r}")
         picture = out / f"{name}.png"
         out.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture, dpi=DOTS_PER_INCH)

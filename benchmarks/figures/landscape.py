@@ -1,4 +1,4 @@
-"""Two of the README's pictures: `python -m benchmarks.scene` writes them into benchmarks/results.
+"""Two of the README's pictures: `python -m benchmarks.figures.landscape` writes them into benchmarks/results.
 
 scene.jpg has a generated landscape, what `segment` makes of it, and one mask, side by side; keep.jpg has the
 landscape with its trees alone, and without them. Given the name of a file, it writes the landscape alone.
@@ -17,7 +17,7 @@ from PIL import Image
 from kseg_batch import segment
 from kseg_batch.bench.synthetic import blend, smooth_noise
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 TARGET = RESULTS / "scene.jpg"
 TREES = RESULTS / "keep.jpg"
 HEIGHT, WIDTH = 360, 480

@@ -1,6 +1,6 @@
 """How time and memory grow: with pixels and clusters, with images and workers. Linux only.
 
-python -m benchmarks.scaling [PHOTO] [--quick]
+python -m benchmarks.speed.scaling [PHOTO] [--quick]
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import calls, command
-from benchmarks.checks import WrongResultError, check
-from benchmarks.folders import write_jpeg, write_moved, write_tiny
 from benchmarks.photos import PhotosMissingError
-from benchmarks.report import heading, line, save
-from benchmarks.scaling_points import COLUMNS, WIDTHS, Point, exponents, verdict
+from benchmarks.speed import calls
+from benchmarks.speed.scaling_points import COLUMNS, WIDTHS, Point, exponents, verdict
+from benchmarks.support import command
+from benchmarks.support.checks import WrongResultError, check
+from benchmarks.support.folders import write_jpeg, write_moved, write_tiny
+from benchmarks.support.report import heading, line, save
 from kseg_batch.bench.memory import PEAK_RESET
 from kseg_batch.errors import KsegError
 
@@ -70,7 +71,7 @@ TILED_K = (3, 16)
 
 def main() -> None:
     """Measure, print the table and the verdict."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.scaling", description=__doc__)
     parser.add_argument("photo", metavar="PHOTO", nargs="?", help="default: a packaged photo")
     parser.add_argument("--quick", action="store_true", help="short ranges, where nothing else is said")
     parser.add_argument("--megapixels", type=numbers, help="e.g. 0.1,1,10")
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there too")
     asked = parser.parse_args()
     if not PEAK_RESET.exists():
-        sys.exit(f"benchmarks.scaling: this system has no {PEAK_RESET}, which resets a process's peak")
+        sys.exit(f"benchmarks.speed.scaling: this system has no {PEAK_RESET}, which resets a process's peak")
     preset = QUICK if asked.quick else FULL
     ranges = Ranges(
         photo=asked.photo,
@@ -101,7 +102,7 @@ def main() -> None:
             print(line(point.cells(), WIDTHS), flush=True)
             points.append(point)
     except (KsegError, OSError, PhotosMissingError, WrongResultError, subprocess.CalledProcessError) as error:
-        sys.exit(f"benchmarks.scaling: {error}")
+        sys.exit(f"benchmarks.speed.scaling: {error}")
     print("", *exponents(points), *verdict(points), sep="\n")
     if asked.json:
         save(asked.json, settings, [asdict(point) for point in points])

@@ -1,6 +1,6 @@
 """How fast one palette is fitted to a dataset, beside segmenting it.
 
-python -m benchmarks.fit_dataset [PHOTO...]
+python -m benchmarks.speed.fit_dataset [PHOTO...]
 
 `kseg-batch fit` and `kseg-batch run`, from the command line, on the same JPEG files, with one worker and with
 all, in turns: images a second, and the parent's processor time for an image and its peak memory. Every
@@ -17,11 +17,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import command
-from benchmarks.checks import WrongResultError
-from benchmarks.folders import write_moved, write_varied
 from benchmarks.photos import PhotosMissingError, photo_1080p
-from benchmarks.report import heading, line, save
+from benchmarks.support import command
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.folders import write_moved, write_varied
+from benchmarks.support.report import heading, line, save
 from kseg_batch import fit_palette, read_palette
 from kseg_batch.images.decode import decode
 
@@ -64,7 +64,7 @@ class Measured:
 
 def main() -> None:
     """Measure, and print the table and the medians."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fit_dataset", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.fit_dataset", description=__doc__)
     parser.add_argument("photos", type=Path, nargs="*", metavar="PHOTO", help="what the files are made of")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--repeat", type=int, default=3, help="commands of each kind")
@@ -81,7 +81,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows = measure(Path(folder), asked)
     except (OSError, PhotosMissingError, WrongResultError) as error:
-        sys.exit(f"benchmarks.fit_dataset: {error}")
+        sys.exit(f"benchmarks.speed.fit_dataset: {error}")
     print("", *medians(rows), sep="\n")
     if asked.json:
         save(asked.json, settings, [asdict(row) for row in rows])

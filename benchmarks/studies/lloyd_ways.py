@@ -1,6 +1,6 @@
 """What one exact Lloyd iteration has to compute, by each of four ways, counted rather than timed.
 
-python -m benchmarks.lloyd_ways PHOTO... [--json FILE]
+python -m benchmarks.studies.lloyd_ways PHOTO... [--json FILE]
 
 A unit is the squared distance of one point to one centre, or a test of the same size. The photos are scaled
 to 1920 x 1080, the centres are those that `segment` ends with. The ways:
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.photos import read_photo
-from benchmarks.report import line, save
+from benchmarks.support.report import line, save
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.layout import RUN
 from kseg_batch.bench.synthetic import cover

@@ -1,10 +1,10 @@
 """Clean labels: the README's picture of them, and what they take.
 
-python -m benchmarks.regions [PHOTO ...]
+python -m benchmarks.figures.regions [PHOTO ...]
 
-The picture, benchmarks/results/regions.png, is the generated landscape of `benchmarks.scene` in four colours:
-as it comes, and with smooth edges and no small regions. Of each photo, scaled to 1920 x 1080, the regions at
-k = 3 and k = 16 are counted, and each step is timed on one thread.
+The picture, benchmarks/results/regions.png, is the generated landscape of `benchmarks.figures.landscape` in
+four colours: as it comes, and with smooth edges and no small regions. Of each photo, scaled to 1920 x 1080,
+the regions at k = 3 and k = 16 are counted, and each step is timed on one thread.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from benchmarks.figures.landscape import GAP, HEIGHT, landscape
 from benchmarks.photos import read_photo
-from benchmarks.scene import GAP, HEIGHT, landscape
 from kseg_batch import segment
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.segmentation import region_cleaner
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kseg_batch import Segmentation
 
-TARGET = Path(__file__).parent / "results" / "regions.png"
+TARGET = Path(__file__).parents[1] / "results" / "regions.png"
 K, SMOOTH, MIN_REGION = 4, 1, 100
 
 TIMED_MIN_REGION = 50
@@ -87,7 +87,7 @@ def time_photo(path: Path) -> None:
 
 def main() -> None:
     """Write the picture, say how many regions it has, and time the photos."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.regions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures.regions", description=__doc__)
     parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="image files to time")
     photos: list[Path] = parser.parse_args().photos
     before, after = panels()

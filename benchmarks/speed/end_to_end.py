@@ -1,6 +1,6 @@
 """Folders of JPEG photos to indexed PNG and masks: kseg-batch, its ceiling, and two scripts. Linux only.
 
-python -m benchmarks.end_to_end [PHOTO ...] [--images 200]
+python -m benchmarks.speed.end_to_end [PHOTO ...] [--images 200]
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import ceiling, command, scripts
-from benchmarks.checks import WrongResultError
-from benchmarks.contenders import timed
-from benchmarks.crew import Crew
-from benchmarks.folders import QUALITY, tree_digest, write_varied
 from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
-from benchmarks.read_back import check_exact, check_partition
-from benchmarks.report import heading, judged, line, save
-from benchmarks.tutorial import size
+from benchmarks.speed.tutorial import size
+from benchmarks.support import ceiling, command, scripts
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.contenders import timed
+from benchmarks.support.folders import QUALITY, tree_digest, write_varied
+from benchmarks.support.processes import Crew
+from benchmarks.support.read_back import check_exact, check_partition
+from benchmarks.support.report import heading, judged, line, save
 from kseg_batch.backends.machine import usable_cores
 from kseg_batch.batch.workers.pool import ENVIRONMENT
 from kseg_batch.errors import KsegError
@@ -98,7 +98,7 @@ class Plan:
 
 def main() -> None:
     """Measure, print the table and the verdict."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.end_to_end", description=__doc__)
     parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="default: packaged photos")
     parser.add_argument("--images", type=int, default=200, help="files to make of the photos")
     parser.add_argument("--size", type=size, default=(1920, 1080), help="WIDTHxHEIGHT of the files")
@@ -133,7 +133,7 @@ def main() -> None:
                 print(line(row.cells(), WIDTHS), flush=True)
                 rows.append(row)
     except (KsegError, OSError, PhotosMissingError, WrongResultError) as error:
-        sys.exit(f"benchmarks.end_to_end: {error}")
+        sys.exit(f"benchmarks.speed.end_to_end: {error}")
     print("", *verdict(rows), sep="\n")
     if asked.json:
         save(asked.json, settings, [asdict(row) for row in rows])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.report import judged
+from benchmarks.support.report import judged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """How long before the first result: compilation, a warm start, and the help text, each in a fresh process.
 
-python -m benchmarks.startup
+python -m benchmarks.speed.startup
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.photos import PhotosMissingError, photo_1080p
-from benchmarks.report import heading, line, save
+from benchmarks.support.report import heading, line, save
 
 K = 3
 
@@ -110,7 +110,7 @@ def measure(compilations: int) -> list[Startup]:
 
 def main() -> None:
     """Measure, print, and write the JSON file that was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.startup", description=__doc__)
     parser.add_argument("--compilations", type=int, default=3, help="starts with an empty cache")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there too")
     given = parser.parse_args()
@@ -119,7 +119,7 @@ def main() -> None:
     try:
         results = measure(given.compilations)
     except (OSError, PhotosMissingError, subprocess.CalledProcessError) as error:
-        sys.exit(f"benchmarks.startup: {error}")
+        sys.exit(f"benchmarks.speed.startup: {error}")
     print(*(line(result.cells(), WIDTHS) for result in results), sep="\n")
     if given.json:
         save(given.json, {"k": K}, [asdict(result) for result in results])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from benchmarks.ceiling import make_folders, output_paths
+from benchmarks.support.ceiling import make_folders, output_paths
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Peak memory of segment() above the image itself, each case in a fresh process. Linux only.
 
-python -m benchmarks.memory [--megapixels 2,10,50,100]
+python -m benchmarks.speed.memory [--megapixels 2,10,50,100]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.photos import PhotosMissingError, photo_1080p
-from benchmarks.report import heading, line, save
+from benchmarks.support.report import heading, line, save
 from kseg_batch.bench.memory import PEAK_RESET, resident_mb
 from kseg_batch.bench.synthetic import cover
 
@@ -106,14 +106,14 @@ def measure(megapixels: list[float]) -> Iterator[Memory]:
     """
     cases = [(size, kind, k) for size in megapixels for kind in KINDS for k in CLUSTERS]
     for size, kind, k in cases:
-        command = [sys.executable, "-m", "benchmarks.memory", "--one", kind, str(size), str(k)]
+        command = [sys.executable, "-m", "benchmarks.speed.memory", "--one", kind, str(size), str(k)]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         yield Memory(**json.loads(done.stdout))
 
 
 def main() -> None:
     """Measure, print, and write the JSON file that was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.memory", description=__doc__)
     parser.add_argument("--megapixels", default="2,10,50,100", help="sizes, e.g. 2,10,50,100")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there too")
     parser.add_argument("--one", nargs=3, metavar=("KIND", "MEGAPIXELS", "K"), help=argparse.SUPPRESS)
@@ -123,7 +123,7 @@ def main() -> None:
         print(json.dumps(asdict(measure_here(kind, float(size), int(k)))))
         return
     if not PEAK_RESET.exists():
-        sys.exit(f"benchmarks.memory: this system has no {PEAK_RESET}, which resets a process's peak")
+        sys.exit(f"benchmarks.speed.memory: this system has no {PEAK_RESET}, which resets a process's peak")
     print(heading("Memory of segment() above the image, backend numba", {}), end="\n\n")
     print(line(COLUMNS, WIDTHS), flush=True)
     results: list[Memory] = []
@@ -132,7 +132,7 @@ def main() -> None:
             print(line(result.cells(), WIDTHS), flush=True)
             results.append(result)
     except (OSError, PhotosMissingError, subprocess.CalledProcessError) as error:
-        sys.exit(f"benchmarks.memory: {error}")
+        sys.exit(f"benchmarks.speed.memory: {error}")
     most = max(result.peak_mb for result in results)
     print(f"\npeak {most:.1f} MB; target < {LIMIT_MB:g} MB: {'met' if most < LIMIT_MB else 'missed'}")
     if given.json:

@@ -1,4 +1,4 @@
-"""The README's picture of the window: `python -m benchmarks.live_view` writes benchmarks/results/live.jpg.
+"""The README's picture of the window: `python -m benchmarks.figures.live_view` writes results/live.jpg.
 
 What `kseg-batch live` shows of a camera that looks at the generated landscape, after the keys `o` and `1`.
 """
@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.frames import RATE
-from benchmarks.scene import landscape, write_jpeg
+from benchmarks.figures.landscape import landscape, write_jpeg
+from benchmarks.support.frames import RATE
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.picture import Picture
@@ -20,7 +20,7 @@ from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import View, compose
 
-TARGET = Path(__file__).parent / "results" / "live.jpg"
+TARGET = Path(__file__).parents[1] / "results" / "live.jpg"
 
 
 def window() -> NDArray[np.uint8]:

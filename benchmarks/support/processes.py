@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from benchmarks.checks import WrongResultError
+from benchmarks.support.checks import WrongResultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

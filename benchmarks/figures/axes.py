@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from benchmarks.scaling_points import Point
+from benchmarks.speed.scaling_points import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.drawing import (
+from benchmarks.figures.axes import (
     BLUE,
     GRAY,
     ORANGE,
@@ -21,8 +21,8 @@ from benchmarks.drawing import (
     one_figure,
     whole_figure,
 )
-from benchmarks.quality import MEDIAN, WORST
-from benchmarks.scaling_points import WORKER_BYTES, WORKER_MB, Point, exponent
+from benchmarks.speed.scaling_points import WORKER_BYTES, WORKER_MB, Point, exponent
+from benchmarks.studies.quality import MEDIAN, WORST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """`kseg-batch live` beside the tutorial's loop: frames a second, and how steady the labels are.
 
-python -m benchmarks.live
+python -m benchmarks.speed.live
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.checks import WrongResultError
-from benchmarks.frames import noisy, pan, write_video
-from benchmarks.report import heading, judged, line, save
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.frames import noisy, pan, write_video
+from benchmarks.support.report import heading, judged, line, save
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.kmeans import reference
@@ -44,7 +44,7 @@ CHECKED = (320, 180)
 
 STATIC_FRAMES = 20
 
-TARGET = Path(__file__).parent / "results" / "live.json"
+TARGET = Path(__file__).parents[1] / "results" / "live.json"
 
 WIDTHS = (-44, 5, 9, 11, 9)
 
@@ -71,7 +71,7 @@ class Row:
 
 def main() -> None:
     """Check, measure, print, and write the JSON file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.live", description=__doc__)
     parser.add_argument("--size", default="1920x1080", help="WIDTHxHEIGHT of the video")
     parser.add_argument("--frames", type=int, default=250, help="of the video")
     parser.add_argument("--repeat", type=int, default=5, help="runs of the command")
@@ -102,7 +102,7 @@ def main() -> None:
                 rows.append(row)
                 print(line(row.cells(), WIDTHS), flush=True)
     except (OSError, WrongResultError) as error:
-        sys.exit(f"benchmarks.live: {error}")
+        sys.exit(f"benchmarks.speed.live: {error}")
     print("", *verdict(rows), sep="\n")
     save(given.json, settings, [asdict(row) for row in rows])
 

@@ -1,6 +1,6 @@
 """How many clusters: criteria compared on generated images, whose number is known, and on photos.
 
-python -m benchmarks.auto_k [PHOTO ...] [--json FILE]
+python -m benchmarks.studies.auto_k [PHOTO ...] [--json FILE]
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
-from benchmarks.report import heading, line, save
-from benchmarks.samples import shrink
-from benchmarks.validity import CRITERIA, HIGH, LOW, choice, fits
+from benchmarks.studies.samples import shrink
+from benchmarks.studies.validity import CRITERIA, HIGH, LOW, choice, fits
+from benchmarks.support.report import heading, line, save
 from kseg_batch import segment
 from kseg_batch.backends import load
 from kseg_batch.bench.synthetic import cover
@@ -131,7 +131,7 @@ def _percent(share: float) -> str:
 
 def main() -> None:
     """Compare, print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.auto_k", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.auto_k", description=__doc__)
     parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="besides the packaged ones")
     parser.add_argument("--pixels", type=int, default=1_000_000, help="of a photo at most")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there")
@@ -149,7 +149,7 @@ def main() -> None:
         if asked.json:
             save(asked.json, settings, [*map(asdict, rows), *map(asdict, times)])
     except (KsegError, OSError, PhotosMissingError) as error:
-        sys.exit(f"benchmarks.auto_k: {error}")
+        sys.exit(f"benchmarks.studies.auto_k: {error}")
 
 
 def compare(paths: Sequence[Path], pixels: int) -> list[Tally]:

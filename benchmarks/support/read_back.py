@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from benchmarks.ceiling import output_paths
-from benchmarks.checks import WrongResultError
+from benchmarks.support.ceiling import output_paths
+from benchmarks.support.checks import WrongResultError
 from kseg_batch import segment
 from kseg_batch.images.decode import decode
 

@@ -1,0 +1,1 @@
+"""The pictures and charts of the README."""

@@ -1,0 +1,1 @@
+"""What chose a constant or a method."""
