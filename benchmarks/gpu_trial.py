@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.gpu.report import slug, step_table, targets
 from benchmarks.gpu.trial import Step, Trial, step_command
 from benchmarks.support.report import write_json
-from kseg_batch.backends import GPU_BACKENDS
+from kseg_batch.backends.registry import GPU_BACKENDS
 from kseg_batch.bench.environment import git_commit
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ TOOLKIT = Path("/usr/local/cuda")
 NO_GPU = "it means nothing without a GPU"
 
 COMPILE_CPU_KERNELS = """
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import warm_up
 
 warm_up(load("numba"))

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import photo_1080p
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.images import decode, png
 from kseg_batch.images.label_map import LabelMap
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 CLUSTERS = (3, 16, 256)
 

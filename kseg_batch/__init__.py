@@ -4,7 +4,7 @@ from kseg_batch import segment
 s = segment(rgb, k=3)    # rgb: (H, W, 3) uint8
 """
 
-from kseg_batch.kmeans.histogram import Palette
+from kseg_batch.kmeans.palette import Palette
 from kseg_batch.kmeans.palette_files import read_palette, write_palette
 from kseg_batch.segmentation.segment import Segmentation, apply_palette, fit_palette, segment
 

@@ -59,3 +59,8 @@ class PaletteWarning(UserWarning):
 
 class FewerColorsWarning(UserWarning):
     """An image has fewer distinct colours than the clusters asked for."""
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

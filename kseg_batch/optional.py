@@ -29,3 +29,29 @@ def import_cv2() -> ModuleType:
             installed=True,
         ) from error
     return cv2
+
+
+def import_av() -> ModuleType:
+    """The av module, which reads and writes videos by FFmpeg's libraries.
+
+    OpenCV is imported first. Both bring a libxcb of their own, and whichever comes first is everybody's: with
+    PyAV's, OpenCV never comes back from opening a window (https://github.com/PyAV-Org/PyAV/issues/978).
+
+    Raises:
+        BackendUnavailableError: One of the two is missing, or cannot be loaded.
+    """
+    import_cv2()
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise BackendUnavailableError(
+            "Video files and addresses are read and written by PyAV, which is not installed; to add it: "
+            "pip install 'kseg-batch[video]'",
+            installed=False,
+        ) from error
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"PyAV cannot be imported ({error}); to repair it: pip install --force-reinstall av",
+            installed=True,
+        ) from error
+    return av

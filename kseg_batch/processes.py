@@ -1,17 +1,26 @@
-"""Interrupts as events among others, for a loop that is to end in its own time."""
+"""Child processes and signals: starting, interrupting and ending them, and the cores they may use."""
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from queue import SimpleQueue
     from types import FrameType
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Environment variables from which libraries take their number of threads, when they are loaded."""
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +47,50 @@ def interrupts_to(done: SimpleQueue[Any]) -> Generator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Generator[None]:
+    """Start processes in here: SIGINT and SIGTERM are held back until the end, and never reach them.
+
+    A terminal sends the one and a service manager the other to all processes at once, also to those that
+    are still importing modules; the parent alone decides when they end.
+    """
+    held: list[int] = []
+    former = {}
+    if threading.current_thread() is threading.main_thread():  # which may be told by any thread's signal
+        former = {number: signal.signal(number, lambda n, _: held.append(n)) for number in INTERRUPTS}
+    resource_tracker.ensure_running()  # which would unblock them
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        for late in held:
+            signal.raise_signal(late)
+
+
+def end_with_parent() -> None:
+    """Wait for the parent process to end, and end this one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def how_it_ended(code: int) -> str:
+    """A process's exit code as multiprocessing tells it, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (", as happens for want of memory" if name == "SIGKILL" else "")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.registry import load
 from tests.gpu.emulator.device import EmulatedDevice
 
 EMULATED_MEMORY = 4 << 30

@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.gpu.device_wrapper import DeviceWrapper
 from benchmarks.gpu.findings import StepError
 from benchmarks.support.checks import WrongResultError
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError
+from kseg_batch.backends.registry import load
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from benchmarks.gpu.photos import Album
     from kseg_batch.backends.gpu.backend import Result
     from kseg_batch.backends.gpu.device import Array, Device
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 SMALL = (((47, 31), 3), ((31, 47), 2), ((33, 17), 5), ((17, 33), 8), ((21, 20), 16), ((5, 1), 3), ((1, 1), 2))
 """Sizes and k at which the NumPy oracle takes a moment only."""

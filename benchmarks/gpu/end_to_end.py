@@ -18,8 +18,7 @@ from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
 from benchmarks.support.checks import WrongResultError
 from benchmarks.support.folders import tree_digest, write_jpeg
-from kseg_batch.backends import load
-from kseg_batch.backends.machine import usable_cores
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.run import run
 from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job
@@ -28,6 +27,7 @@ from kseg_batch.batch.workers.cpu import Team, cpu_pool, warm_up
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
 from kseg_batch.batch.workers.process_image import Lost, Settings
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.processes import usable_cores
 from kseg_batch.segmentation.segment import segment_with
 
 if TYPE_CHECKING:

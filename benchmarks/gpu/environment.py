@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.gpu.recording_device import gpu_facts
-from kseg_batch.backends.machine import usable_cores
 from kseg_batch.bench.environment import environment
+from kseg_batch.processes import usable_cores
 
 if TYPE_CHECKING:
     from benchmarks.gpu.step import Work

@@ -26,7 +26,8 @@ from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.launches import Launches
 from kseg_batch.backends.gpu.layout import IMAGE, N_CODES, STATE, Layout, Request, Tuning, packed
 from kseg_batch.backends.gpu.memory import Slot
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:

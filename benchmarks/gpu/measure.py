@@ -21,9 +21,9 @@ from benchmarks.gpu.timing import (
     span,
     step_shares,
 )
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.layout import DEFAULT_TUNING
+from kseg_batch.backends.registry import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

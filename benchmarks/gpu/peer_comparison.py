@@ -23,7 +23,7 @@ from kseg_batch.backends import numba_cpu
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.kernels import numba_cpu as kernels
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE
+from kseg_batch.kmeans.fixed_point import SCALE
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from benchmarks.gpu.device_wrapper import DeviceWrapper
-from kseg_batch.backends import find
 from kseg_batch.backends.gpu.driver import read_driver
+from kseg_batch.backends.registry import find
 from kseg_batch.bench.environment import package_version
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from kseg_batch.backends.gpu.memory import Slot
 from kseg_batch.errors import BackendError
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from benchmarks.gpu.findings import SkippedError
 from benchmarks.gpu.photos import Album, read_photos
 from benchmarks.gpu.recording_device import CupyLibrary, Opened, open_device
 from benchmarks.gpu.trial import step_command
-from kseg_batch.backends import load_gpu
 from kseg_batch.backends.cupy import FILES, THREADS, CupyDevice, kernel_folder
-from kseg_batch.kmeans.options import GpuOptions
+from kseg_batch.backends.gpu.options import GpuOptions
+from kseg_batch.backends.registry import load_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

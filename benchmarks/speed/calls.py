@@ -22,7 +22,7 @@ from benchmarks.photos import photo_1080p, read_photo
 from benchmarks.speed.memory import WARM_UP
 from benchmarks.support.contenders import timed
 from kseg_batch import segment
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.bench.memory import PEAK_RESET, resident_mb
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.optional import import_cv2

@@ -25,9 +25,9 @@ from benchmarks.support.folders import QUALITY, tree_digest, write_varied
 from benchmarks.support.processes import Crew
 from benchmarks.support.read_back import check_exact, check_partition
 from benchmarks.support.report import heading, judged, line, save
-from kseg_batch.backends.machine import usable_cores
 from kseg_batch.batch.workers.pool import ENVIRONMENT
 from kseg_batch.errors import KsegError
+from kseg_batch.processes import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

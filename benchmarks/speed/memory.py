@@ -83,7 +83,7 @@ def make_image(kind: str, megapixels: float) -> NDArray[np.uint8]:
 def measure_here(kind: str, megapixels: float, k: int) -> Memory:
     """Measure one call in this process, which should be fresh."""
     from kseg_batch import segment
-    from kseg_batch.backends import choose
+    from kseg_batch.backends.registry import choose
 
     rgb = make_image(kind, megapixels)
     segment(WARM_UP, 2, backend="numba")

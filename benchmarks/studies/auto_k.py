@@ -21,7 +21,7 @@ from benchmarks.studies.samples import shrink
 from benchmarks.studies.validity import CRITERIA, HIGH, LOW, choice, fits
 from benchmarks.support.report import heading, line, save
 from kseg_batch import segment
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.errors import KsegError
 from kseg_batch.optional import import_cv2

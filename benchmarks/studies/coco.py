@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures.regions import milliseconds
 from benchmarks.photos import read_photo
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.images import coco, png
@@ -21,7 +21,7 @@ from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 
 def dataset(job: Job, packed: LabelMap, palette: Palette) -> int:

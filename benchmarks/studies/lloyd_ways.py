@@ -23,10 +23,10 @@ import numpy as np
 
 from benchmarks.photos import read_photo
 from benchmarks.support.report import line, save
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.layout import RUN
+from kseg_batch.backends.registry import load
 from kseg_batch.bench.synthetic import cover
-from kseg_batch.kmeans.histogram import SCALE
+from kseg_batch.kmeans.fixed_point import SCALE
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation.select_k import FEW_PENALTY, index
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 LOW, HIGH = 2, 12
 """The range that k is chosen from."""

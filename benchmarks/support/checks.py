@@ -9,7 +9,8 @@ import numpy as np
 from kseg_batch import segment
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:

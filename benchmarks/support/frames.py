@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.av_loader import import_av
 from kseg_batch.bench.synthetic import NOISE, photograph
+from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.images.label_map import LabelMap
-    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions
+    from kseg_batch.kmeans.palette import Palette
 
 
 class Candidate(Protocol):

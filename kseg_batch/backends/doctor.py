@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from kseg_batch.backends import GPU_BACKENDS, MODULES, load
 from kseg_batch.backends.gpu.driver import read_driver
 from kseg_batch.backends.machine import (
     CUPY,
@@ -24,6 +23,7 @@ from kseg_batch.backends.machine import (
     read_kernel_cache,
     read_machine,
 )
+from kseg_batch.backends.registry import GPU_BACKENDS, MODULES, load
 from kseg_batch.backends.self_test import HEIGHT, WIDTH, milliseconds, self_test
 from kseg_batch.errors import BackendUnavailableError
 

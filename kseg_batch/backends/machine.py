@@ -8,14 +8,14 @@ import io
 import os
 import platform
 import re
-import sys
 import tempfile
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kseg_batch.processes import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,16 +94,6 @@ class KernelCache:
     """Files of compiled kernels and of their index."""
     size: int
     """Bytes in them."""
-
-
-def gpu_packages() -> bool:
-    """Whether a package for GPUs is installed, so that a GPU may be what is used."""
-    return any(find_spec(name) is not None for name in ("cupy", "numba_cuda"))
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def read_machine() -> Machine:

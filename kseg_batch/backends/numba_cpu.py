@@ -13,15 +13,10 @@ import numpy as np
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import (
-    CELL_BITS,
-    CELL_SIZE,
-    MAX_CLUSTERS,
-    ColorHistogram,
-    Palette,
-    from_zorder,
-)
+from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
+from kseg_batch.kmeans.histogram import CELL_BITS, CELL_SIZE, ColorHistogram, from_zorder
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

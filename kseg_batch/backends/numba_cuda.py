@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.backends.gpu.device import Array, Stream
     from kseg_batch.backends.gpu.library import GpuLibrary
-    from kseg_batch.kmeans.options import GpuOptions
+    from kseg_batch.backends.gpu.options import GpuOptions
 
 THREADS = 256
 CLEAR_BLOCKS = 4096

@@ -13,7 +13,9 @@ import numpy as np
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.palette import Palette
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:

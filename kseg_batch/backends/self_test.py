@@ -12,7 +12,8 @@ import numpy as np
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation.segment import Segmentation, segment_with
 

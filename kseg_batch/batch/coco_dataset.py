@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.atomic import replacing
 from kseg_batch.batch.storage.outputs import kind_of, remove
-from kseg_batch.batch.storage.scan import MARKER, count
-from kseg_batch.errors import OutputError, OutputGoneError
+from kseg_batch.batch.storage.scan import MARKER
+from kseg_batch.errors import OutputError, OutputGoneError, count
 from kseg_batch.images.coco import HEAD, category
 
 if TYPE_CHECKING:

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from kseg_batch.batch.checkpoint import Progress, StaleError, digest_of
 from kseg_batch.batch.manifest import Version
 from kseg_batch.batch.run import GRACE
-from kseg_batch.batch.storage.scan import count
 from kseg_batch.batch.workers.count_colors import Counted, Group
 from kseg_batch.batch.workers.pool import Crash
 from kseg_batch.batch.workers.process_image import Outcome
-from kseg_batch.errors import OutputError
+from kseg_batch.errors import OutputError, count
 from kseg_batch.kmeans.histogram import HistogramSum
 from kseg_batch.processes import Interrupt
 

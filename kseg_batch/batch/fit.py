@@ -11,12 +11,11 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends import GPU_BACKENDS, load
+from kseg_batch.backends.registry import GPU_BACKENDS, load
 from kseg_batch.batch.checkpoint import Checkpoint
 from kseg_batch.batch.dataset_histogram import DatasetCount
 from kseg_batch.batch.storage.lock import locked
-from kseg_batch.batch.storage.scan import count
-from kseg_batch.errors import BackendError, OptionError, OutputError
+from kseg_batch.errors import BackendError, OptionError, OutputError, count
 from kseg_batch.kmeans.palette_files import read_written, write_palette
 from kseg_batch.kmeans.reference import ALGORITHM
 from kseg_batch.processes import interrupts_to
@@ -29,8 +28,9 @@ if TYPE_CHECKING:
     from kseg_batch.batch.dataset_histogram import Report, Summary
     from kseg_batch.batch.storage.scan import Scan
     from kseg_batch.batch.workers.count_colors import Counting, CountPool
-    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions, KRange
+    from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.select_k import Chosen
 
 

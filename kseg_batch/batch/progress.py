@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.batch.coco_dataset import NAME as ANNOTATIONS
 from kseg_batch.batch.manifest import NAME
-from kseg_batch.batch.storage.scan import count
-from kseg_batch.errors import OutputError
+from kseg_batch.console import SECONDS_BETWEEN_LINES, _duration, say
+from kseg_batch.errors import OutputError, count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from kseg_batch.batch.run import Summary
     from kseg_batch.batch.storage.scan import Scan
     from kseg_batch.batch.workers.process_image import Outcome, Settings
-
-SECONDS_BETWEEN_LINES = 30.0
 
 
 class Log:
@@ -61,11 +59,6 @@ class Log:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-
-
-def say(text: str) -> None:
-    """Print a line on standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Reporter:
@@ -185,10 +178,3 @@ def summary_lines(summary: Summary, found: Scan, settings: Settings, backend: st
         lines.append(f"{kind:<10} {settings.out / (ANNOTATIONS if kind == 'coco' else kind)}")
     lines.append(f"{'manifest':<10} {settings.out / NAME}")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

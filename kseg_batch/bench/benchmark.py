@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from kseg_batch.batch.workers.pool import deaf_to_interrupts
 from kseg_batch.bench.checks import Referee, SmallCase
 from kseg_batch.bench.implementations import OURS, unavailable
 from kseg_batch.bench.libraries import PEERS
@@ -19,6 +18,7 @@ from kseg_batch.bench.results import Contest, Figures, PhotoFacts, Row
 from kseg_batch.bench.runner import Contestant
 from kseg_batch.errors import BackendError, BackendUnavailableError
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.processes import deaf_to_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,10 @@ import numpy as np
 from kseg_batch.bench.runner import Found, digest
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

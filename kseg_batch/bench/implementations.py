@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.optional import import_cv2
 

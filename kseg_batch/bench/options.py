@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends import MODULES
+from kseg_batch.backends.registry import MODULES
 from kseg_batch.errors import OptionError
 from kseg_batch.images.decode import MAX_PIXELS
 

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kseg_batch.backends.gpu.driver import read_driver
-from kseg_batch.backends.machine import usable_cores
-from kseg_batch.batch.storage.scan import count
 from kseg_batch.bench.benchmark import STOP_FACTOR
 from kseg_batch.bench.environment import environment
 from kseg_batch.bench.implementations import OURS, REFERENCE
 from kseg_batch.bench.libraries import PEERS
+from kseg_batch.errors import count
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.processes import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.batch.workers.pool import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
 from kseg_batch.bench.memory import PeakMemory
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.processes import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -58,13 +58,13 @@ def bench(
     """Compare the backends, and other people's libraries, on the same photos."""
     from rich.console import Console
 
-    from kseg_batch.backends.machine import usable_cores
     from kseg_batch.bench.benchmark import hold
     from kseg_batch.bench.files import save
     from kseg_batch.bench.options import DEFAULT_SIZE, BenchOptions, parse_sizes
     from kseg_batch.bench.progress import Progress
     from kseg_batch.bench.report import parts
     from kseg_batch.kmeans.options import parse_k_list
+    from kseg_batch.processes import usable_cores
 
     if sizes is None and folder is None:
         sizes = DEFAULT_SIZE

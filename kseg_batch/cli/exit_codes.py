@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from kseg_batch.backends import Choice
     from kseg_batch.backends.base import Candidate
+    from kseg_batch.backends.registry import Choice
     from kseg_batch.kmeans.options import FitOptions
 
 B = TypeVar("B", bound="Candidate")
@@ -77,7 +77,7 @@ def choose_backend(
         require_gpu: Whether nothing else will do.
         options: What the backend will be asked to do.
     """
-    from kseg_batch.backends import GPU_BACKENDS
+    from kseg_batch.backends.registry import GPU_BACKENDS
 
     if require_gpu or (gpu and name != "auto"):
         return choose(name, only="gpu", options=options)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kseg_batch.batch.dataset_histogram import Summary
     from kseg_batch.batch.fit import Task
     from kseg_batch.batch.storage.scan import Scan
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 
 def fit(
@@ -80,8 +80,7 @@ def fit(
     """Fit one palette to all photos together, for `run --palette`."""
     from contextlib import ExitStack
 
-    from kseg_batch.backends import choose
-    from kseg_batch.backends.machine import usable_cores
+    from kseg_batch.backends.registry import choose
     from kseg_batch.batch.fit import Task
     from kseg_batch.batch.fit import fit as fit_dataset
     from kseg_batch.batch.progress import Log, Reporter
@@ -90,6 +89,7 @@ def fit(
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
     from kseg_batch.kmeans.options import FitOptions, Limits, parse_k, parse_pixels
+    from kseg_batch.processes import usable_cores
 
     with one_sentence("interrupted: the same command goes on with the rest"):
         if "" in (*sources, out):
@@ -133,7 +133,7 @@ def _summarise(
     import json
     from dataclasses import asdict
 
-    from kseg_batch.batch.progress import say
+    from kseg_batch.console import say
 
     if as_json:
         totals = {**asdict(summary), "palette": None if palette is None else str(task.out)}
@@ -145,7 +145,7 @@ def _summarise(
 
 def _lines(summary: Summary, palette: Palette | None, found: Scan, task: Task) -> Iterator[str]:
     """What was done, for people."""
-    from kseg_batch.batch.storage.scan import count
+    from kseg_batch.errors import count
 
     yield (
         f"{count(summary.counted, 'image')} in {summary.seconds:.2f} s: "

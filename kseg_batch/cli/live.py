@@ -84,7 +84,7 @@ def live(
 
 def _lines(summary: Summary) -> list[str]:
     """What was done, for people."""
-    from kseg_batch.batch.storage.scan import count
+    from kseg_batch.errors import count
 
     lines = []
     if summary.frames:

@@ -46,8 +46,9 @@ from kseg_batch.cli.flags import (
 )
 
 if TYPE_CHECKING:
-    from kseg_batch.backends import Choice
     from kseg_batch.backends.base import Candidate
+    from kseg_batch.backends.gpu.options import GpuOptions
+    from kseg_batch.backends.registry import Choice
     from kseg_batch.batch.plan import Redo
     from kseg_batch.batch.progress import Log
     from kseg_batch.batch.run import Summary
@@ -55,8 +56,8 @@ if TYPE_CHECKING:
     from kseg_batch.batch.storage.scan import Scan
     from kseg_batch.batch.workers.cpu import CpuPool, Team
     from kseg_batch.batch.workers.process_image import Settings
-    from kseg_batch.kmeans.histogram import Palette
-    from kseg_batch.kmeans.options import FitOptions, GpuOptions
+    from kseg_batch.kmeans.options import FitOptions
+    from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.cluster_selection import ClusterFilter
 
 
@@ -188,18 +189,17 @@ def run(
     ] = None,
 ) -> None:
     """Segment photos: write the segmented image and the masks of its clusters for each one."""
-    from kseg_batch.backends import find
-    from kseg_batch.backends.machine import gpu_packages, usable_cores
+    from kseg_batch.backends.gpu.options import GpuOptions
+    from kseg_batch.backends.registry import find, gpu_packages
     from kseg_batch.batch.manifest import NAME
     from kseg_batch.batch.progress import Log, Reporter
     from kseg_batch.batch.run import run as run_batch
-    from kseg_batch.batch.storage.scan import Scan, Selection, beside, count
+    from kseg_batch.batch.storage.scan import Scan, Selection, beside
     from kseg_batch.batch.workers.cpu import cpu_pool
     from kseg_batch.batch.workers.process_image import Settings
-    from kseg_batch.errors import OptionError
+    from kseg_batch.errors import OptionError, count
     from kseg_batch.kmeans.options import (
         FitOptions,
-        GpuOptions,
         Limits,
         RegionOptions,
         parse_bytes,
@@ -207,6 +207,7 @@ def run(
         parse_k,
         parse_pixels,
     )
+    from kseg_batch.processes import usable_cores
     from kseg_batch.segmentation.cluster_selection import ClusterFilter
     from kseg_batch.segmentation.regions import load_cleaner
 
@@ -322,8 +323,8 @@ def _team(
     required: bool,
 ) -> Team:
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
-    from kseg_batch.backends import choose, load_gpu
     from kseg_batch.backends.gpu.library import GpuLibrary
+    from kseg_batch.backends.registry import choose, load_gpu
     from kseg_batch.batch.workers.cpu import Team
 
     if not isinstance(backend, GpuLibrary):
@@ -348,7 +349,7 @@ def _show_plan(
     from kseg_batch.batch.manifest import Manifest
     from kseg_batch.batch.plan import Planner
     from kseg_batch.batch.storage.outputs import refuse_sources_inside
-    from kseg_batch.batch.storage.scan import count
+    from kseg_batch.errors import count
 
     refuse_sources_inside(settings.out, settings.save, sources)
     totals = {"do": 0, "skip": 0}
@@ -379,7 +380,8 @@ def _summarise(
     import json
     from dataclasses import asdict
 
-    from kseg_batch.batch.progress import say, summary_lines
+    from kseg_batch.batch.progress import summary_lines
+    from kseg_batch.console import say
 
     lines = summary_lines(summary, found, settings, choice.backend.name)
     for line in lines:

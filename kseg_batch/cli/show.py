@@ -57,9 +57,10 @@ def show(
     min_region: MinRegion = 0,
 ) -> None:
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
-    from kseg_batch.backends import choose
-    from kseg_batch.batch.storage.scan import Job, count
+    from kseg_batch.backends.registry import choose
+    from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.workers.process_image import Settings, read
+    from kseg_batch.errors import count
     from kseg_batch.images.decode import prepare_process
     from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list, parse_pixels
     from kseg_batch.segmentation.regions import load_cleaner

@@ -11,7 +11,7 @@ from kseg_batch.optional import import_cv2
 if TYPE_CHECKING:
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.images.label_map import LabelMap
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 HEAD = {"info": {"description": "Colour clusters by kseg-batch"}, "licenses": []}
 """How a dataset begins. There is no date, so that the same images give the same bytes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from kseg_batch.errors import ImageError
-from kseg_batch.kmeans.histogram import MAX_CLUSTERS
+from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -158,3 +158,12 @@ def _pack(labels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     else:
         packed = (padded.view("<u4") * np.uint32(0x40100401)) >> np.uint32(24)
     return packed.astype(np.uint8)
+
+
+def black_out(
+    rgb: NDArray[np.uint8], labels: NDArray[np.uint8], clusters: Iterable[int]
+) -> NDArray[np.uint8]:
+    """A copy of an (H, W, 3) uint8 image, black where its (H, W) labels are those of the clusters."""
+    picture = rgb.copy()
+    picture[members(clusters)[labels]] = 0
+    return picture

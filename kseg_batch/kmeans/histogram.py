@@ -1,8 +1,4 @@
-"""Colours as integers: the fixed-point constants, the z-order code, histograms and palettes.
-
-A centre is stored in Q8.6 fixed point, `round(64 * mean)`, and a pixel value `x` stands at `64 * x`, so
-that every squared distance is an exact integer and every backend sees the same ties.
-"""
+"""Histograms: the distinct colours of images with their pixel counts, in z-order."""
 
 from __future__ import annotations
 
@@ -12,16 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.errors import OptionError
-from kseg_batch.kmeans.cluster_names import check_names
-from kseg_batch.kmeans.color_spaces import ColorSpace, to_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-SCALE = 64
-"""Fixed-point units per grey level (Q8.6)."""
 
 CELL_BITS = 3
 """log2 of the side of a cell: the cube of colours whose channels agree above the lowest 3 bits."""
@@ -29,8 +21,6 @@ CELL_BITS = 3
 CELL_SIZE = 1 << (3 * CELL_BITS)
 """Colours in a cell: 512."""
 
-MAX_CLUSTERS = 256
-"""Most clusters a palette can have, so that a label fits one byte."""
 
 MAX_PIXELS = 1 << 45
 """Most pixels of a histogram, 35 million megapixels, so that no sum of squares leaves int64."""
@@ -199,51 +189,3 @@ class HistogramSum:
         self._occupied[:] = False
         self._n_pixels = 0
         return total
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Palette:
-    """The centres of a clustering, dark to light, and what they cost on the data they were fitted to."""
-
-    fixed_centers: NDArray[np.int32]
-    """(k, 3) centres in `color_space`, Q8.6: 64 times the mean, rounded, 0 .. 16320."""
-    counts: NDArray[np.int64]
-    """(k,) pixels nearest to each centre."""
-    compactness: float
-    """Sum of squared distances of all pixels to their centres in `color_space`, as cv2.kmeans returns it."""
-    n_iter: int | None
-    """Iterations of Lloyd's algorithm over the distinct colours; None from opencv, which does not tell."""
-    backend: str
-    """Name of the backend that computed it."""
-    color_space: ColorSpace = "rgb"
-    """What the channels of the centres are."""
-    names: tuple[str, ...] = ()
-    """A name for each cluster, empty where it has none; or none at all."""
-
-    def __post_init__(self) -> None:
-        """Refuse centres that no kernel could be trusted with, and names that are none."""
-        shape = self.fixed_centers.shape
-        if self.fixed_centers.dtype != np.int32 or len(shape) != 2 or shape[1] != 3:
-            raise OptionError(
-                f"Palette centres must be (k, 3) int32, not {shape} {self.fixed_centers.dtype}."
-            )
-        if not 1 <= len(self.fixed_centers) <= MAX_CLUSTERS or self.counts.shape != shape[:1]:
-            raise OptionError(
-                f"A palette has 1 to {MAX_CLUSTERS} centres and as many counts, not {shape[0]} and "
-                f"{len(self.counts)}."
-            )
-        if self.fixed_centers.min() < 0 or self.fixed_centers.max() > 255 * SCALE:
-            raise OptionError(f"Palette centres must be from 0 to {255 * SCALE}.")
-        check_names(self.names, len(self.fixed_centers))
-
-    @property
-    def centers(self) -> NDArray[np.float64]:
-        """(k, 3) float64 centres, RGB, 0 .. 255."""
-        return to_rgb(self.fixed_centers / SCALE, self.color_space)
-
-    @property
-    def colors(self) -> NDArray[np.uint8]:
-        """(k, 3) uint8 centres, RGB, rounded half up: what a segmented picture shows."""
-        if self.color_space == "rgb":
-            return ((self.fixed_centers + SCALE // 2) // SCALE).astype(np.uint8)
-        return np.floor(self.centers + 0.5).astype(np.uint8)

@@ -10,14 +10,11 @@ from typing import Literal
 
 from kseg_batch.errors import OptionError
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace
-from kseg_batch.kmeans.histogram import MAX_CLUSTERS, SCALE
+from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
 
 Init = Literal["k-means++", "random"]
 
 MAX_WORKERS = 1024
-
-MIN_GPU_MEMORY = 384 << 20
-"""Bytes: in a third, a photo of two megapixels fits beside the 64 MiB in which its colours are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,20 +203,3 @@ class Limits:
             raise OptionError(f"--workers must be from 1 to {MAX_WORKERS}, not {self.workers}.")
         if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
             raise OptionError(f"--timeout must be a number of seconds above 0, not {self.timeout}.")
-
-
-@dataclass(frozen=True, slots=True)
-class GpuOptions:
-    """Which GPU to use, and how much of it."""
-
-    device: int = 0
-    """Its CUDA number."""
-    memory: int | None = None
-    """Bytes of its memory that may be used; None for four fifths of what is free."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range, naming the option as the command line does."""
-        if self.device < 0:
-            raise OptionError(f"--device must be the number of a GPU, 0 or more, not {self.device}.")
-        if self.memory is not None and self.memory < MIN_GPU_MEMORY:
-            raise OptionError(f"--gpu-memory must be at least {MIN_GPU_MEMORY >> 20} MiB.")

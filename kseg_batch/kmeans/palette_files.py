@@ -17,7 +17,9 @@ from kseg_batch.atomic import replacing
 from kseg_batch.errors import OptionError, PaletteWarning
 from kseg_batch.kmeans.color_lists import GIMP, gimp_colors, hex_colors, with_usable_names
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES
-from kseg_batch.kmeans.histogram import MAX_CLUSTERS, MAX_PIXELS, SCALE, Palette
+from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
+from kseg_batch.kmeans.histogram import MAX_PIXELS
+from kseg_batch.kmeans.palette import Palette
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette, from_zorder, zorder
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram, from_zorder, zorder
+from kseg_batch.kmeans.palette import Palette
 
 if TYPE_CHECKING:
     from kseg_batch.kmeans.color_spaces import ColorSpace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.kernels import live
-from kseg_batch.kmeans.histogram import MAX_CLUSTERS
+from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from kseg_batch.batch.progress import SECONDS_BETWEEN_LINES, say
+from kseg_batch.console import SECONDS_BETWEEN_LINES, say
 
 if TYPE_CHECKING:
     from typing import Self

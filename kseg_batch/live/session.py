@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.batch.progress import say
+from kseg_batch.console import say
 from kseg_batch.errors import KsegError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.interrupt import Interrupt

@@ -7,10 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kseg_batch.av_loader import import_av
 from kseg_batch.errors import OptionError, OutputError
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.images.png import encode_indexed
+from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

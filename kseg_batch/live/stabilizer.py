@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.kernels import live
-from kseg_batch.kmeans.histogram import SCALE
+from kseg_batch.kmeans.fixed_point import SCALE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 LONGEST = 4
 """Frames in a row for which a pixel is held.

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.numba_cpu import NumbaBackend
-    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions
+    from kseg_batch.kmeans.palette import Palette
 
 
 @dataclass(frozen=True, slots=True, eq=False)

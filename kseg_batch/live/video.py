@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from kseg_batch.av_loader import import_av
 from kseg_batch.errors import SourceError
 from kseg_batch.live.source import Frame
+from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

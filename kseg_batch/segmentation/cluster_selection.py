@@ -21,7 +21,7 @@ from kseg_batch.kmeans.color_spaces import to_lab
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 TOLERANCE = 55.0
 """Farthest Delta E at which a centre still stands for a colour, unless a user says otherwise.

@@ -10,13 +10,13 @@ import numpy as np
 from kseg_batch.backends.numba_cpu import is_cached
 from kseg_batch.images.label_map import with_transparent
 from kseg_batch.kernels import regions as kernels
-from kseg_batch.kmeans.histogram import MAX_CLUSTERS
+from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.kmeans.histogram import Palette
     from kseg_batch.kmeans.options import RegionOptions
+    from kseg_batch.kmeans.palette import Palette
 
 
 class Cleaner:

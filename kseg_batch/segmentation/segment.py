@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends import choose
+from kseg_batch.backends.registry import choose
 from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
-from kseg_batch.images.label_map import members
+from kseg_batch.images.label_map import black_out
 from kseg_batch.kmeans.color_spaces import convert
-from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
+from kseg_batch.kmeans.palette import Palette
 from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
 from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.segmentation.select_k import choose_k
@@ -115,15 +116,6 @@ class Segmentation:
         for note in resolved.notes:
             warnings.warn(note, MissingClusterWarning, stacklevel=2)
         return black_out(rgb, self.labels, resolved.disabled)
-
-
-def black_out(
-    rgb: NDArray[np.uint8], labels: NDArray[np.uint8], clusters: Iterable[int]
-) -> NDArray[np.uint8]:
-    """A copy of an (H, W, 3) uint8 image, black where its (H, W) labels are those of the clusters."""
-    picture = rgb.copy()
-    picture[members(clusters)[labels]] = 0
-    return picture
 
 
 def segment(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE
+from kseg_batch.kmeans.fixed_point import SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions, KRange
+    from kseg_batch.kmeans.palette import Palette
 
 FEW_PENALTY = 4.0
 """Turi's c. From 3 to 5 hardly any image, generated or real, gets another k."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.images.decode import Photo
-    from kseg_batch.kmeans.histogram import Palette
     from kseg_batch.kmeans.options import FitOptions, KRange
+    from kseg_batch.kmeans.palette import Palette
 
 AS_CLUSTERED = RegionOptions()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.images.decode import Photo
-    from kseg_batch.kmeans.histogram import Palette
+    from kseg_batch.kmeans.palette import Palette
 
 WIDTH, HEIGHT = 12.0, 7.5
 """Inches that a figure has at most."""

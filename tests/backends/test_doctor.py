@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kseg_batch.backends import MODULES, doctor
+from kseg_batch.backends import doctor
 from kseg_batch.backends.gpu import driver
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.driver import Driver, Gpu
@@ -27,9 +27,11 @@ from kseg_batch.backends.machine import (
     read_kernel_cache,
 )
 from kseg_batch.backends.numba_cpu import NumbaBackend
+from kseg_batch.backends.registry import MODULES
 from kseg_batch.backends.self_test import self_test
-from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 
 GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
 NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())

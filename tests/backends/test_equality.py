@@ -9,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kseg_batch import segment
-from kseg_batch.backends import load, numba_cpu
+from kseg_batch.backends import numba_cpu
 from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
+from kseg_batch.backends.registry import load
 from kseg_batch.errors import OptionError
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kernels import numba_cpu as kernels
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import CELL_SIZE, ColorHistogram, Palette
+from kseg_batch.kmeans.histogram import CELL_SIZE, ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 from tests.support.exactness import (
     assert_equals,
     assert_measures_equally,

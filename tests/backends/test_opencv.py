@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kseg_batch import segment
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, Init

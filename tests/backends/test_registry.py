@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kseg_batch import segment
-from kseg_batch.backends import MODULES, Choice, PassedOver, choose, load
 from kseg_batch.backends.gpu import driver
+from kseg_batch.backends.registry import MODULES, Choice, PassedOver, choose, load
 from kseg_batch.cli.exit_codes import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.options import FitOptions
@@ -116,7 +116,7 @@ def test_without_numba_auto_falls_back_to_opencv_and_still_segments(tmp_path: Pa
     code = """
 import numpy as np
 from kseg_batch import segment
-from kseg_batch.backends import choose
+from kseg_batch.backends.registry import choose
 choice = choose(only="cpu")
 print(choice.backend.name, choice.passed_over[-1].reason)
 rgb = np.zeros((8, 8, 3), np.uint8); rgb[4:] = 200
@@ -137,7 +137,7 @@ def test_without_a_cache_folder_numba_says_so(tmp_path: Path) -> None:
     )
     code = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
-from kseg_batch.backends import choose
+from kseg_batch.backends.registry import choose
 print(choose(only="cpu").passed_over[-1].reason)
 """
     command = [sys.executable, "-c", code]
@@ -148,7 +148,7 @@ print(choose(only="cpu").passed_over[-1].reason)
 
 def test_without_cv2_the_opencv_backend_says_what_to_install(tmp_path: Path) -> None:
     code = """
-from kseg_batch.backends import choose
+from kseg_batch.backends.registry import choose
 from kseg_batch.errors import BackendUnavailableError
 try:
     choose("opencv")

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from kseg_batch import read_palette, segment
-from kseg_batch.backends import load
 from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.dataset_histogram import Summary
 from kseg_batch.batch.fit import Task, fit
 from kseg_batch.batch.storage.scan import Scan

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kseg_batch.backends import MODULES
+from kseg_batch.backends.registry import MODULES
 from kseg_batch.bench.checks import Referee, SmallCase
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.bench.implementations import OURS

@@ -23,8 +23,10 @@ from kseg_batch.backends.gpu.layout import MAX_STARTS, ROW, Tuning
 from kseg_batch.backends.numba_cuda import NumbaDevice
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 from tests.support.exactness import some_palette
 from tests.support.images import AWKWARD, Image, flat, noise, two_colors
 

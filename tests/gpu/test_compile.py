@@ -20,7 +20,7 @@ from kseg_batch.backends import cupy, numba_cuda
 from kseg_batch.backends.gpu import launches, layout
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.kernels import numba_cuda as kernels
-from kseg_batch.kmeans import histogram, reference
+from kseg_batch.kmeans import fixed_point, histogram, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -325,18 +325,18 @@ def test_constants_of_the_kernels_agree() -> None:
 
 def test_constants_of_the_host_agree_with_the_kernels() -> None:
     arithmetic, clusters = defines("arithmetic.cuh"), defines("clusters.cuh")
-    assert 1 << arithmetic["SCALE_BITS"] == histogram.SCALE
+    assert 1 << arithmetic["SCALE_BITS"] == fixed_point.SCALE
     assert arithmetic["MAX_LEVEL"] == reference.MAX_LEVEL
     assert arithmetic["MAX_FINE"] == reference.FINE_POINTS
     assert reference.coarse_points(256) == layout.MAX_COARSE == arithmetic["MAX_COARSE"]
     assert reference.seeding_trials(256) == arithmetic["MAX_TRIALS"]
-    assert arithmetic["MAX_DISTANCE"] > 3 * (255 * histogram.SCALE) ** 2
+    assert arithmetic["MAX_DISTANCE"] > 3 * (255 * fixed_point.SCALE) ** 2
     assert clusters["RUN"] == layout.RUN
     orders = defines("batch.cuh")
     assert [orders[name] for name in ("GIVEN", "BY_LUMA", "BY_FIRST")] == [0, 1, 2]
     assert (layout.GIVEN, layout.BY_LUMA, layout.BY_FIRST) == (0, 1, 2)
-    assert layout.ROW == clusters["ROW"] == defines("labels.cu")["ROW"] == histogram.MAX_CLUSTERS
-    assert clusters["SLOTS"] >= 4 * histogram.MAX_CLUSTERS
+    assert layout.ROW == clusters["ROW"] == defines("labels.cu")["ROW"] == fixed_point.MAX_CLUSTERS
+    assert clusters["SLOTS"] >= 4 * fixed_point.MAX_CLUSTERS
     assert defines("histogram.cu")["CELLS"] == layout.N_CELLS
     assert layout.N_CELLS * histogram.CELL_SIZE == layout.N_CODES
     assert defines("pixels.cuh")["GROUP"] == layout.PIXEL_ALIGNMENT

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.gpu.checks import require_halving
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import SLOTS, GpuBackend, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu.layout import (
@@ -33,11 +32,13 @@ from kseg_batch.backends.gpu.layout import (
     packed,
 )
 from kseg_batch.backends.gpu.memory import PinnedPool, Slot
+from kseg_batch.backends.gpu.options import GpuOptions
+from kseg_batch.backends.registry import load
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
-from kseg_batch.kmeans.options import FitOptions, GpuOptions, parse_bytes
+from kseg_batch.kmeans.options import FitOptions, parse_bytes
 from kseg_batch.segmentation.segment import segment_with
 from tests.conftest import EMULATED_MEMORY as MEMORY
 from tests.gpu.emulator.device import EmulatedDevice

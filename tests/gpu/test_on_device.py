@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from benchmarks.gpu.checks import require_halving
-from kseg_batch.backends import GPU_BACKENDS, load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.options import GpuOptions
+from kseg_batch.backends.registry import GPU_BACKENDS, load
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
-from kseg_batch.kmeans.options import FitOptions, GpuOptions
+from kseg_batch.kmeans.options import FitOptions
 from tests.batch.workers.test_gpu_pipeline import files, on_cpu, on_gpu
 from tests.gpu.test_emulated import ragged
 from tests.support.exactness import (
@@ -228,7 +229,7 @@ def test_compute_sanitizer_is_clean(gpu: GpuBackend, tool: str, tmp_path: Path) 
     if sanitizer is None:
         pytest.skip("compute-sanitizer is not installed")
     code = f"""
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.kmeans.options import FitOptions
 from tests.support.exactness import assert_batch_equals, assert_equals
 from tests.support.images import AWKWARD

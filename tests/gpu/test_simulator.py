@@ -42,7 +42,7 @@ LOAD_WITHOUT_NUMBA_CUDA = (
 from importlib.util import find_spec
 from kseg_batch.backends.numba_cuda import load
 from kseg_batch.errors import BackendUnavailableError
-from kseg_batch.kmeans.options import GpuOptions
+from kseg_batch.backends.gpu.options import GpuOptions
 
 assert find_spec("numba") and not find_spec("numba_cuda")
 try:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert
-from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 from kseg_batch.live.picture import Picture
 from kseg_batch.live.scene import coarse_histogram, overlap
 from kseg_batch.live.source import Frame

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from kseg_batch import Palette, segment
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.manifest import Journal
 from kseg_batch.batch.plan import Planner, Step
 from kseg_batch.batch.storage.outputs import KINDS, Save, names, prepare

@@ -14,8 +14,8 @@ from PIL import Image
 
 from kseg_batch import segment
 from kseg_batch.errors import ImageError, OptionError
-from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import RegionOptions
+from kseg_batch.kmeans.palette import Palette
 from kseg_batch.segmentation import region_cleaner
 from kseg_batch.segmentation.regions import load_cleaner, merged, smoothed
 from tests.batch.test_run import kseg, manifest, save

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kseg_batch import fit_palette, segment
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.plan import fingerprint
 from kseg_batch.batch.storage.scan import Scan
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu

@@ -20,11 +20,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageGrab
 
 from kseg_batch import segment
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.images.decode import Photo
 from kseg_batch.kmeans.color_spaces import convert
-from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 from kseg_batch.show import output
 from kseg_batch.show.figure import Way, divide, draw
 from tests.batch.test_run import kseg, save

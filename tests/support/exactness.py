@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.registry import load
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.palette import Palette
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

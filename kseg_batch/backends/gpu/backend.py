@@ -35,8 +35,10 @@ from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette, zorder
+from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.histogram import ColorHistogram, zorder
 from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.kmeans.palette import Palette
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kseg_batch.backends.gpu.device import Device
-    from kseg_batch.kmeans.options import FitOptions, GpuOptions
+    from kseg_batch.backends.gpu.options import GpuOptions
+    from kseg_batch.kmeans.options import FitOptions
 
 
 @dataclass(frozen=True, slots=True)

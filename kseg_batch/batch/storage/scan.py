@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg_batch.errors import SourceError
+from kseg_batch.errors import SourceError, count
 from kseg_batch.images.decode import EXTENSIONS
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ MARKER = ".kseg-batch"
 
 SHOWN = 10
 """Most collisions listed in an error."""
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def digest(text: str) -> bytes:

@@ -8,7 +8,7 @@ from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import begin_worker
 from kseg_batch.batch.workers.pool import Pool
 from kseg_batch.batch.workers.process_image import FAILURES, Outcome, failure, read

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from filelock import FileLock, Timeout
 
-from kseg_batch.backends import load
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.pool import Pool
 from kseg_batch.batch.workers.process_image import Outcome, process
 from kseg_batch.errors import BackendUnavailableError

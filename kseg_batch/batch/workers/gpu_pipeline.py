@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.backends.gpu.backend import MAX_IMAGES, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError
-from kseg_batch.backends.machine import usable_cores
 from kseg_batch.batch.workers.process_image import FAILURES, Lost, failure, pack, read, write
 from kseg_batch.errors import in_words
 from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.processes import usable_cores
 from kseg_batch.segmentation.select_k import Chosen, choose_k
 
 if TYPE_CHECKING:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from kseg_batch.backends.machine import usable_cores
 from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.batch.workers.gpu_pipeline import IMAGES_PER_THREAD, process_on_gpu
-from kseg_batch.batch.workers.pool import deaf_to_interrupts, end_with_parent, how_it_ended
 from kseg_batch.batch.workers.process_image import Lost
 from kseg_batch.errors import KsegError, in_words
 from kseg_batch.images.decode import prepare_process
+from kseg_batch.processes import deaf_to_interrupts, end_with_parent, how_it_ended, usable_cores
 from kseg_batch.segmentation.regions import load_cleaner
 
 if TYPE_CHECKING:

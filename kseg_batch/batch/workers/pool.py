@@ -6,10 +6,7 @@ is killed while it holds the lock stops them all; here it stops its lane, which 
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,16 +14,16 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from kseg_batch.errors import BackendError
+from kseg_batch.processes import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from queue import SimpleQueue
     from types import TracebackType
     from typing import Self
@@ -43,8 +40,6 @@ BREAKS = 3
 WATCH_SECONDS = 1.0
 """How often to look for lanes that broke without a word."""
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Environment variables from which libraries take their number of threads, when they are loaded."""
 
 ENVIRONMENT = {
     **dict.fromkeys(THREAD_VARIABLES, "1"),
@@ -56,7 +51,6 @@ ENVIRONMENT = {
 Without the latter, a 1080p image takes 500 page faults, 1 of some 15 ms.
 """
 
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 LOCK_SECONDS = 3.0
 """How long a worker waits for the lock of its lane: nobody alive holds it for more than a moment."""
@@ -304,29 +298,6 @@ class _SpawnContext(SpawnContext):
     Process = _Process
 
 
-@contextlib.contextmanager
-def deaf_to_interrupts() -> Generator[None]:
-    """Start processes in here: SIGINT and SIGTERM are held back until the end, and never reach them.
-
-    A terminal sends the one and a service manager the other to all processes at once, also to those that
-    are still importing modules; the parent alone decides when they end.
-    """
-    held: list[int] = []
-    former = {}
-    if threading.current_thread() is threading.main_thread():  # which may be told by any thread's signal
-        former = {number: signal.signal(number, lambda n, _: held.append(n)) for number in INTERRUPTS}
-    resource_tracker.ensure_running()  # which would unblock them
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        for late in held:
-            signal.raise_signal(late)
-
-
 def _nothing() -> None:
     """A task for a worker that is only to start."""
 
@@ -336,22 +307,3 @@ def _begin_worker(initializer: Callable[..., object], initargs: tuple[object, ..
     CONSTS.channel_lock_timeout = LOCK_SECONDS
     threading.Thread(target=end_with_parent, daemon=True).start()
     initializer(*initargs)
-
-
-def end_with_parent() -> None:
-    """Wait for the parent process to end, and end this one."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def how_it_ended(code: int) -> str:
-    """A process's exit code as multiprocessing tells it, in words."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was killed by {name}" + (", as happens for want of memory" if name == "SIGKILL" else "")

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from kseg_batch.batch.manifest import Version
 from kseg_batch.batch.storage.outputs import Output, Save, dataset_name, mask_name, picture_name, write_all
-from kseg_batch.batch.storage.scan import count
-from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError, in_words
+from kseg_batch.errors import BackendError, ImageError, OutputError, OutputGoneError, count, in_words
 from kseg_batch.images import coco, decode, png
-from kseg_batch.images.label_map import LabelMap
+from kseg_batch.images.label_map import LabelMap, black_out
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.segmentation.cluster_selection import ALL_CLUSTERS, ClusterFilter
 from kseg_batch.segmentation.regions import load_cleaner
-from kseg_batch.segmentation.segment import black_out
 from kseg_batch.segmentation.select_k import Chosen, choose_k
 
 if TYPE_CHECKING:
@@ -32,8 +30,9 @@ if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.images.decode import Photo
-    from kseg_batch.kmeans.histogram import ColorHistogram, Palette
+    from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions, KRange
+    from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.select_k import Candidate
 
 FAILURES = (BackendError, ImageError, OutputError, MemoryError)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.registry import load
 from kseg_batch.batch.storage.outputs import KINDS, Save, prepare
 from kseg_batch.batch.storage.scan import Job, Scan
 from kseg_batch.batch.workers import gpu_pipeline, process_image
@@ -20,8 +20,8 @@ from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
 from kseg_batch.batch.workers.process_image import Lost, Outcome, Settings, process
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.color_spaces import ColorSpace
-from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
+from kseg_batch.kmeans.palette import Palette
 from kseg_batch.segmentation.cluster_selection import ClusterFilter
 from tests.gpu.emulator.device import EmulatedDevice, failing_gpu
 from tests.support.images import noise, photos

@@ -1,0 +1,27 @@
+"""Which GPU to use, and how much of its memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kseg_batch.errors import OptionError
+
+MIN_GPU_MEMORY = 384 << 20
+"""Bytes: in a third, a photo of two megapixels fits beside the 64 MiB in which its colours are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuOptions:
+    """Which GPU to use, and how much of it."""
+
+    device: int = 0
+    """Its CUDA number."""
+    memory: int | None = None
+    """Bytes of its memory that may be used; None for four fifths of what is free."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, naming the option as the command line does."""
+        if self.device < 0:
+            raise OptionError(f"--device must be the number of a GPU, 0 or more, not {self.device}.")
+        if self.memory is not None and self.memory < MIN_GPU_MEMORY:
+            raise OptionError(f"--gpu-memory must be at least {MIN_GPU_MEMORY >> 20} MiB.")
