@@ -25,7 +25,7 @@ from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers import gpu_pipeline
 from kseg_batch.batch.workers.cpu import Team, cpu_pool, warm_up
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
-from kseg_batch.batch.workers.process_image import Lost, Settings
+from kseg_batch.batch.workers.jobs import Lost, Settings
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.processes import usable_cores
 from kseg_batch.segmentation.segment import segment_with
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from benchmarks.gpu.step import Work
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.batch.plan import Step as PlanStep
-    from kseg_batch.batch.run import Summary
     from kseg_batch.batch.storage.outputs import Save
-    from kseg_batch.batch.workers.process_image import Outcome
+    from kseg_batch.batch.summary import Summary
+    from kseg_batch.batch.workers.jobs import Outcome
 
 RUNS = 2
 """Of each kind, in turns."""

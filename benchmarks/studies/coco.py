@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def dataset(job: Job, packed: LabelMap, palette: Palette) -> int:
     """Bytes of the dataset of labels that no other output has unpacked."""
-    return len(coco.encode(job, LabelMap(packed.rows, packed.width, packed.bits), palette))
+    return len(coco.encode(job.path_below_source, LabelMap(packed.rows, packed.width, packed.bits), palette))
 
 
 def masks(packed: LabelMap, k: int) -> int:

@@ -6,12 +6,12 @@ import json
 import zipfile
 import zlib
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kseg_batch.atomic import replacing, temporary_of
+from kseg_batch.batch.storage.source import DIGEST_BYTES
 from kseg_batch.errors import KsegError
 from kseg_batch.kmeans.histogram import ColorHistogram
 
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kseg_batch.batch.manifest import Version
 
 FORMAT = "kseg-batch partial palette 1"
 
-DIGEST_BYTES = 16
 
 UNREADABLE = (
     OSError,
@@ -50,17 +48,6 @@ class Progress:
     """The sum of all images' colours."""
     images: set[bytes]
     """The digest of each image in it."""
-
-
-def digest_of(path: str, version: Version) -> bytes:
-    """16 bytes that stand for an image file and what was in it.
-
-    Args:
-        path: Its absolute path.
-        version: Its size and time.
-    """
-    text = f"{path}\0{version.size}\0{version.modified}"
-    return blake2b(text.encode(errors="surrogateescape"), digest_size=DIGEST_BYTES).digest()
 
 
 class Checkpoint:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from kseg_batch.batch.checkpoint import Progress, StaleError, digest_of
-from kseg_batch.batch.manifest import Version
-from kseg_batch.batch.run import GRACE
+from kseg_batch.batch.checkpoint import Progress, StaleError
+from kseg_batch.batch.storage.source import find_version
 from kseg_batch.batch.workers.count_colors import Counted, Group
+from kseg_batch.batch.workers.executor import GRACE
+from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.batch.workers.pool import Crash
-from kseg_batch.batch.workers.process_image import Outcome
 from kseg_batch.errors import OutputError, count
 from kseg_batch.kmeans.histogram import HistogramSum
 from kseg_batch.processes import Interrupt
@@ -130,7 +130,7 @@ class DatasetCount:
             progress = self._checkpoint.load()
             if progress is None:
                 return
-            n_found = sum(_digest(path) in progress.images for path in found.paths())
+            n_found = sum(_describe(path)[1] in progress.images for path in found.paths())
             if n_found < len(progress.images):
                 gone = count(len(progress.images) - n_found, "image")
                 raise StaleError(f"{gone} of those counted changed or left")
@@ -178,10 +178,11 @@ class DatasetCount:
         group: list[Job] = []
         n_bytes = 0
         for job in found.jobs():
-            if self._resumed and _digest(job.source) in self._resumed:
+            size, digest = _describe(job.source)
+            if digest in self._resumed:
                 continue
             group.append(job)
-            n_bytes += _size(job.source)
+            n_bytes += size
             if len(group) == most or n_bytes >= GROUP_BYTES:
                 yield self._group(*group)
                 group, n_bytes = [], 0
@@ -234,7 +235,7 @@ class DatasetCount:
         if outcome.version is None:
             self.summary.failed += 1
         else:
-            self._images.add(digest_of(source, outcome.version))
+            self._images.add(outcome.version.digest(source))
             self.summary.counted += 1
             self.summary.noted += bool(outcome.notes)
         line = {
@@ -248,18 +249,7 @@ class DatasetCount:
         self._report.finished(outcome, line)
 
 
-def _digest(path: Path) -> bytes | None:
-    """The digest of an image as it is now; None if it cannot be looked at, as the worker will say."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return digest_of(os.path.abspath(path), Version(found.st_size, found.st_mtime_ns))  # noqa: PTH100
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 if it cannot be looked at."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+def _describe(path: Path) -> tuple[int, bytes | None]:
+    """Return a file's bytes and digest as they are now: 0 and None if the file cannot be examined."""
+    version = find_version(path)
+    return (0, None) if version is None else (version.size, version.digest(os.path.abspath(path)))  # noqa: PTH100

@@ -19,7 +19,7 @@ from kseg_batch.errors import BackendError, OptionError, OutputError, count
 from kseg_batch.kmeans.palette_files import read_written, write_palette
 from kseg_batch.kmeans.reference import ALGORITHM
 from kseg_batch.processes import interrupts_to
-from kseg_batch.segmentation.select_k import as_pairs, choose_k
+from kseg_batch.segmentation.select_k import as_pairs, select_k
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.kmeans.palette import Palette
-    from kseg_batch.segmentation.select_k import Chosen
+    from kseg_batch.segmentation.select_k import SelectedPalette
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +112,23 @@ def _refuse_to_replace(out: Path, names: tuple[str, ...]) -> None:
         raise OutputError(f"{out} has names, which would be lost: give them by --names {given}.")
 
 
-def _cluster(total: ColorHistogram, task: Task, backend: Backend, on_cpu: str, report: Report) -> Chosen:
+def _cluster(
+    total: ColorHistogram, task: Task, backend: Backend, on_cpu: str, report: Report
+) -> SelectedPalette:
     """The palette of all colours; on the CPU where the GPU fails."""
     try:
-        return choose_k(backend, total, task.options, task.k_range)
+        return select_k(backend, total, task.options, task.k_range)
     except BackendError as error:
         if backend.name not in GPU_BACKENDS:
             raise
         report.message(f"clustered on the CPU: {backend.name}: {error}")
-        return choose_k(load(on_cpu), total, task.options, task.k_range)
+        return select_k(load(on_cpu), total, task.options, task.k_range)
     except MemoryError as error:
         pixels = count(total.n_pixels, "pixel")
         raise BackendError(f"There is not enough memory for {backend.name} and {pixels}.") from error
 
 
-def _fitted(task: Task, summary: Summary, chosen: Chosen) -> dict[str, object]:
+def _fitted(task: Task, summary: Summary, chosen: SelectedPalette) -> dict[str, object]:
     """What the palette's file tells of how it came about: the same for the same images and options."""
     fitted: dict[str, object] = {
         "images": summary.images,

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from kseg_batch.atomic import SUFFIX
 from kseg_batch.batch.storage.scan import digest
+from kseg_batch.batch.storage.source import SourceVersion
 from kseg_batch.errors import OutputError, OutputGoneError
 from kseg_batch.segmentation.select_k import as_pairs
 
@@ -28,24 +29,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO, Self
 
-    from kseg_batch.batch.workers.process_image import Outcome
+    from kseg_batch.batch.workers.jobs import Outcome
 
 NAME = "manifest.jsonl"
 LOCK = ".kseg-lock"
 
 Status = Literal["started", "done", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """What a source file held when it was read."""
-
-    size: int
-    """Bytes."""
-    modified: int
-    """Time of its last modification, in nanoseconds since 1970."""
-    checksum: str | None = None
-    """SHA-256 of its content in hexadecimal, where checksums were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +49,7 @@ class Entry:
     """`started` for one that was begun by a run that did not live to see its end."""
     error: str | None
     """Why it failed."""
-    version: Version | None
+    version: SourceVersion | None
     """Of the source, when it was done."""
     fingerprint: str
     """Of the options that its outputs were made with."""
@@ -84,7 +73,7 @@ class Entry:
             source=line["source"],
             status=line["status"],
             error=line["error"],
-            version=None if version is None else Version(**version),
+            version=None if version is None else SourceVersion(**version),
             fingerprint=line["fingerprint"],
             filter=line["filter"],
             disabled=tuple(line["disabled"]),

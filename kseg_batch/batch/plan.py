@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.batch.manifest import Entry
 from kseg_batch.batch.storage.outputs import FILTERED, kind_of, names
+from kseg_batch.batch.storage.source import describe_change
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.reference import ALGORITHM
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.batch.manifest import Manifest
     from kseg_batch.batch.storage.scan import Job
-    from kseg_batch.batch.workers.process_image import Outcome, Settings
+    from kseg_batch.batch.workers.jobs import Outcome, Settings
 
 Redo = Literal["changed", "failed", "all"]
 """What is done again: what changed or was not done, what failed and nothing else, or everything."""
@@ -134,21 +135,10 @@ class Planner:
         return self._changed(job, last) or self._missing(last)
 
     def _changed(self, job: Job, last: Entry) -> str | None:
-        """What is different about the source, if anything is."""
+        """Return how the source differs from the last one; None if it does not."""
         if last.version is None:
             return "it was not done"
-        try:
-            found = job.source.stat()
-        except OSError:
-            return "its file cannot be looked at"  # which the worker will say in its own words
-        if self._settings.checksum:
-            if last.version.checksum is None:
-                return "its checksum is not known yet"
-            if found.st_size != last.version.size or _checksum(job.source) != last.version.checksum:
-                return "its content changed"
-        elif (found.st_size, found.st_mtime_ns) != (last.version.size, last.version.modified):
-            return "its file changed"
-        return None
+        return describe_change(job.source, last.version, checksum=self._settings.checksum)
 
     def _missing(self, last: Entry) -> str | None:
         """Which of its outputs is not what was written, if one is not."""
@@ -198,14 +188,5 @@ def fingerprint(settings: Settings, *, exact: bool) -> str:
 def _size(path: Path) -> int | None:
     try:
         return os.stat(path).st_size  # noqa: PTH116 - of every output of every image
-    except OSError:
-        return None
-
-
-def _checksum(path: Path) -> str | None:
-    """The SHA-256 of a file's content; None if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from kseg_batch.batch.plan import Step
-    from kseg_batch.batch.run import Summary
     from kseg_batch.batch.storage.scan import Scan
-    from kseg_batch.batch.workers.process_image import Outcome, Settings
+    from kseg_batch.batch.summary import Summary
+    from kseg_batch.batch.workers.jobs import Outcome, Settings
 
 
 class Log:

@@ -11,20 +11,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.batch.coco_dataset import Annotations
 from kseg_batch.batch.manifest import Journal
 from kseg_batch.batch.plan import Planner
 from kseg_batch.batch.storage.outputs import prepare, remove, remove_temporaries, sweep
 from kseg_batch.batch.storage.scan import Job
+from kseg_batch.batch.summary import Summary
 from kseg_batch.batch.workers.cpu import Task
+from kseg_batch.batch.workers.executor import GRACE
 from kseg_batch.batch.workers.gpu_process import GpuProcess
+from kseg_batch.batch.workers.jobs import Lost, Outcome
 from kseg_batch.batch.workers.pool import Crash
-from kseg_batch.batch.workers.process_image import Lost, Outcome
 from kseg_batch.errors import BackendUnavailableError, OutputError
 from kseg_batch.processes import Interrupt, interrupts_to
 
@@ -33,60 +35,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kseg_batch.batch.plan import Redo, Step
+    from kseg_batch.batch.summary import Report
     from kseg_batch.batch.workers.cpu import Team
-    from kseg_batch.batch.workers.process_image import Settings
-
-GRACE = 5.0
-"""Seconds that images under way have to end when a run is interrupted."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """The totals of a run."""
-
-    done: int = 0
-    """Images with all their outputs written."""
-    skipped: int = 0
-    """Images that had been done before."""
-    failed: int = 0
-    """Images that could not be read, segmented or written."""
-    noted: int = 0
-    """Images done with a note in the manifest."""
-    fallbacks: int = 0
-    """Images done on the CPU because the GPU could not."""
-    pixels: int = 0
-    """Pixels of the images done."""
-    seconds: float = 0.0
-    """Wall time of the run so far."""
-    swept: int = 0
-    """Incomplete files of an earlier run that were removed."""
-    signal: int | None = None
-    """The signal that ended the run before its time."""
-    stopped: str | None = None
-    """Why the run ended before its time, if it was not interrupted."""
-
-    def add(self, outcome: Outcome) -> None:
-        """Count an image in."""
-        if outcome.palette is None:
-            self.failed += 1
-        else:
-            self.done += 1
-            self.noted += bool(outcome.notes)
-            self.fallbacks += outcome.fallback is not None
-            self.pixels += outcome.size[0] * outcome.size[1]
-
-
-class Report(Protocol):
-    """Who is told what happens."""
-
-    def skipped(self, step: Step) -> None:
-        """Nothing is to be done for an image."""
-
-    def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
-        """An image is done or failed, and this is its line in the journal."""
-
-    def message(self, text: str) -> None:
-        """Something else that people should know."""
+    from kseg_batch.batch.workers.executor import _Worker
+    from kseg_batch.batch.workers.jobs import Settings
 
 
 def run(
@@ -156,17 +108,6 @@ def _gpu_processes(settings: Settings, team: Team) -> Generator[list[GpuProcess]
 
 
 _Event: TypeAlias = Outcome | Lost | Crash[Task] | BaseException | Interrupt
-
-
-class _Worker(Protocol):
-    """What does images: the pool of CPU workers, or a GPU's process."""
-
-    @property
-    def capacity(self) -> int: ...
-
-    def submit(self, job: Job, /) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 class _Cpu:

@@ -152,7 +152,9 @@ class _Measuring:
             passes.append(first)
         while problem is None and len(passes) < self.options.repeat and _seconds(passes) < budget:
             passes.append(contestant.run(options, limit))
-            if contender.exact and [f.labels for f in passes[-1].found] != [f.labels for f in first.found]:
+            if contender.exact and [f.clustering.labels for f in passes[-1].found] != [
+                f.clustering.labels for f in first.found
+            ]:
                 problem = "its labels change from pass to pass"
         if problem is not None:
             return replace(row, status="WRONG", reason=problem)
@@ -165,7 +167,9 @@ def _seconds(passes: Sequence[Pass]) -> float:
 
 def _figures(passes: Sequence[Pass], first: Pass, photos: Sequence[Photo]) -> Figures:
     milliseconds = [1e3 * one.seconds / len(photos) for one in passes]
-    costs = [photo.colors.cost(found.centers) for photo, found in zip(photos, first.found, strict=True)]
+    costs = [
+        photo.colors.cost(found.clustering.centers) for photo, found in zip(photos, first.found, strict=True)
+    ]
     return Figures(
         median_ms=statistics.median(milliseconds),
         least_ms=min(milliseconds),

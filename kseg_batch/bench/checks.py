@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.bench.runner import Found, digest
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.equality import ClusteringDigest, digest_labels
 from kseg_batch.kmeans.fixed_point import SCALE
-from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.bench.photos import Photo
+    from kseg_batch.bench.runner import Found
 
 SMALL = (96, 54)
 """Width and height of the copy that the NumPy reference clusters in seconds, even for many clusters."""
@@ -44,20 +44,18 @@ class SmallCase:
 
     photo: NDArray[np.uint8]
     options: FitOptions
-    expected: Found
+    expected: ClusteringDigest
 
     @classmethod
     def of(cls, rgb: NDArray[np.uint8], k: int) -> SmallCase:
         """The case for an (H, W, 3) uint8 photo."""
         photo = cover(rgb, *SMALL)
         options = FitOptions(k=k, attempts=SMALL_ATTEMPTS, max_iter=SMALL_ITERATIONS)
-        palette = reference.fit(ColorHistogram.from_pixels(photo), options)
-        labels = digest(reference.assign(photo, palette))
-        return cls(photo, options, Found(palette.centers, labels, palette.compactness, None))
+        return cls(photo, options, ClusteringDigest.of_reference(photo, options))
 
     def problem(self, found: Found) -> str | None:
         """What is wrong with an exact contender's result; None if nothing is."""
-        wrong = _differences(found, self.expected)
+        wrong = ", ".join(found.clustering.differences(self.expected))
         return f"its {wrong} differ from those of the NumPy reference on a small copy" if wrong else None
 
 
@@ -76,8 +74,8 @@ class Referee:
             if problem is None and exact:
                 if self.first is None:
                     problem = _exactness_problem(result, photo)
-                elif wrong := _differences(result, self.first[1][i]):
-                    problem = f"its {wrong} differ from those of {self.first[0]}"
+                elif wrong := result.clustering.differences(self.first[1][i].clustering):
+                    problem = f"its {', '.join(wrong)} differ from those of {self.first[0]}"
             if problem is not None:
                 return f"{problem} ({photo.name})"
         if exact and self.first is None:
@@ -85,21 +83,11 @@ class Referee:
         return None
 
 
-def _differences(result: Found, expected: Found) -> str:
-    """In what two results differ; empty if they are equal."""
-    equal = {
-        "centres": np.array_equal(result.centers, expected.centers),
-        "labels": result.labels == expected.labels,
-        "compactness": result.compactness == expected.compactness,
-    }
-    return ", ".join(name for name, is_equal in equal.items() if not is_equal)
-
-
 def _cost_problem(result: Found, photo: Photo) -> str | None:
     """Centres that serve worse than a single one would."""
     pixels = photo.rgb.size // 3
     most = WORSE_THAN_ONE * photo.colors.cost(photo.colors.mean()) + ROUNDING * pixels
-    cost = photo.colors.cost(result.centers)
+    cost = photo.colors.cost(result.clustering.centers)
     if cost <= most:
         return None
     return f"the compactness of its centres is {cost:.4g}, which one centre alone would better"
@@ -107,13 +95,13 @@ def _cost_problem(result: Found, photo: Photo) -> str | None:
 
 def _exactness_problem(result: Found, photo: Photo) -> str | None:
     """Labels that are not the nearest of the centres, or a compactness that is not that of the centres."""
-    fixed = np.rint(result.centers * SCALE).astype(np.int32)
-    if not np.array_equal(fixed / SCALE, result.centers):
+    fixed = np.rint(result.clustering.centers * SCALE).astype(np.int32)
+    if not np.array_equal(fixed / SCALE, result.clustering.centers):
         return "its centres are not fixed-point numbers"
     palette = Palette(fixed, np.zeros(len(fixed), np.int64), 0.0, None, "")
-    if digest(reference.assign(photo.rgb, palette)) != result.labels:
+    if digest_labels(reference.assign(photo.rgb, palette)) != result.clustering.labels:
         return "its labels are not those of its nearest centres"
-    cost = photo.colors.cost(result.centers)
-    if result.compactness is None or abs(result.compactness - cost) > SUMMATION * cost:
-        return f"its compactness is given as {result.compactness}, and is {cost}"
+    cost = photo.colors.cost(result.clustering.centers)
+    if result.clustering.compactness is None or abs(result.clustering.compactness - cost) > SUMMATION * cost:
+        return f"its compactness is given as {result.clustering.compactness}, and is {cost}"
     return None

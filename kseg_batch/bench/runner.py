@@ -9,13 +9,13 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kseg_batch.bench.memory import PeakMemory
 from kseg_batch.errors import BackendError
+from kseg_batch.kmeans.equality import ClusteringDigest, digest_labels
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.processes import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
 
@@ -41,16 +41,12 @@ END_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What a contender made of a photo."""
+    """The clustering of a photo by an implementation."""
 
-    centers: NDArray[np.float64]
-    """(k, 3) RGB, in grey levels."""
-    labels: bytes
-    """Digest of the (H, W) uint8 labels."""
-    compactness: float | None
-    """What the contender itself says; None where it is not asked."""
+    clustering: ClusteringDigest
+    """Centres in RGB; the compactness is the implementation's own."""
     problem: str | None
-    """What is wrong with it, whatever the photo; None if nothing is."""
+    """Why the clustering is wrong, whatever the photo; None if no reason is found."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,11 +151,6 @@ def _threads_in_environment(threads: int) -> Generator[None]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def digest(labels: NDArray[np.integer]) -> bytes:
-    """16 bytes that stand for (H, W) labels below 256."""
-    return blake2b(np.ascontiguousarray(labels, dtype=np.uint8).data, digest_size=16).digest()
-
-
 def _serve(
     pipe: connection.Connection[Any, Any], contender: Contender, files: tuple[str, ...], threads: int
 ) -> None:
@@ -207,4 +198,5 @@ def _found(clustering: Clustering, photo: NDArray[np.uint8], k: int) -> Found:
         problem = f"its labels have the shape {labels.shape}, for a photo of {photo.shape[:2]}"
     elif labels.min() < 0 or labels.max() >= len(centers):
         problem = f"its labels are from {labels.min()} to {labels.max()}, for {len(centers)} centres"
-    return Found(centers, digest(labels), clustering.compactness, problem)
+    digest = ClusteringDigest(centers, digest_labels(labels), labels.size, clustering.compactness)
+    return Found(digest, problem)

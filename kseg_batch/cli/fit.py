@@ -86,9 +86,10 @@ def fit(
     from kseg_batch.batch.progress import Log, Reporter
     from kseg_batch.batch.storage.scan import Scan, Selection, beside
     from kseg_batch.batch.workers.count_colors import Counting, count_pool
+    from kseg_batch.batch.workers.jobs import Limits
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
-    from kseg_batch.kmeans.options import FitOptions, Limits, parse_k, parse_pixels
+    from kseg_batch.kmeans.options import FitOptions, parse_k, parse_pixels
     from kseg_batch.processes import usable_cores
 
     with one_sentence("interrupted: the same command goes on with the rest"):

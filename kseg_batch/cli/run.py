@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kseg_batch.cli.dry_run import _show_plan
 from kseg_batch.cli.exit_codes import (
     EXIT_NOTHING_DONE,
     EXIT_SIGNAL,
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
     from kseg_batch.backends.registry import Choice
     from kseg_batch.batch.plan import Redo
     from kseg_batch.batch.progress import Log
-    from kseg_batch.batch.run import Summary
     from kseg_batch.batch.storage.outputs import Save
     from kseg_batch.batch.storage.scan import Scan
+    from kseg_batch.batch.summary import Summary
     from kseg_batch.batch.workers.cpu import CpuPool, Team
-    from kseg_batch.batch.workers.process_image import Settings
+    from kseg_batch.batch.workers.jobs import Settings
     from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.cluster_selection import ClusterFilter
@@ -196,11 +196,10 @@ def run(
     from kseg_batch.batch.run import run as run_batch
     from kseg_batch.batch.storage.scan import Scan, Selection, beside
     from kseg_batch.batch.workers.cpu import cpu_pool
-    from kseg_batch.batch.workers.process_image import Settings
+    from kseg_batch.batch.workers.jobs import Limits, Settings
     from kseg_batch.errors import OptionError, count
     from kseg_batch.kmeans.options import (
         FitOptions,
-        Limits,
         RegionOptions,
         parse_bytes,
         parse_devices,
@@ -338,34 +337,6 @@ def _team(
         for number in numbers
     )
     return Team(pool, on_cpu, exact=True, gpus=gpus, gpus_required=required)
-
-
-def _show_plan(
-    found: Scan, sources: list[Path], settings: Settings, team: Team, redo: Redo, as_json: bool
-) -> None:
-    """Print what a run would do, and why."""
-    import json
-
-    from kseg_batch.batch.manifest import Manifest
-    from kseg_batch.batch.plan import Planner
-    from kseg_batch.batch.storage.outputs import refuse_sources_inside
-    from kseg_batch.errors import count
-
-    refuse_sources_inside(settings.out, settings.save, sources)
-    totals = {"do": 0, "skip": 0}
-    with Manifest(settings.out) as manifest:
-        for step in Planner(manifest, settings, exact=team.exact, redo=redo).steps(found.jobs()):
-            action = "skip" if step.skip else "do"
-            totals[action] += 1
-            if as_json:
-                source = os.path.abspath(step.job.source)  # noqa: PTH100 - resolve() would follow links
-                typer.echo(json.dumps({"source": source, "action": action, "reason": step.reason}))
-            else:
-                typer.echo(f"{action:<5}{step.job.source}: {step.reason}")
-    if not as_json:
-        typer.echo(f"{count(totals['do'], 'image')} to do, {totals['skip']:,} to skip; nothing was written")
-        for text in found.passed_over.texts():
-            typer.echo(text)
 
 
 def _summarise(

@@ -59,7 +59,8 @@ def show(
     """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
     from kseg_batch.backends.registry import choose
     from kseg_batch.batch.storage.scan import Job
-    from kseg_batch.batch.workers.process_image import Settings, read
+    from kseg_batch.batch.workers.jobs import Settings
+    from kseg_batch.batch.workers.load_image import load_image
     from kseg_batch.errors import count
     from kseg_batch.images.decode import prepare_process
     from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list, parse_pixels
@@ -79,7 +80,7 @@ def show(
         output.check(dpi, target)
         figure = output.open_window(path.name, dpi) if target is None else output.empty(dpi)
         prepare_process()
-        photo = read(Job(path, Path(path.name)), settings).photo
+        photo = load_image(Job(path, Path(path.name)), settings).photo
         choice = choose_backend(choose, backend, gpu, False, options)
         for kernels in (choice.backend, *((load_cleaner(),) if regions else ())):
             if not kernels.compiled:

@@ -9,7 +9,6 @@ from kseg_batch.errors import OptionError
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
-    from kseg_batch.batch.storage.scan import Job
     from kseg_batch.images.label_map import LabelMap
     from kseg_batch.kmeans.palette import Palette
 
@@ -27,16 +26,19 @@ def require_pycocotools() -> None:
         ) from error
 
 
-def encode(job: Job, labels: LabelMap, palette: Palette) -> bytes:
-    """The dataset of one image: an annotation for each cluster that has pixels, a category for each cluster.
+def encode(file_name: str, labels: LabelMap, palette: Palette) -> bytes:
+    """Return the dataset of one image: a category for each cluster, an annotation for each that has pixels.
 
-    The image is called by its path below the source, a category by its cluster's name or number.
+    Args:
+        file_name: The name of the image in the dataset.
+        labels: The cluster of each pixel.
+        palette: The clusters, whose names or numbers name the categories.
     """
     image = {
         "id": 1,
         "width": labels.width,
         "height": labels.height,
-        "file_name": job.stem.with_name(job.source.name).as_posix(),
+        "file_name": file_name,
     }
     k = len(palette.counts)
     names = palette.names or ("",) * k

@@ -14,8 +14,6 @@ from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
 
 Init = Literal["k-means++", "random"]
 
-MAX_WORKERS = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
@@ -184,22 +182,3 @@ def parse_devices(text: str) -> tuple[int, ...] | None:
     if len(set(devices)) < len(devices):
         raise OptionError(f"--device {text} names a GPU twice.")
     return devices
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a run may take."""
-
-    workers: int | None
-    """Processes on the CPU; None for one a core."""
-    timeout: float | None
-    """Seconds for an image; None for any."""
-    max_pixels: int
-    """Of an image."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range, naming the option as the command line does."""
-        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
-            raise OptionError(f"--workers must be from 1 to {MAX_WORKERS}, not {self.workers}.")
-        if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
-            raise OptionError(f"--timeout must be a number of seconds above 0, not {self.timeout}.")

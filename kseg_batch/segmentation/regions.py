@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.images.label_map import LabelMap
+from kseg_batch.kmeans.options import RegionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.region_cleaner import Cleaner
 
 Pixel = tuple[int, int]
@@ -116,3 +119,25 @@ def _neighbours(pixel: Pixel, shape: tuple[int, ...]) -> Iterator[Pixel]:
         y, x = pixel[0] + dy, pixel[1] + dx
         if 0 <= y < shape[0] and 0 <= x < shape[1]:
             yield y, x
+
+
+def pack_labels(
+    labels: NDArray[np.uint8],
+    palette: Palette,
+    regions: RegionOptions,
+    opaque: NDArray[np.bool_] | None,
+) -> tuple[LabelMap, Palette]:
+    """Clean labels, if that is wanted, and pack them; and the palette with the counts of what is packed.
+
+    Args:
+        labels: (H, W) uint8; or with `opaque`, one for each pixel that is, in any shape.
+        palette: The clusters.
+        regions: How to clean the labels.
+        opaque: (H, W) False where a pixel is transparent; None where none is.
+
+    Raises:
+        ImageError: There are transparent pixels, and 256 clusters.
+    """
+    if regions:
+        labels, palette = load_cleaner().clean(labels, palette, regions, opaque)
+    return LabelMap.pack(labels, len(palette.counts), opaque), palette

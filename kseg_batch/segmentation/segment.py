@@ -17,7 +17,7 @@ from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
 from kseg_batch.kmeans.palette import Palette
 from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
 from kseg_batch.segmentation.regions import load_cleaner
-from kseg_batch.segmentation.select_k import choose_k
+from kseg_batch.segmentation.select_k import select_k
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.color_spaces import ColorSpace
     from kseg_batch.kmeans.options import Init, KRange
     from kseg_batch.segmentation.cluster_selection import Named
-    from kseg_batch.segmentation.select_k import Candidate
+    from kseg_batch.segmentation.select_k import KCandidate
 
 
 MOST_KEPT = 1 << 22
@@ -43,7 +43,7 @@ class Segmentation:
     """(H, W) cluster number of each pixel: that of the nearest centre, the lowest on a tie."""
     palette: Palette
     """The centres, with their counts and compactness over this image."""
-    k_curve: tuple[Candidate, ...] | None = None
+    k_curve: tuple[KCandidate, ...] | None = None
     """The numbers of clusters that were tried, each with its index; None where k was given."""
 
     @property
@@ -184,7 +184,7 @@ def segment_with(
     """Segment a checked image with a given backend; with a range, into as many clusters as suit it."""
     pixels = convert(rgb, options.color_space)
     histogram = backend.histogram(pixels)
-    chosen = choose_k(backend, histogram, options, k_range)
+    chosen = select_k(backend, histogram, options, k_range)
     kept = histogram if histogram.n_colors <= MOST_KEPT else None
     del histogram
     return Segmentation(backend.assign(pixels, chosen.palette, kept), chosen.palette, chosen.curve)
@@ -226,7 +226,7 @@ def fit_palette(
     merged = ColorHistogram.merged(map(engine.histogram, pixels))
     if merged.n_colors == 0:
         raise OptionError("images is empty: a palette needs at least one image.")
-    palette = choose_k(engine, merged, options, k_range).palette
+    palette = select_k(engine, merged, options, k_range).palette
     _warn_of_fewer(palette, k_range.low if k_range else most)
     return palette
 

@@ -44,7 +44,7 @@ NEAR_TWO = {2: 0.3989, 3: 0.2420, 4: 0.0540, 5: 0.0044, 6: 0.0001}
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class KCandidate:
     """A number of clusters that was tried."""
 
     k: int
@@ -55,18 +55,18 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class SelectedPalette:
     """A palette, and what it was chosen from."""
 
     palette: Palette
     """Exactly what a fit with this k alone gives."""
-    curve: tuple[Candidate, ...] | None
+    curve: tuple[KCandidate, ...] | None
     """All k that were tried, ascending: none if there are fewer colours than that. None where k was given."""
 
 
-def choose_k(
+def select_k(
     backend: Backend, histogram: ColorHistogram, options: FitOptions, k_range: KRange | None
-) -> Chosen:
+) -> SelectedPalette:
     """Cluster the pixels of a histogram into as many clusters as suit them.
 
     Args:
@@ -79,22 +79,22 @@ def choose_k(
         BackendError: The backend failed.
     """
     if k_range is None:
-        return Chosen(backend.fit(histogram, options), None)
+        return SelectedPalette(backend.fit(histogram, options), None)
     if histogram.n_colors < k_range.low:
-        return Chosen(backend.fit(histogram, replace(options, k=k_range.low)), ())
-    pixels = _Pixels(histogram)
+        return SelectedPalette(backend.fit(histogram, replace(options, k=k_range.low)), ())
+    pixels = _WeightedColors(histogram)
     ks = range(k_range.low, min(k_range.high, histogram.n_colors) + 1)
     palettes = {k: backend.fit(histogram, replace(options, k=k)) for k in ks}
     curve = tuple(
-        Candidate(k, index(palette, pixels.spreads(backend, palette)), palette.compactness)
+        KCandidate(k, index(palette, pixels.spreads(backend, palette)), palette.compactness)
         for k, palette in palettes.items()
         if palette.counts.all()  # --max-iter 1 may leave an empty cluster: then these are not k
     )
     best = min(curve, key=lambda tried: tried.value).k if curve else k_range.low
-    return Chosen(palettes[best], curve)
+    return SelectedPalette(palettes[best], curve)
 
 
-def as_pairs(curve: Iterable[Candidate]) -> list[list[float]]:
+def as_pairs(curve: Iterable[KCandidate]) -> list[list[float]]:
     """The curve as files have it: k and its value, to six decimal places."""
     return [[tried.k, round(tried.value, 6)] for tried in curve]
 
@@ -110,7 +110,7 @@ def index(palette: Palette, spreads: NDArray[np.float64]) -> float:
     return math.fsum(worst.tolist()) / k * (1 + FEW_PENALTY * NEAR_TWO.get(k, 0.0))
 
 
-class _Pixels:
+class _WeightedColors:
     """A histogram's pixels, for sums over the clusters of one palette after another: 44 bytes a colour."""
 
     def __init__(self, histogram: ColorHistogram) -> None:

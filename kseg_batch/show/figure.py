@@ -12,7 +12,7 @@ from kseg_batch.images.label_map import with_transparent
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.segmentation.regions import load_cleaner
-from kseg_batch.segmentation.select_k import choose_k
+from kseg_batch.segmentation.select_k import select_k
 from kseg_batch.show.grid import BAR, GAP, RIM, Board, percent
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def divide(
     histogram = backend.histogram(pixels)
     whole = backend.fit(histogram, replace(options, k=1)).compactness
     for k in sorted({min(k, histogram.n_colors) for k in numbers}):
-        palette = choose_k(backend, histogram, replace(options, k=k), k_range).palette
+        palette = select_k(backend, histogram, replace(options, k=k), k_range).palette
         labels = backend.assign(pixels, palette, histogram)
         if regions:
             labels, palette = load_cleaner().clean(labels, palette, regions, photo.opaque)

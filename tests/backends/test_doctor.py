@@ -203,9 +203,9 @@ class Spoiled(NumbaBackend):
     def fit(self, histogram: ColorHistogram, options: FitOptions, start: Palette | None = None) -> Palette:
         """See `Backend.fit`."""
         palette = super().fit(histogram, options, start)
-        if self._part == "centers":
+        if self._part == "centres":
             palette = replace(palette, fixed_centers=palette.fixed_centers + np.int32(2))
-        if self._part == "number of centers":
+        if self._part == "number of centres":
             palette = replace(palette, fixed_centers=palette.fixed_centers[1:], counts=palette.counts[1:])
         if self._part == "counts":
             palette = replace(palette, counts=palette.counts + 1)
@@ -224,7 +224,7 @@ class Spoiled(NumbaBackend):
 
 
 @pytest.mark.parametrize("name", ["numba", "opencv"])
-@pytest.mark.parametrize("part", ["labels", "centers", "number of centers", "counts", "compactness"])
+@pytest.mark.parametrize("part", ["labels", "centres", "number of centres", "counts", "compactness"])
 def test_the_self_test_finds_what_is_wrong(name: str, part: str) -> None:
     """A pixel, a centre, a count or a thousandth of the compactness, under either tolerance."""
     assert part.split()[-1] in self_test(Spoiled(name, part))

@@ -25,7 +25,7 @@ from kseg_batch.batch.dataset_histogram import Summary
 from kseg_batch.batch.fit import Task, fit
 from kseg_batch.batch.storage.scan import Scan
 from kseg_batch.batch.workers.count_colors import Counting, CountPool, count_pool
-from kseg_batch.batch.workers.process_image import Outcome
+from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.errors import OptionError, OutputError
 from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kseg_batch.batch.manifest import Entry, Journal, Manifest, Version
+from kseg_batch.batch.manifest import Entry, Journal, Manifest
+from kseg_batch.batch.storage.source import SourceVersion
 from kseg_batch.errors import OutputError
 
 
@@ -17,7 +18,7 @@ def entry(name: str, **changes: object) -> Entry:
         "source": f"/photos/{name}.jpg",
         "status": "done",
         "error": None,
-        "version": Version(123, 456789, "ab"),
+        "version": SourceVersion(123, 456789, "ab"),
         "fingerprint": "0123",
         "filter": "--keep green --tolerance 55",
         "disabled": (1, 2),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kseg_batch import Palette, apply_palette, fit_palette, read_palette, write_palette
 from kseg_batch.batch.plan import fingerprint
-from kseg_batch.batch.workers.process_image import Settings
+from kseg_batch.batch.workers.jobs import Settings
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.options import FitOptions
 from tests.batch.test_resume import done_again, entry

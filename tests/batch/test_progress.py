@@ -14,7 +14,7 @@ import pytest
 from kseg_batch.batch import progress
 from kseg_batch.batch.progress import Log, Reporter
 from kseg_batch.batch.storage.scan import Job
-from kseg_batch.batch.workers.process_image import Outcome
+from kseg_batch.batch.workers.jobs import Outcome
 from tests.batch.test_run import kseg, manifest, save
 from tests.support.images import blocks, noise
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kseg_batch.batch.plan import fingerprint
-from kseg_batch.batch.workers.process_image import Settings
+from kseg_batch.batch.workers.jobs import Settings
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
 from tests.batch.test_run import kseg, manifest, save, tree
 from tests.support.images import blocks, noise

@@ -23,8 +23,9 @@ from kseg_batch.bench.checks import Referee, SmallCase
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.bench.implementations import OURS
 from kseg_batch.bench.photos import Photo
-from kseg_batch.bench.runner import Found, digest
+from kseg_batch.bench.runner import Found
 from kseg_batch.bench.synthetic import photograph
+from kseg_batch.kmeans.equality import ClusteringDigest
 from kseg_batch.segmentation.segment import segment
 from tests.support.images import photos
 
@@ -249,7 +250,7 @@ def test_a_backend_that_is_wrong_is_told_and_not_timed(tmp_path: Path, how: str,
     code = f"""
     import wrong
     from kseg_batch.bench import benchmark
-    measure.OURS = wrong.replaced("numba", open=wrong.open_{how})
+    benchmark.OURS = wrong.replaced("numba", open=wrong.open_{how})
     """
     result = bench(tmp_path, *CPU, *TINY, "--k", "5", "--json", "b.json", code=code, exit_code=1)
     numba, opencv = json.loads((tmp_path / "b.json").read_text())["results"]
@@ -265,12 +266,12 @@ def test_exact_contenders_are_compared_with_each_other() -> None:
     photo = Photo("p", rgb, DistinctColors.of(rgb), "")
     one, other = (segment(rgb, 4, seed=seed, attempts=1, max_iter=1 + seed, eps=100.0) for seed in (0, 3))
     assert not np.array_equal(one.labels, other.labels)
-    found = [Found(s.centers, digest(s.labels), s.compactness, None) for s in (one, other)]
+    found = [Found(ClusteringDigest.of(s.labels, s.palette), None) for s in (one, other)]
     referee = Referee([photo])
     assert referee.problem("first", (found[0],), exact=True) is None
     assert referee.problem("same", (found[0],), exact=True) is None
     told = referee.problem("second", (found[1],), exact=True)
-    assert told == "its centres, labels, compactness differ from those of first (p)"
+    assert told == "its centres, labels, counts, compactness, iterations differ from those of first (p)"
     assert referee.problem("peer", (found[1],), exact=False) is None
 
 
@@ -278,9 +279,9 @@ def test_the_reference_on_a_small_copy_equals_the_numba_backend() -> None:
     case = SmallCase.of(photograph(200, 100, 2), 6)
     options = case.options
     right = segment(case.photo, 6, attempts=options.attempts, max_iter=options.max_iter, backend="numba")
-    found = Found(right.centers, digest(right.labels), right.compactness, None)
-    assert case.problem(found) is None
-    assert case.problem(replace(found, labels=b"")) is not None
+    clustering = ClusteringDigest.of(right.labels, right.palette)
+    assert case.problem(Found(clustering, None)) is None
+    assert case.problem(Found(replace(clustering, labels=b""), None)) is not None
 
 
 FAISS = """
@@ -309,7 +310,7 @@ def test_a_peer_that_is_wrong_or_fails_is_told(tmp_path: Path, value: str, expec
     (tmp_path / "sklearnex.py").write_text("import os; os._exit(3)\n")
     code = """
     from kseg_batch.bench import benchmark
-    measure.PEERS = measure.PEERS[4:6] + measure.PEERS[-1:]
+    benchmark.PEERS = benchmark.PEERS[4:6] + benchmark.PEERS[-1:]
     """
     flags = ("--backend", "numba", "--peers", "--k", "2", "--json", "b.json")
     output = bench(tmp_path, *flags, *TINY, code=code, exit_code=1).stdout
@@ -326,7 +327,7 @@ def test_a_slow_contender_is_measured_once_then_skipped_and_in_the_end_stopped(t
     code = """
     import wrong
     from kseg_batch.bench import benchmark
-    measure.OURS = wrong.replaced("opencv", open=wrong.open_slow)
+    benchmark.OURS = wrong.replaced("opencv", open=wrong.open_slow)
     """
     flags = ("--backend", "opencv", *TINY, "--json", "b.json")
     output = bench(tmp_path, *flags, "--k", "2,3", "--budget", "0.1", code=code).stdout

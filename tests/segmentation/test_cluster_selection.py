@@ -18,7 +18,8 @@ from kseg_batch.batch.manifest import Journal
 from kseg_batch.batch.plan import Planner, Step
 from kseg_batch.batch.storage.outputs import KINDS, Save, names, prepare
 from kseg_batch.batch.storage.scan import Job
-from kseg_batch.batch.workers.process_image import Settings, process
+from kseg_batch.batch.workers.jobs import Settings
+from kseg_batch.batch.workers.process_image import process_image
 from kseg_batch.errors import MissingClusterWarning, OptionError
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, to_lab
 from kseg_batch.kmeans.options import FitOptions
@@ -180,7 +181,7 @@ def test_named_clusters_have_masks_of_their_name(tmp_path: Path) -> None:
         ClusterFilter.parse(keep=["tree", 2], k=3, names=("", "tree", "sky")),
     )
     prepare(tmp_path, KINDS, [])
-    outcome = process(Job(tmp_path / "photo.png", Path("photo")), settings, Naming())
+    outcome = process_image(Job(tmp_path / "photo.png", Path("photo")), settings, Naming())
     assert (outcome.error, outcome.disabled) == (None, (0,))
     written = {
         output.name: np.asarray(Image.open(tmp_path / output.name))
@@ -304,7 +305,7 @@ def test_a_run_that_is_killed_leaves_no_two_choices_behind(tmp_path: Path) -> No
     with Journal(tmp_path) as journal:
         first = settings("green", "masked", "labels")
         begun = step(journal, first)
-        journal.add(begun.finished(process(begun.job, first, load("numba")), first))
+        journal.add(begun.finished(process_image(begun.job, first, load("numba")), first))
         assert step(journal, settings("green", "kept")).kept.keys() == {"masked/a.png", "labels/a.png"}
         killed = step(journal, settings("white", "kept"))
         assert killed.kept.keys() == {"labels/a.png"}

@@ -17,12 +17,13 @@ from kseg_batch.backends.registry import load
 from kseg_batch.batch.plan import fingerprint
 from kseg_batch.batch.storage.scan import Scan
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
-from kseg_batch.batch.workers.process_image import Lost, Outcome, process
+from kseg_batch.batch.workers.jobs import Lost, Outcome
+from kseg_batch.batch.workers.process_image import process_image
 from kseg_batch.errors import FewerColorsWarning, OptionError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
 from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
-from kseg_batch.segmentation.select_k import FEW_PENALTY, choose_k
+from kseg_batch.segmentation.select_k import FEW_PENALTY, select_k
 from tests.batch.test_run import kseg, manifest, save, tree
 from tests.batch.workers.test_gpu_pipeline import files, settings_for
 from tests.gpu.emulator.device import EmulatedDevice
@@ -158,7 +159,7 @@ ORACLE = cast(
         fit=reference.fit, assign=lambda image, palette, _histogram: reference.assign(image, palette)
     ),
 )
-"""What `choose_k` needs of a backend, in plain NumPy."""
+"""What `select_k` needs of a backend, in plain NumPy."""
 
 
 @pytest.mark.parametrize(
@@ -175,11 +176,11 @@ ORACLE = cast(
 def test_numba_and_the_emulated_gpu_choose_as_numpy_does(image: Image, emulated: GpuBackend) -> None:
     options, k_range = FitOptions(attempts=1), KRange(2, 6)
     histogram = emulated.histogram(image)
-    expected = choose_k(ORACLE, histogram, options, k_range)
+    expected = select_k(ORACLE, histogram, options, k_range)
     alone = reference.fit(histogram, replace(options, k=len(expected.palette.counts)))
     assert np.array_equal(expected.palette.fixed_centers, alone.fixed_centers)
     for backend in (load("numba"), emulated):
-        found = choose_k(backend, histogram, options, k_range)
+        found = select_k(backend, histogram, options, k_range)
         assert found.curve == expected.curve  # to the last bit
         assert np.array_equal(found.palette.fixed_centers, expected.palette.fixed_centers)
 
@@ -203,7 +204,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_on_a_gpu_gives_the_same_files(album: Path, tmp_path: Path, emulated: GpuBackend) -> None:
     k_range = KRange(2, 6)
     on_cpu, on_gpu = (replace(settings_for(tmp_path / name, k=6), k_range=k_range) for name in ("cpu", "gpu"))
-    expected = [process(job, on_cpu, load("numba")) for job in Scan([album]).jobs()]
+    expected = [process_image(job, on_cpu, load("numba")) for job in Scan([album]).jobs()]
     found = [cast("Outcome", done) for done in process_on_gpu(Scan([album]).jobs(), on_gpu, emulated)]
     assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
     curves = {outcome.job.name: outcome.k_curve for outcome in expected}
@@ -337,7 +338,7 @@ def test_an_empty_cluster_makes_no_candidate() -> None:
         )
 
     emptying = cast("Backend", SimpleNamespace(fit=fit, assign=backend.assign))
-    chosen = choose_k(emptying, histogram, FitOptions(), KRange(2, 6))
+    chosen = select_k(emptying, histogram, FitOptions(), KRange(2, 6))
     assert chosen.curve is not None
     assert [tried.k for tried in chosen.curve] == [2, 3]
-    assert len(choose_k(emptying, histogram, FitOptions(), KRange(4, 6)).palette.counts) == 4
+    assert len(select_k(emptying, histogram, FitOptions(), KRange(4, 6)).palette.counts) == 4

@@ -43,6 +43,11 @@ class Job:
         """The stem as the journal has it, unique in an output folder."""
         return self.stem.as_posix()
 
+    @property
+    def path_below_source(self) -> str:
+        """The path of the file below its source, with its extension."""
+        return self.stem.with_name(self.source.name).as_posix()
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import begin_worker
+from kseg_batch.batch.workers.jobs import FAILURES, Outcome, failure
+from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.pool import Pool
-from kseg_batch.batch.workers.process_image import FAILURES, Outcome, failure, read
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum
 
@@ -89,7 +90,7 @@ def _count(job: Job, counting: Counting, backend: Backend, total: HistogramSum) 
     """Add an image's colours to the total."""
     start = time.perf_counter()
     try:
-        source = read(job, counting)
+        source = load_image(job, counting)
         total.add(backend.histogram(convert(source.photo.pixels, counting.color_space)))
     except FAILURES as error:
         return failure(job, error, start)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from filelock import FileLock, Timeout
 
 from kseg_batch.backends.registry import load
+from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.batch.workers.pool import Pool
-from kseg_batch.batch.workers.process_image import Outcome, process
+from kseg_batch.batch.workers.process_image import process_image
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.images.decode import prepare_process
 from kseg_batch.segmentation.regions import load_cleaner
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.batch.storage.scan import Job
-    from kseg_batch.batch.workers.process_image import Settings
+    from kseg_batch.batch.workers.jobs import Settings
     from kseg_batch.segmentation.region_cleaner import Cleaner
 
 COMPILING_SECONDS = 60.0
@@ -106,4 +107,4 @@ def _compiling() -> Generator[None]:
 
 
 def _process(task: Task) -> Outcome:
-    return process(task.job, task.settings, load(task.backend))
+    return process_image(task.job, task.settings, load(task.backend))

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.backends.gpu.backend import MAX_IMAGES, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError
-from kseg_batch.batch.workers.process_image import FAILURES, Lost, failure, pack, read, write
+from kseg_batch.batch.workers.jobs import FAILURES, Lost, failure
+from kseg_batch.batch.workers.load_image import load_image
+from kseg_batch.batch.workers.write_outputs import write_outputs
 from kseg_batch.errors import in_words
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.processes import usable_cores
-from kseg_batch.segmentation.select_k import Chosen, choose_k
+from kseg_batch.segmentation.regions import pack_labels
+from kseg_batch.segmentation.select_k import SelectedPalette, select_k
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 
     from kseg_batch.backends.gpu.backend import GpuBackend, Result
     from kseg_batch.batch.storage.scan import Job
-    from kseg_batch.batch.workers.process_image import Outcome, Settings, Source
+    from kseg_batch.batch.workers.jobs import Outcome, Settings
+    from kseg_batch.batch.workers.load_image import LoadedImage
 
 IMAGES_PER_THREAD = 3
 """Images between the two ends for each thread that decodes: one decoded, one on the GPU, one encoded."""
@@ -49,11 +53,11 @@ class _Item:
     """A job under way."""
 
     job: Job
-    source: Source
+    image: LoadedImage
     pixels: NDArray[np.uint8]
     """What is clustered, where the device reads it fastest."""
     start: float
-    chosen: Chosen | None
+    selected: SelectedPalette | None
     """Its clusters, where their number is chosen by its colours."""
 
 
@@ -140,27 +144,27 @@ class _Run:
     def _decode(self, job: Job) -> None:
         start = time.perf_counter()
         try:
-            source = read(job, self.settings)
+            image = load_image(job, self.settings)
             space = self.settings.fit.color_space
-            pixels = self.gpu.stage(convert(source.photo.pixels, space))
-            if source.photo.opaque is None and space == "rgb":  # one copy is enough
-                source = replace(source, photo=replace(source.photo, rgb=pixels))
+            pixels = self.gpu.stage(convert(image.photo.pixels, space))
+            if image.photo.opaque is None and space == "rgb":  # one copy is enough
+                image = replace(image, photo=replace(image.photo, rgb=pixels))
         except FAILURES as error:
             self.outcomes.put(failure(job, error, start))
             return
         try:
-            chosen = self._choose_k(pixels)
+            selected = self._select_k(pixels)
         except (DeviceMemoryError, MemoryError) as error:
             self.outcomes.put(Lost(job, in_words(error)))
         else:
-            self.ready.put(_Item(job, source, pixels, start, chosen))
+            self.ready.put(_Item(job, image, pixels, start, selected))
 
-    def _choose_k(self, pixels: NDArray[np.uint8]) -> Chosen | None:
+    def _select_k(self, pixels: NDArray[np.uint8]) -> SelectedPalette | None:
         """Choose the number of clusters, if it is not given: before a batch, which fits once."""
         if self.settings.k_range is None:
             return None
         histogram = self.gpu.histogram(pixels)
-        return choose_k(self.gpu, histogram, self.settings.fit, self.settings.k_range)
+        return select_k(self.gpu, histogram, self.settings.fit, self.settings.k_range)
 
     def _batches(self) -> Iterator[list[Task]]:
         """What is decoded, up to a full batch, or an empty one when nothing is."""
@@ -186,9 +190,9 @@ class _Run:
 
     def _task(self, item: _Item) -> Task:
         """Masks come from the device where its labels are those that are written."""
-        packed = item.source.photo.opaque is None and not self.settings.regions
+        packed = item.image.photo.opaque is None and not self.settings.regions
         masks = "masks" in self.settings.save and packed
-        palette = item.chosen.palette if item.chosen else self.settings.palette
+        palette = item.selected.palette if item.selected else self.settings.palette
         return Task(item.pixels, self.settings.fit, masks, item, palette)
 
     def _own_gpu(self) -> None:
@@ -206,13 +210,14 @@ class _Run:
         if result.labels is None or result.palette is None:
             self.outcomes.put(Lost(item.job, str(result.error)))
             return
-        chosen = item.chosen or Chosen(result.palette, None)
-        labels, palette = result.labels, chosen.palette
-        opaque, regions = item.source.photo.opaque, self.settings.regions
+        selected = item.selected or SelectedPalette(result.palette, None)
+        labels, palette = result.labels, selected.palette
+        opaque, regions = item.image.photo.opaque, self.settings.regions
         try:
             if opaque is not None or regions:
-                labels, palette = pack(labels.labels, palette, regions, opaque)
-            outcome = write(item.job, self.settings, item.source, labels, palette, item.start, chosen.curve)
+                labels, palette = pack_labels(labels.labels, palette, regions, opaque)
+                selected = replace(selected, palette=palette)
+            outcome = write_outputs(item.job, self.settings, item.image, labels, selected, item.start)
         except FAILURES as error:
             outcome = failure(item.job, error, item.start)
         self.outcomes.put(outcome)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.batch.workers.gpu_pipeline import IMAGES_PER_THREAD, process_on_gpu
-from kseg_batch.batch.workers.process_image import Lost
+from kseg_batch.batch.workers.jobs import Lost
 from kseg_batch.errors import KsegError, in_words
 from kseg_batch.images.decode import prepare_process
 from kseg_batch.processes import deaf_to_interrupts, end_with_parent, how_it_ended, usable_cores
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.batch.storage.scan import Job
-    from kseg_batch.batch.workers.process_image import Settings
+    from kseg_batch.batch.workers.jobs import Settings
 
 OPENING_SECONDS = 300.0
 """How long a GPU may take to be opened: its kernels are compiled or loaded then."""

@@ -15,9 +15,12 @@ from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.storage.outputs import KINDS, Save, prepare
 from kseg_batch.batch.storage.scan import Job, Scan
-from kseg_batch.batch.workers import gpu_pipeline, process_image
+from kseg_batch.batch.workers import gpu_pipeline
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
-from kseg_batch.batch.workers.process_image import Lost, Outcome, Settings, process
+from kseg_batch.batch.workers.jobs import Lost, Outcome, Settings
+from kseg_batch.batch.workers.load_image import load_image
+from kseg_batch.batch.workers.process_image import process_image
+from kseg_batch.batch.workers.write_outputs import write_outputs
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.color_spaces import ColorSpace
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
@@ -60,7 +63,7 @@ def settings_for(
 
 def on_cpu(album: Path, out: Path, k: int = 3, regions: RegionOptions = AS_THEY_ARE) -> list[Outcome]:
     settings = settings_for(out, k, regions=regions)
-    return [process(job, settings, load("numba")) for job in Scan([album]).jobs()]
+    return [process_image(job, settings, load("numba")) for job in Scan([album]).jobs()]
 
 
 def on_gpu(
@@ -143,7 +146,7 @@ def test_the_clusters_of_a_palette(
         settings = replace(settings, fit=FitOptions(k=4, color_space=color_space))
         jobs = Scan([album]).jobs()
         if name == "cpu":
-            outcomes = [process(job, settings, load("numba")) for job in jobs]
+            outcomes = [process_image(job, settings, load("numba")) for job in jobs]
         else:
             outcomes = [o for o in process_on_gpu(jobs, settings, emulated) if isinstance(o, Outcome)]
         told_of[name] = told(outcomes)
@@ -196,7 +199,7 @@ def test_a_mistake_in_the_program_is_not_swallowed(
     def mistaken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(gpu_pipeline, "write", mistaken)
+    monkeypatch.setattr(gpu_pipeline, "write_outputs", mistaken)
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
         on_gpu(album, tmp_path / "out", emulated)
@@ -216,18 +219,18 @@ def test_memory_does_not_grow_with_the_list(
             under_way += step
             most = max(most, under_way)
 
-    def read(*args: Any) -> Any:
-        photo = process_image.read(*args)
+    def load(*args: Any) -> Any:
+        image = load_image(*args)
         count(1)
-        return photo
+        return image
 
     def write(*args: Any) -> Any:
-        outcome = process_image.write(*args)
+        outcome = write_outputs(*args)
         count(-1)
         return outcome
 
-    monkeypatch.setattr(gpu_pipeline, "read", read)
-    monkeypatch.setattr(gpu_pipeline, "write", write)
+    monkeypatch.setattr(gpu_pipeline, "load_image", load)
+    monkeypatch.setattr(gpu_pipeline, "write_outputs", write)
     jobs = [Job(job.source, Path(f"{i}-{job.name}")) for i in range(5) for job in Scan([album]).jobs()]
     settings = settings_for(tmp_path, 2, frozenset({"labels"}))
     outcomes = list(process_on_gpu(jobs, settings, emulated, threads=2))

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from kseg_batch.batch.run import Summary, run
+from kseg_batch.batch.run import run
 from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job, Scan
+from kseg_batch.batch.summary import Summary
 from kseg_batch.batch.workers import gpu_process
 from kseg_batch.batch.workers.cpu import Team, cpu_pool
 from kseg_batch.batch.workers.gpu_process import GpuProcess
-from kseg_batch.batch.workers.process_image import Lost, Outcome, Settings
+from kseg_batch.batch.workers.jobs import Lost, Outcome, Settings
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.kmeans.options import FitOptions, parse_k
 from tests.batch.workers.test_gpu_pipeline import ALL, FILTER, files

@@ -1,0 +1,113 @@
+"""Source files: reading one, and the one answer to which version of a file this is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from kseg_batch.errors import ImageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BYTES_PER_PIXEL = 8
+"""Bytes per pixel of the largest file that is read: 16 bits for each of four channels."""
+
+DIGEST_BYTES = 16
+"""Bytes of `SourceVersion.digest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVersion:
+    """The state of a source file when the file was read."""
+
+    size: int
+    """Bytes."""
+    modified: int
+    """Time of the last modification, in nanoseconds since 1970."""
+    checksum: str | None = None
+    """SHA-256 of the content in hexadecimal, where checksums were asked for."""
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Return the version that a stat call tells of, without a checksum."""
+        return cls(found.st_size, found.st_mtime_ns)
+
+    def digest(self, path: str) -> bytes:
+        """Return 16 bytes that stand for the file at an absolute path with this size and time."""
+        text = f"{path}\0{self.size}\0{self.modified}"
+        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=DIGEST_BYTES).digest()
+
+
+def read_source(path: Path, *, max_pixels: int, checksum: bool) -> tuple[bytes, SourceVersion]:
+    """Read a regular file.
+
+    Args:
+        path: The file.
+        max_pixels: Pixels of the largest image that is admitted; larger files are refused unread.
+        checksum: Whether the version gets a checksum.
+
+    Returns:
+        The content, and the version of the file that has this content.
+
+    Raises:
+        ImageError: The file cannot be read, is too large, or was written to meanwhile.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device, which might never end
+            raise ImageError("it is not a regular file")
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > BYTES_PER_PIXEL * max_pixels + (1 << 20):
+                raise ImageError(
+                    f"its {before.st_size / 1e6:.0f} MB are more than an image of "
+                    f"--max-pixels {max_pixels} can have"
+                )
+            data = file.read()
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        raise ImageError(f"it cannot be read: {error.strerror}") from error
+    version = SourceVersion.of(before)
+    if version != SourceVersion.of(after):
+        raise ImageError("it was written to while it was read")
+    if checksum:
+        version = SourceVersion(version.size, version.modified, hashlib.sha256(data).hexdigest())
+    return data, version
+
+
+def find_version(path: Path) -> SourceVersion | None:
+    """Return the version of the file that is there now, without a checksum; None if none can be examined."""
+    try:
+        return SourceVersion.of(path.stat())
+    except OSError:
+        return None
+
+
+def describe_change(path: Path, known: SourceVersion, *, checksum: bool) -> str | None:
+    """Return how a file differs from the known version; None if it does not.
+
+    Args:
+        path: The file.
+        known: The version of the file when it was read.
+        checksum: Whether the content decides, in place of size and time.
+    """
+    found = find_version(path)
+    if found is None:
+        return "its file cannot be looked at"  # the worker will say why in its own words
+    if not checksum:
+        return None if (found.size, found.modified) == (known.size, known.modified) else "its file changed"
+    if known.checksum is None:
+        return "its checksum is not known yet"
+    return None if found.size == known.size and _checksum(path) == known.checksum else "its content changed"
+
+
+def _checksum(path: Path) -> str | None:
+    """Return the SHA-256 of a file's content; None if the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
