@@ -7,12 +7,12 @@ import sys
 SECONDS_BETWEEN_LINES = 30.0
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     """Print a line on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

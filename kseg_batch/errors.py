@@ -44,7 +44,7 @@ class BackendUnavailableError(KsegError):
         self.installed = installed
 
 
-def in_words(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """What an error says; of Python's own, a lack of memory says nothing."""
     return str(error) or "there is not enough memory for it"
 

@@ -32,7 +32,7 @@ class Interrupt:
 
 
 @contextlib.contextmanager
-def interrupts_to(done: SimpleQueue[Any]) -> Generator[None]:
+def queue_interrupts(done: SimpleQueue[Any]) -> Generator[None]:
     """Put an `Interrupt` into the queue for each SIGINT and SIGTERM; in other than the main thread, none."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -55,7 +55,7 @@ def usable_cores() -> int:
 
 
 @contextlib.contextmanager
-def deaf_to_interrupts() -> Generator[None]:
+def interrupts_blocked() -> Generator[None]:
     """Start processes in here: SIGINT and SIGTERM are held back until the end, and never reach them.
 
     A terminal sends the one and a service manager the other to all processes at once, also to those that
@@ -77,7 +77,7 @@ def deaf_to_interrupts() -> Generator[None]:
             signal.raise_signal(late)
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Wait for the parent process to end, and end this one."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -85,7 +85,7 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     """A process's exit code as multiprocessing tells it, in words."""
     if code >= 0:
         return f"ended with exit code {code}"

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.gpu.device_wrapper import DeviceWrapper
 from benchmarks.gpu.findings import StepError
 from benchmarks.support.checks import WrongResultError
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.registry import load
 from kseg_batch.kmeans import reference
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from benchmarks.gpu.photos import Album
-    from kseg_batch.backends.gpu.backend import Result
+    from kseg_batch.backends.gpu.backend import BatchResult
     from kseg_batch.backends.gpu.device import Array, Device
     from kseg_batch.kmeans.palette import Palette
 
@@ -47,7 +47,7 @@ class Expected:
         """Of (H, W) uint8 labels and their palette."""
         return cls(palette, _digest(labels))
 
-    def require(self, result: Result, name: str) -> None:
+    def require(self, result: BatchResult, name: str) -> None:
         """Compare all of a result.
 
         Raises:
@@ -75,7 +75,7 @@ class Reference:
         self._cpu = load("numba")
         self._known: dict[tuple[int, int], tuple[NDArray[np.uint8], Expected]] = {}
 
-    def check(self, results: Sequence[Result], seconds: float) -> int:
+    def check(self, results: Sequence[BatchResult], seconds: float) -> int:
         """Compare results with the CPU's, and return how many.
 
         All of them, unless that takes longer than `seconds`: then the first.
@@ -98,7 +98,7 @@ class Reference:
                     expected.require(result, name)
         return len(results)
 
-    def _expected(self, result: Result) -> Expected:
+    def _expected(self, result: BatchResult) -> Expected:
         image, options = result.task.image, result.task.options
         key = id(image), options.k
         known = self._known.get(key)
@@ -119,7 +119,7 @@ def check_oracle(backend: GpuBackend, album: Album) -> int:
     Raises:
         WrongResultError: One differs.
     """
-    tasks = [Task(album.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
+    tasks = [BatchItem(album.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
     for result in backend.segment_batches([tasks]):
         image, options = result.task.image, result.task.options
         palette = reference.fit(ColorHistogram.from_pixels(image), options)
@@ -142,7 +142,7 @@ class _CountingRefusals(DeviceWrapper):
             raise
 
 
-def require_halving(name: str, device: Device, tasks: Sequence[Task], spare: int) -> None:
+def require_halving(name: str, device: Device, tasks: Sequence[BatchItem], spare: int) -> None:
     """Segment tasks where the device runs out of memory in the midst of them.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.gpu.checks import Reference, check_oracle
 from benchmarks.gpu.findings import StepError
 from benchmarks.support.checks import WrongResultError
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.backends.registry import load
 from kseg_batch.backends.self_test import self_test as find_wrong_parts
 from kseg_batch.batch.workers.cpu import warm_up
@@ -117,7 +117,7 @@ def _compare(
     images: Sequence[NDArray[np.uint8]],
     options: Sequence[FitOptions],
 ) -> int:
-    tasks = [Task(image, one, masks=True) for image, one in zip(images, options, strict=True)]
+    tasks = [BatchItem(image, one, masks=True) for image, one in zip(images, options, strict=True)]
     results = list(gpu.segment_batches([tasks]))
     if len(results) != len(tasks):
         raise WrongResultError(f"{len(results)} results came of {len(tasks)} images")

@@ -23,7 +23,7 @@ from kseg_batch.batch.run import run
 from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers import gpu_pipeline
-from kseg_batch.batch.workers.cpu import Team, cpu_pool, warm_up
+from kseg_batch.batch.workers.cpu import Executors, cpu_pool, warm_up
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
 from kseg_batch.batch.workers.jobs import Lost, Settings
 from kseg_batch.kmeans.options import FitOptions
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.batch.plan import Step as PlanStep
     from kseg_batch.batch.storage.outputs import Save
-    from kseg_batch.batch.summary import Summary
+    from kseg_batch.batch.summary import RunSummary
     from kseg_batch.batch.workers.jobs import Outcome
 
 RUNS = 2
@@ -151,7 +151,7 @@ def run_photos(
     options: FitOptions,
     open_gpu: Callable[[], GpuBackend] | None,
     timeout: float | None = None,
-) -> tuple[Summary, list[Outcome], list[float]]:
+) -> tuple[RunSummary, list[Outcome], list[float]]:
     """Do what `kseg-batch run` does, with a process for the GPU or with worker processes on all cores.
 
     Returns:
@@ -159,7 +159,7 @@ def run_photos(
     """
     listener = _Listener()
     gpus = () if open_gpu is None else (("GPU 0", open_gpu),)
-    team = Team(cpu_pool(usable_cores(), timeout), "numba", exact=True, gpus=gpus)
+    team = Executors(cpu_pool(usable_cores(), timeout), "numba", exact=True, gpus=gpus)
     settings = Settings(out=out, fit=options, save=SAVE)
     sources = sorted({job.source.parent for job in jobs})
     return run(jobs, sources, settings, team, listener), listener.outcomes, listener.times
@@ -179,15 +179,15 @@ class _Listener:
         self.times: list[float] = []
 
     def skipped(self, step: PlanStep) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
 
     def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
         self.outcomes.append(outcome)
         self.times.append(time.perf_counter())
 
     def message(self, text: str) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
         print(text, flush=True)
 
 

@@ -21,7 +21,7 @@ from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import TimedDevice, Watch
 from benchmarks.gpu.timing import batches_of, kernel_times, kernels_span
 from benchmarks.support.checks import WrongResultError
-from kseg_batch.backends.gpu.backend import Task
+from kseg_batch.backends.gpu.backend import BatchItem
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.launches import Launches
 from kseg_batch.backends.gpu.layout import IMAGE, N_CODES, STATE, Layout, Request, Tuning, packed
@@ -102,7 +102,7 @@ def time_batches(work: Work, ways: Sequence[Way] = WAYS) -> list[dict[str, Any]]
     for way, k in work.findings.as_time_permits(everything, lambda one: f"{one[0].name}, k = {one[1]}"):
         bench = Bench(work.open_variant(threads=way.threads, defines=way.defines), way.tuning)
         images = work.album.batch(work.scale.size, work.scale.batch)
-        tasks = [Task(bench.backend.stage(image), FitOptions(k=k), masks=False) for image in images]
+        tasks = [BatchItem(bench.backend.stage(image), FitOptions(k=k), masks=False) for image in images]
         entry = {"way": way.name, "k": k, **_time_batch(bench, tasks, expected[k], way.name)}
         bench.close()
         entries.append(entry)
@@ -111,7 +111,9 @@ def time_batches(work: Work, ways: Sequence[Way] = WAYS) -> list[dict[str, Any]]
     return [entry for entry in entries if entry["k"] == KS[0]]
 
 
-def _time_batch(bench: Bench, tasks: Sequence[Task], expected: list[Expected], name: str) -> dict[str, Any]:
+def _time_batch(
+    bench: Bench, tasks: Sequence[BatchItem], expected: list[Expected], name: str
+) -> dict[str, Any]:
     """Compare a batch with what the first way made of it, which `expected` keeps; then time it."""
     results = bench.run(tasks)
     for i, result in enumerate(results):
@@ -129,7 +131,7 @@ def _time_batch(bench: Bench, tasks: Sequence[Task], expected: list[Expected], n
     }
 
 
-def _watched(bench: Bench, tasks: Sequence[Task], watch: Watch) -> list[list[Operation]]:
+def _watched(bench: Bench, tasks: Sequence[BatchItem], watch: Watch) -> list[list[Operation]]:
     """What was recorded of each of several runs of a batch."""
     bench.device.begin(watch)
     for _ in range(REPEATS):

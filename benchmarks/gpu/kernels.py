@@ -9,7 +9,7 @@ from benchmarks.gpu.checks import Reference
 from benchmarks.gpu.findings import StepError
 from benchmarks.gpu.measure import Bench, CpuTimes, measure_bandwidth, measure_cpu
 from benchmarks.gpu.report import COLUMNS, UNITS, configuration_cells, configuration_line, step_lines
-from kseg_batch.backends.gpu.backend import Task
+from kseg_batch.backends.gpu.backend import BatchItem
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
@@ -90,13 +90,13 @@ class _Timing:
             options = [FitOptions(k=MIXED_KS[i % len(MIXED_KS)]) for i in range(batch)]
         else:
             images, options = album.batch(size, batch, gpu), [FitOptions(k=k)] * batch
-        tasks = [Task(image, one, masks=False) for image, one in zip(images, options, strict=True)]
+        tasks = [BatchItem(image, one, masks=False) for image, one in zip(images, options, strict=True)]
         entry = self._measure(tasks, {"size": size and list(size), "k": k})
         if (size, k) not in self._cpu:
             self._cpu[size, k] = measure_cpu(images, options)
         self._finish(entry, self._cpu[size, k])
 
-    def _measure(self, tasks: Sequence[Task], what: dict[str, Any]) -> dict[str, Any]:
+    def _measure(self, tasks: Sequence[BatchItem], what: dict[str, Any]) -> dict[str, Any]:
         """Check a batch, then time it.
 
         Raises:

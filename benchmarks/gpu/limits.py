@@ -12,7 +12,7 @@ from benchmarks.gpu.checks import require_halving
 from benchmarks.gpu.correctness import MANY_CLUSTERS
 from benchmarks.gpu.end_to_end import run_photos, write_photos
 from benchmarks.gpu.findings import StepError
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
@@ -49,7 +49,7 @@ def check_halving(work: Work, name: str, device: Device) -> dict[str, Any]:
     """Let the device run out of memory in the midst of a batch."""
     width, height = work.scale.large
     photos = work.album.batch((width, height), 4)
-    tasks = [Task(photo, FitOptions(k=2, attempts=1), masks=False) for photo in photos]
+    tasks = [BatchItem(photo, FitOptions(k=2, attempts=1), masks=False) for photo in photos]
     require_halving(name, device, tasks, work.scale.spare)
     return {"images": len(tasks), "spare_bytes": work.scale.spare}
 
@@ -63,7 +63,7 @@ def check_memory(work: Work, name: str, device: Device) -> dict[str, Any]:
     given = work.scale.memory
     options = FitOptions(k=3, attempts=1)
     photos = work.album.batch(work.scale.size, work.scale.batch)
-    tasks = [Task(photo, options, masks=False) for photo in photos]
+    tasks = [BatchItem(photo, options, masks=False) for photo in photos]
     (single,) = work.album.batch(work.scale.single, 1)
     gc.collect()
     device.activate()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.gpu.recording_device import Opened, Operation
-    from kseg_batch.backends.gpu.backend import Result, Task
+    from kseg_batch.backends.gpu.backend import BatchItem, BatchResult
     from kseg_batch.backends.gpu.layout import Tuning
     from kseg_batch.kmeans.options import FitOptions
 
@@ -107,7 +107,7 @@ class Bench:
         gc.collect()
         self.device.release()
 
-    def run(self, tasks: Sequence[Task]) -> list[Result]:
+    def run(self, tasks: Sequence[BatchItem]) -> list[BatchResult]:
         """The results of one batch.
 
         Raises:
@@ -119,7 +119,7 @@ class Bench:
                 raise result.error
         return results
 
-    def measure(self, tasks: Sequence[Task], repeats: int, seconds: float) -> GpuTimes:
+    def measure(self, tasks: Sequence[BatchItem], repeats: int, seconds: float) -> GpuTimes:
         """Time a batch, in each way `repeats` times, or fewer if that takes longer than `seconds`.
 
         Raises:
@@ -145,7 +145,7 @@ class Bench:
         )
 
     def _alone(
-        self, tasks: Sequence[Task], watch: Watch, repeats: int, seconds: float
+        self, tasks: Sequence[BatchItem], watch: Watch, repeats: int, seconds: float
     ) -> list[list[Operation]]:
         """What was recorded of each of several batches, of which each is waited for before the next."""
         self.run(tasks)  # memory is taken, and kernels are compiled
@@ -156,22 +156,22 @@ class Bench:
             n += 1
         return batches_of(self.device.take(), n)
 
-    def _in_a_row(self, tasks: Sequence[Task], repeats: int, seconds: float) -> Spread:
+    def _in_a_row(self, tasks: Sequence[BatchItem], repeats: int, seconds: float) -> Spread:
         self.device.begin(Watch.COPIES)
         n = self._feed(tasks, repeats + 2, seconds, LEAST_RUNS + 2)
         ends = [span(batch)[1] for batch in batches_of(self.device.take(), n)]
         return Spread.of(np.diff(ends)[1:].tolist())  # before that, nothing overlaps
 
-    def _wall(self, tasks: Sequence[Task], repeats: int, seconds: float) -> float:
+    def _wall(self, tasks: Sequence[BatchItem], repeats: int, seconds: float) -> float:
         start = time.perf_counter()
         n = self._feed(tasks, repeats, seconds)
         return 1e3 * (time.perf_counter() - start) / n
 
-    def _feed(self, tasks: Sequence[Task], repeats: int, seconds: float, least: int = LEAST_RUNS) -> int:
+    def _feed(self, tasks: Sequence[BatchItem], repeats: int, seconds: float, least: int = LEAST_RUNS) -> int:
         """Keep the device busy with the same batch over and over; return how many times."""
         n = 0
 
-        def counted() -> Iterator[Sequence[Task]]:
+        def counted() -> Iterator[Sequence[BatchItem]]:
             nonlocal n
             for n, batch in enumerate(_repeated(tasks, repeats, seconds, least), 1):  # noqa: B007 - it is returned
                 yield batch
@@ -183,8 +183,8 @@ class Bench:
 
 
 def _repeated(
-    tasks: Sequence[Task], repeats: int, seconds: float, least: int = LEAST_RUNS
-) -> Iterator[Sequence[Task]]:
+    tasks: Sequence[BatchItem], repeats: int, seconds: float, least: int = LEAST_RUNS
+) -> Iterator[Sequence[BatchItem]]:
     """The batch `repeats` times, but only `least` times where that takes longer than so many seconds."""
     deadline = time.perf_counter() + seconds
     for i in range(max(least, repeats)):

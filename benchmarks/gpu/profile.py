@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.gpu.findings import SkippedError, StepError
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def batch(work: Work) -> None:
     opened = work.open()
     gpu = GpuBackend(opened.name, opened.device)
     images = work.album.batch(work.scale.size, IMAGES, gpu)
-    tasks = [Task(image, FitOptions(k=16), masks=False) for image in images]
+    tasks = [BatchItem(image, FitOptions(k=16), masks=False) for image in images]
     if len(list(gpu.segment_batches([tasks]))) != len(tasks):
         raise StepError("a result is missing")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
 
 
-class Candidate(Protocol):
+class BackendInfo(Protocol):
     """What is known of a backend before its device is opened."""
 
     @property
@@ -29,7 +29,7 @@ class Candidate(Protocol):
         """Raise an OptionError for options that this backend does not have."""
 
 
-class Backend(Candidate, Protocol):
+class Backend(BackendInfo, Protocol):
     """Three steps that carry every use. Methods may be called from several threads."""
 
     def warm_up(self) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.machine import Codec, KernelCache, Machine
 
 T = TypeVar("T")
-Status = Literal["works", "unavailable", "FAILED"]
+CheckStatus = Literal["works", "unavailable", "FAILED"]
 
 SWITCHES = {"numba": "NUMBA_DISABLE_JIT", "numba-cuda": "NUMBA_ENABLE_CUDASIM"}
 """Environment variables that make Python interpret a backend's kernels: the test would take minutes."""
@@ -50,7 +50,7 @@ class BackendCheck:
 
     name: str
     """As the command line spells it."""
-    status: Status
+    status: CheckStatus
     """FAILED: it is there, but raised an error or gave wrong results."""
     packages: dict[str, str]
     """Versions of the packages that it needs, as far as they are installed."""
@@ -65,7 +65,7 @@ class BackendCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Diagnosis:
     """Everything that was found."""
 
     version: str
@@ -126,7 +126,7 @@ def attempt(task: Callable[[], T]) -> Attempt[T]:
         return Attempt(None, error)
 
 
-def examine(notice: Callable[[str], None]) -> Report:
+def examine(notice: Callable[[str], None]) -> Diagnosis:
     """Look at everything and test every backend, which takes a few seconds.
 
     Args:
@@ -140,7 +140,7 @@ def examine(notice: Callable[[str], None]) -> Report:
         notice("compiling the kernels of numba, which takes 10 to 20 seconds, once on a machine")
     backends = tuple(_check(name, packages, driver) for name in MODULES)
     kernel_cache = attempt(read_kernel_cache).value  # again, for what was compiled
-    return Report(
+    return Diagnosis(
         version=packages.get("kseg-batch", "unknown"),
         machine=read_machine(),
         packages={name: packages[name] for name in ("numpy", "isal") if name in packages},
@@ -215,7 +215,7 @@ def _test(backend: Backend) -> tuple[float, list[str], float]:
     return round(prepare_s, 2), self_test(backend), milliseconds(backend)
 
 
-def as_lines(report: Report) -> Iterator[str]:
+def as_lines(report: Diagnosis) -> Iterator[str]:
     """The report as a table of 80 columns, in which commands and paths stay whole."""
     wrapper = textwrap.TextWrapper(COLUMNS - LABEL, break_long_words=False, break_on_hyphens=False)
     for label, text in _rows(report):
@@ -224,7 +224,7 @@ def as_lines(report: Report) -> Iterator[str]:
             yield f"{'' if i else label:<{LABEL}}{line}".rstrip()
 
 
-def _rows(report: Report) -> Iterator[tuple[str, str]]:
+def _rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
     """A label and a text each; both are empty between the parts of the table."""
     machine, driver = report.machine, report.driver
     yield "kseg-batch", report.version
@@ -258,7 +258,7 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "Result", "kseg-batch works here" if report.ok else "kseg-batch does NOT work here"
 
 
-def _file_rows(report: Report) -> Iterator[tuple[str, str]]:
+def _file_rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
     if report.files_problem is None:
         names = [codec.name for codec in report.codecs if codec.read]
         yield "Images", f"{', '.join(names) or 'none'} can be read"

@@ -17,7 +17,7 @@ from kseg_batch.errors import BackendUnavailableError, OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kseg_batch.backends.base import Backend, Candidate
+    from kseg_batch.backends.base import Backend, BackendInfo
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.kmeans.options import FitOptions
 
@@ -29,11 +29,11 @@ GPU_BACKENDS = ("cupy", "numba-cuda")
 
 Kind = Literal["gpu", "cpu"]
 
-B_co = TypeVar("B_co", bound="Candidate", covariant=True)
+B_co = TypeVar("B_co", bound="BackendInfo", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOver:
+class UnavailableBackend:
     """A backend that was tried before the chosen one."""
 
     name: str
@@ -49,7 +49,7 @@ class Choice(Generic[B_co]):
     """The backend to use, and those that were passed over for it."""
 
     backend: B_co
-    passed_over: tuple[PassedOver, ...]
+    passed_over: tuple[UnavailableBackend, ...]
 
 
 def load(name: str, gpu: GpuOptions | None = None) -> Backend:
@@ -104,7 +104,7 @@ def choose(
 
 def find(
     name: str = "auto", *, only: Kind | None = None, options: FitOptions | None = None
-) -> Choice[Candidate]:
+) -> Choice[BackendInfo]:
     """As `choose`, but without opening a GPU: for a GPU backend, its `GpuLibrary` is what is found.
 
     A process that opens a GPU holds some of its memory for as long as the process lives.
@@ -112,8 +112,8 @@ def find(
     return _first(_find, name, only, options)
 
 
-def _find(name: str) -> Candidate:
-    return cast("Candidate", _module(name).find() if name in GPU_BACKENDS else load(name))
+def _find(name: str) -> BackendInfo:
+    return cast("BackendInfo", _module(name).find() if name in GPU_BACKENDS else load(name))
 
 
 def _first(
@@ -127,12 +127,12 @@ def _first(
         if name not in names:
             raise OptionError(f"The backend {name} does not run on the {str(only).upper()}.")
         names = [name]
-    passed_over: list[PassedOver] = []
+    passed_over: list[UnavailableBackend] = []
     for candidate in names:
         try:
             backend = get(candidate)
         except BackendUnavailableError as error:
-            passed_over.append(PassedOver(candidate, str(error), error.installed))
+            passed_over.append(UnavailableBackend(candidate, str(error), error.installed))
             continue
         if options is not None:
             backend.check(options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.equality import ClusteringDigest
 from kseg_batch.kmeans.options import FitOptions
@@ -54,7 +54,7 @@ def _results(backend: Backend) -> Iterator[tuple[int, ClusteringDigest]]:
     for number, (image, options) in enumerate(_cases()[: 1 if backend.name in INEXACT else None]):
         yield number, ClusteringDigest.of(*_segment(backend, image, options))
     if isinstance(backend, GpuBackend):
-        tasks = [Task(image, options, True, number) for number, (image, options) in enumerate(_cases())]
+        tasks = [BatchItem(image, options, True, number) for number, (image, options) in enumerate(_cases())]
         for result in backend.segment_batches([tasks]):
             if result.labels is None or result.palette is None:
                 raise BackendError(str(result.error))

@@ -41,7 +41,7 @@ class StaleError(KsegError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Progress:
+class PartialHistogram:
     """What has been counted."""
 
     histogram: ColorHistogram
@@ -67,7 +67,7 @@ class Checkpoint:
         self.path = palette.with_name(f"{palette.name}.partial")
         self._options = dict(options)
 
-    def load(self) -> Progress | None:
+    def load(self) -> PartialHistogram | None:
         """What an earlier fit had counted; None if there was none.
 
         Raises:
@@ -87,9 +87,9 @@ class Checkpoint:
         except UNREADABLE as error:
             raise StaleError("it is damaged, or no such file") from error
         starts = range(0, len(digests), DIGEST_BYTES)
-        return Progress(histogram, {digests[start : start + DIGEST_BYTES] for start in starts})
+        return PartialHistogram(histogram, {digests[start : start + DIGEST_BYTES] for start in starts})
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: PartialHistogram) -> None:
         """Replace it.
 
         Raises:

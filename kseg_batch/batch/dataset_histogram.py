@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from kseg_batch.batch.checkpoint import Progress, StaleError
+from kseg_batch.batch.checkpoint import PartialHistogram, StaleError
 from kseg_batch.batch.storage.source import find_version
-from kseg_batch.batch.workers.count_colors import Counted, Group
+from kseg_batch.batch.workers.count_colors import CountResult, CountTask
 from kseg_batch.batch.workers.executor import GRACE
 from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.batch.workers.pool import Crash
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.batch.checkpoint import Checkpoint
     from kseg_batch.batch.storage.scan import Job, Scan
-    from kseg_batch.batch.workers.count_colors import Counting, CountPool
+    from kseg_batch.batch.workers.count_colors import CountPool, CountSettings
 
 GROUP_IMAGES = 16
 """Most images of a group: its sum is read and added in a tenth of the time that theirs would take."""
@@ -47,7 +47,7 @@ CHECKPOINT_SHARE = 50
 
 
 @dataclass(slots=True)
-class Summary:
+class FitSummary:
     """The totals of a fit."""
 
     counted: int = 0
@@ -73,7 +73,7 @@ class Summary:
         return self.counted + self.resumed
 
 
-class Report(Protocol):
+class FitListener(Protocol):
     """Who is told what happens."""
 
     def resumed(self, n_images: int) -> None:
@@ -86,10 +86,10 @@ class Report(Protocol):
         """Something else that people should know."""
 
 
-_Event: TypeAlias = Counted | Crash[Group] | BaseException | Interrupt
+_Event: TypeAlias = CountResult | Crash[CountTask] | BaseException | Interrupt
 
 
-class DatasetCount:
+class DatasetHistogram:
     """The colours of a dataset, on their way into one histogram.
 
     Attributes:
@@ -98,7 +98,12 @@ class DatasetCount:
     """
 
     def __init__(
-        self, counting: Counting, pool: CountPool, backend: str, checkpoint: Checkpoint, report: Report
+        self,
+        counting: CountSettings,
+        pool: CountPool,
+        backend: str,
+        checkpoint: Checkpoint,
+        report: FitListener,
     ) -> None:
         """Begin with no image.
 
@@ -110,7 +115,7 @@ class DatasetCount:
             report: Told of every image.
         """
         self.total = HistogramSum()
-        self.summary = Summary()
+        self.summary = FitSummary()
         self._images: set[bytes] = set()  # those in the sum
         self._resumed: frozenset[bytes] = frozenset()  # those that were in it at first
         self._counting = counting
@@ -164,13 +169,13 @@ class DatasetCount:
         start = time.monotonic()
         if self._images:
             try:
-                self._checkpoint.save(Progress(self.total.sum(), self._images))
+                self._checkpoint.save(PartialHistogram(self.total.sum(), self._images))
             except OutputError as error:
                 self._report.message(f"no checkpoint: {error}")
         end = time.monotonic()
         self._saving_due = end + max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (end - start))
 
-    def _groups(self, found: Scan) -> Iterator[Group]:
+    def _groups(self, found: Scan) -> Iterator[CountTask]:
         """The images, a few at a time; or each alone, where there is a limit to its time."""
         most = max(1, min(GROUP_IMAGES, found.total // (GROUPS * self._pool.capacity)))
         if self._pool.timeout is not None:
@@ -189,10 +194,10 @@ class DatasetCount:
         if group:
             yield self._group(*group)
 
-    def _group(self, *jobs: Job, again: bool = False) -> Group:
-        return Group(jobs, self._counting, self._backend, again)
+    def _group(self, *jobs: Job, again: bool = False) -> CountTask:
+        return CountTask(jobs, self._counting, self._backend, again)
 
-    def _hand_out(self, groups: Iterator[Group]) -> None:
+    def _hand_out(self, groups: Iterator[CountTask]) -> None:
         """Give the workers as much as they have room for."""
         while self._deadline is None and self._under_way < self._pool.capacity:
             group = next(groups, None)
@@ -210,7 +215,7 @@ class DatasetCount:
             self._interrupt(event.number)
             return
         self._under_way -= 1
-        if isinstance(event, Counted):
+        if isinstance(event, CountResult):
             self.total.add(event.histogram)
             for outcome in event.outcomes:
                 self._finish(outcome)

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.backends.registry import GPU_BACKENDS, load
 from kseg_batch.batch.checkpoint import Checkpoint
-from kseg_batch.batch.dataset_histogram import DatasetCount
-from kseg_batch.batch.storage.lock import locked
+from kseg_batch.batch.dataset_histogram import DatasetHistogram
+from kseg_batch.batch.storage.lock import exclusive
 from kseg_batch.errors import BackendError, OptionError, OutputError, count
 from kseg_batch.kmeans.palette_files import read_written, write_palette
 from kseg_batch.kmeans.reference import ALGORITHM
-from kseg_batch.processes import interrupts_to
+from kseg_batch.processes import queue_interrupts
 from kseg_batch.segmentation.select_k import as_pairs, select_k
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.batch.dataset_histogram import Report, Summary
+    from kseg_batch.batch.dataset_histogram import FitListener, FitSummary
     from kseg_batch.batch.storage.scan import Scan
-    from kseg_batch.batch.workers.count_colors import Counting, CountPool
+    from kseg_batch.batch.workers.count_colors import CountPool, CountSettings
     from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.kmeans.palette import Palette
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class FitSettings:
     """A palette to make."""
 
     out: Path
     """Its file."""
     options: FitOptions
     """How to cluster."""
-    counting: Counting
+    counting: CountSettings
     """What is counted of every image."""
     names: tuple[str, ...]
     """Of the clusters; empty if they have none."""
@@ -51,8 +51,8 @@ class Task:
 
 
 def fit(
-    found: Scan, task: Task, pool: CountPool, counter: str, backend: Backend, report: Report
-) -> tuple[Summary, Palette | None]:
+    found: Scan, task: FitSettings, pool: CountPool, counter: str, backend: Backend, report: FitListener
+) -> tuple[FitSummary, Palette | None]:
     """Make one palette for all images, and write it.
 
     If it ends early, for whatever reason, a checkpoint stays, and the next fit goes on from it.
@@ -73,14 +73,14 @@ def fit(
         BackendError: The clustering failed.
     """
     start = time.perf_counter()
-    with locked(task.out):
+    with exclusive(task.out):
         _refuse_to_replace(task.out, task.names)
         checkpoint = Checkpoint(task.out, asdict(task.counting))
-        counting = DatasetCount(task.counting, pool, counter, checkpoint, report)
+        counting = DatasetHistogram(task.counting, pool, counter, checkpoint, report)
         counting.resume(found)
         palette, complete = None, False
         try:
-            with interrupts_to(pool.done):
+            with queue_interrupts(pool.done):
                 counting.run(found)
             summary = counting.summary
             total = counting.total.sum()
@@ -113,7 +113,7 @@ def _refuse_to_replace(out: Path, names: tuple[str, ...]) -> None:
 
 
 def _cluster(
-    total: ColorHistogram, task: Task, backend: Backend, on_cpu: str, report: Report
+    total: ColorHistogram, task: FitSettings, backend: Backend, on_cpu: str, report: FitListener
 ) -> SelectedPalette:
     """The palette of all colours; on the CPU where the GPU fails."""
     try:
@@ -128,7 +128,7 @@ def _cluster(
         raise BackendError(f"There is not enough memory for {backend.name} and {pixels}.") from error
 
 
-def _fitted(task: Task, summary: Summary, chosen: SelectedPalette) -> dict[str, object]:
+def _fitted(task: FitSettings, summary: FitSummary, chosen: SelectedPalette) -> dict[str, object]:
     """What the palette's file tells of how it came about: the same for the same images and options."""
     fitted: dict[str, object] = {
         "images": summary.images,

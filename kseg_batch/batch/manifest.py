@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "manifest.jsonl"
 LOCK = ".kseg-lock"
 
-Status = Literal["started", "done", "failed"]
+EntryStatus = Literal["started", "done", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Entry:
     """Its stem: what its outputs are called."""
     source: str
     """The absolute path of its file."""
-    status: Status
+    status: EntryStatus
     """`started` for one that was begun by a run that did not live to see its end."""
     error: str | None
     """Why it failed."""

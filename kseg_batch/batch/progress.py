@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.batch.coco_dataset import NAME as ANNOTATIONS
 from kseg_batch.batch.manifest import NAME
-from kseg_batch.console import SECONDS_BETWEEN_LINES, _duration, say
+from kseg_batch.console import SECONDS_BETWEEN_LINES, format_duration, print_status
 from kseg_batch.errors import OutputError, count
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.batch.plan import Step
     from kseg_batch.batch.storage.scan import Scan
-    from kseg_batch.batch.summary import Summary
+    from kseg_batch.batch.summary import RunSummary
     from kseg_batch.batch.workers.jobs import Outcome, Settings
 
 
@@ -53,7 +53,7 @@ class Log:
             self._file.flush()
         except OSError as error:
             self._file = None
-            say(f"kseg-batch: {self._path} cannot be written: {error.strerror}; going on without it")
+            print_status(f"kseg-batch: {self._path} cannot be written: {error.strerror}; going on without it")
 
     def close(self) -> None:
         """Close the file."""
@@ -92,9 +92,9 @@ class Reporter:
         self._bar.close()
 
     def message(self, text: str) -> None:
-        """See `Report.message`: print a line without disturbing the bar."""
+        """See `RunListener.message`: print a line without disturbing the bar."""
         self._bar.clear()
-        say(text)
+        print_status(text)
         self._log.add(text)
 
     def resumed(self, n_images: int) -> None:
@@ -104,13 +104,13 @@ class Reporter:
             self._bar.total = self._total
 
     def skipped(self, step: Step) -> None:
-        """See `Report.skipped`. What is skipped does not count for the rate or the time left."""
+        """See `RunListener.skipped`. What is skipped does not count for the rate or the time left."""
         self.resumed(1)
         if self._as_json:
             self._print({"source": step.entry.source, "status": "skipped", "reason": step.reason})
 
     def finished(self, outcome: Outcome, line: dict[str, Any]) -> None:
-        """See `Report.finished`."""
+        """See `RunListener.finished`."""
         if self._as_json:
             self._print(line)
         source = outcome.job.source
@@ -146,11 +146,11 @@ class Reporter:
             left = (self._total - self._done) / rate
             self.message(
                 f"{self._done} of {self._total} images, {rate:.1f} images/s, {self._failed} failed, "
-                f"{_duration(left)} left"
+                f"{format_duration(left)} left"
             )
 
 
-def summary_lines(summary: Summary, found: Scan, settings: Settings, backend: str) -> list[str]:
+def summary_lines(summary: RunSummary, found: Scan, settings: Settings, backend: str) -> list[str]:
     """What a run did, for people."""
     lines = []
     if summary.done or not summary.skipped:

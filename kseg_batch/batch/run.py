@@ -21,22 +21,22 @@ from kseg_batch.batch.manifest import Journal
 from kseg_batch.batch.plan import Planner
 from kseg_batch.batch.storage.outputs import prepare, remove, remove_temporaries, sweep
 from kseg_batch.batch.storage.scan import Job
-from kseg_batch.batch.summary import Summary
-from kseg_batch.batch.workers.cpu import Task
+from kseg_batch.batch.summary import RunSummary
+from kseg_batch.batch.workers.cpu import ImageTask
 from kseg_batch.batch.workers.executor import GRACE
 from kseg_batch.batch.workers.gpu_process import GpuProcess
 from kseg_batch.batch.workers.jobs import Lost, Outcome
 from kseg_batch.batch.workers.pool import Crash
 from kseg_batch.errors import BackendUnavailableError, OutputError
-from kseg_batch.processes import Interrupt, interrupts_to
+from kseg_batch.processes import Interrupt, queue_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from kseg_batch.batch.plan import Redo, Step
-    from kseg_batch.batch.summary import Report
-    from kseg_batch.batch.workers.cpu import Team
+    from kseg_batch.batch.summary import RunListener
+    from kseg_batch.batch.workers.cpu import Executors
     from kseg_batch.batch.workers.executor import _Worker
     from kseg_batch.batch.workers.jobs import Settings
 
@@ -45,11 +45,11 @@ def run(
     jobs: Iterable[Job],
     sources: Sequence[Path],
     settings: Settings,
-    team: Team,
-    report: Report,
+    team: Executors,
+    report: RunListener,
     *,
     redo: Redo = "changed",
-) -> Summary:
+) -> RunSummary:
     """Do all jobs that are not done yet.
 
     Args:
@@ -71,10 +71,10 @@ def run(
         annotations = Annotations(settings.out, wanted="coco" in settings.save)
         prepare(settings.out, settings.save, sources)
         journal = cleanup.enter_context(Journal(settings.out))
-        summary = Summary(swept=sweep(settings.out))
+        summary = RunSummary(swept=sweep(settings.out))
         steps = Planner(journal, settings, exact=team.exact, redo=redo).steps(jobs)
         batch = cleanup.enter_context(_Batch(settings, team, gpus, journal, summary, report))
-        with interrupts_to(team.pool.done):
+        with queue_interrupts(team.pool.done):
             batch.run(annotations.watch(steps))
         try:
             for text in annotations.write(journal):
@@ -86,7 +86,7 @@ def run(
 
 
 @contextmanager
-def _gpu_processes(settings: Settings, team: Team) -> Generator[list[GpuProcess]]:
+def _gpu_processes(settings: Settings, team: Executors) -> Generator[list[GpuProcess]]:
     """A process for each GPU, as long as the `with` lasts; if the GPUs are required, they are open by then.
 
     Raises:
@@ -107,15 +107,15 @@ def _gpu_processes(settings: Settings, team: Team) -> Generator[list[GpuProcess]
         yield processes
 
 
-_Event: TypeAlias = Outcome | Lost | Crash[Task] | BaseException | Interrupt
+_Event: TypeAlias = Outcome | Lost | Crash[ImageTask] | BaseException | Interrupt
 
 
 class _Cpu:
     """The pool, which takes jobs with what to do with them."""
 
-    def __init__(self, team: Team, settings: Settings) -> None:
+    def __init__(self, team: Executors, settings: Settings) -> None:
         self._pool = team.pool
-        self._task = partial(Task, settings=settings, backend=team.backend)
+        self._task = partial(ImageTask, settings=settings, backend=team.backend)
         self.stop = team.pool.stop
 
     @property
@@ -148,11 +148,11 @@ class _Batch:
     def __init__(
         self,
         settings: Settings,
-        team: Team,
+        team: Executors,
         gpus: list[GpuProcess],
         journal: Journal,
-        summary: Summary,
-        report: Report,
+        summary: RunSummary,
+        report: RunListener,
     ) -> None:
         self._settings = settings
         self._journal = journal

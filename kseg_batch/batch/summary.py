@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Summary:
+class RunSummary:
     """The totals of a run."""
 
     done: int = 0
@@ -47,7 +47,7 @@ class Summary:
             self.pixels += outcome.size[0] * outcome.size[1]
 
 
-class Report(Protocol):
+class RunListener(Protocol):
     """Who is told what happens."""
 
     def skipped(self, step: Step) -> None:

@@ -18,7 +18,7 @@ from kseg_batch.bench.results import Contest, Figures, PhotoFacts, Row
 from kseg_batch.bench.runner import Contestant
 from kseg_batch.errors import BackendError, BackendUnavailableError
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.processes import deaf_to_interrupts
+from kseg_batch.processes import interrupts_blocked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def _line_up(options: BenchOptions, contest: Contest) -> None:
     """Find out who takes part."""
     wanted = [c for c in OURS if not options.backends or c.name in options.backends]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             asked = process.submit(unavailable, [c.name for c in wanted])
         contest.absent = asked.result()
     for name, reason in contest.absent.items():

@@ -17,7 +17,7 @@ from kseg_batch.bench.memory import PeakMemory
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.equality import ClusteringDigest, digest_labels
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.processes import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
+from kseg_batch.processes import THREAD_VARIABLES, describe_exit, exit_with_parent, interrupts_blocked
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -85,7 +85,7 @@ class Contestant:
         self._process = context.Process(
             target=_serve, args=(other, contender, tuple(photos), threads), daemon=True
         )
-        with _threads_in_environment(threads), deaf_to_interrupts():
+        with _threads_in_environment(threads), interrupts_blocked():
             self._process.start()
         other.close()
 
@@ -120,7 +120,7 @@ class Contestant:
             answer: Pass | _Failure | None = self._pipe.recv()
         except (EOFError, ConnectionResetError) as error:
             self._process.join()
-            raise BackendError(f"its process {how_it_ended(self._process.exitcode or 0)}") from error
+            raise BackendError(f"its process {describe_exit(self._process.exitcode or 0)}") from error
         if isinstance(answer, _Failure):
             raise BackendError(answer.reason)
         return answer
@@ -155,7 +155,7 @@ def _serve(
     pipe: connection.Connection[Any, Any], contender: Contender, files: tuple[str, ...], threads: int
 ) -> None:
     """The process: do a pass for each message, until there are no more."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     os.dup2(2, 1)  # what libraries print must not get into the table
     warnings.simplefilter("ignore")
     try:

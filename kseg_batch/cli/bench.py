@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, one_sentence
+from kseg_batch.cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, exit_with_message
 
 LOG_COLUMNS = 200
 """How wide a table may be where there is no terminal."""
@@ -68,7 +68,7 @@ def bench(
 
     if sizes is None and folder is None:
         sizes = DEFAULT_SIZE
-    with one_sentence():
+    with exit_with_message():
         options = BenchOptions(
             folder=None if folder is None else Path(folder),
             sizes=() if sizes is None else parse_sizes(sizes),

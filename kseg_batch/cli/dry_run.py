@@ -11,12 +11,12 @@ import typer
 if TYPE_CHECKING:
     from kseg_batch.batch.plan import Redo
     from kseg_batch.batch.storage.scan import Scan
-    from kseg_batch.batch.workers.cpu import Team
+    from kseg_batch.batch.workers.cpu import Executors
     from kseg_batch.batch.workers.jobs import Settings
 
 
 def _show_plan(
-    found: Scan, sources: list[Path], settings: Settings, team: Team, redo: Redo, as_json: bool
+    found: Scan, sources: list[Path], settings: Settings, team: Executors, redo: Redo, as_json: bool
 ) -> None:
     """Print what a run would do, and why."""
     import json

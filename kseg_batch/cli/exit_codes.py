@@ -14,18 +14,18 @@ from kseg_batch.errors import (
     ImageError,
     KsegError,
     OptionError,
-    in_words,
+    describe,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from kseg_batch.backends.base import Candidate
+    from kseg_batch.backends.base import BackendInfo
     from kseg_batch.backends.registry import Choice
     from kseg_batch.kmeans.options import FitOptions
 
-B = TypeVar("B", bound="Candidate")
+B = TypeVar("B", bound="BackendInfo")
 
 EXIT_NOTHING_DONE = 1
 EXIT_USAGE = 2
@@ -42,7 +42,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def one_sentence(interrupted: str = "interrupted", image: Path | None = None) -> Generator[None]:
+def exit_with_message(interrupted: str = "interrupted", image: Path | None = None) -> Generator[None]:
     """End a command that fails in here with one sentence on stderr and its exit code.
 
     Args:
@@ -54,7 +54,7 @@ def one_sentence(interrupted: str = "interrupted", image: Path | None = None) ->
     except (OptionError, BackendUnavailableError) as error:
         fail(str(error), EXIT_USAGE)
     except (BackendError, ImageError, MemoryError) as error:
-        fail(in_words(error) if image is None else f"{image}: {in_words(error)}", EXIT_NOTHING_DONE)
+        fail(describe(error) if image is None else f"{image}: {describe(error)}", EXIT_NOTHING_DONE)
     except KsegError as error:
         fail(str(error), EXIT_NOTHING_DONE)
     except OSError as error:

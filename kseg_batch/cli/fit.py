@@ -12,7 +12,7 @@ from kseg_batch.cli.exit_codes import (
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
     choose_backend,
-    one_sentence,
+    exit_with_message,
 )
 from kseg_batch.cli.flags import (
     Alpha,
@@ -39,8 +39,8 @@ from kseg_batch.cli.flags import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kseg_batch.batch.dataset_histogram import Summary
-    from kseg_batch.batch.fit import Task
+    from kseg_batch.batch.dataset_histogram import FitSummary
+    from kseg_batch.batch.fit import FitSettings
     from kseg_batch.batch.storage.scan import Scan
     from kseg_batch.kmeans.palette import Palette
 
@@ -81,18 +81,18 @@ def fit(
     from contextlib import ExitStack
 
     from kseg_batch.backends.registry import choose
-    from kseg_batch.batch.fit import Task
+    from kseg_batch.batch.fit import FitSettings
     from kseg_batch.batch.fit import fit as fit_dataset
     from kseg_batch.batch.progress import Log, Reporter
-    from kseg_batch.batch.storage.scan import Scan, Selection, beside
-    from kseg_batch.batch.workers.count_colors import Counting, count_pool
+    from kseg_batch.batch.storage.scan import FileSelection, Scan, beside
+    from kseg_batch.batch.workers.count_colors import CountSettings, count_pool
     from kseg_batch.batch.workers.jobs import Limits
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
     from kseg_batch.kmeans.options import FitOptions, parse_k, parse_pixels
     from kseg_batch.processes import usable_cores
 
-    with one_sentence("interrupted: the same command goes on with the rest"):
+    with exit_with_message("interrupted: the same command goes on with the rest"):
         if "" in (*sources, out):
             raise OptionError("A path is empty: is a variable unset?")
         if require_gpu and gpu is False:
@@ -105,14 +105,16 @@ def fit(
             raise OptionError("--names needs a number for --k: name the clusters when there is a palette.")
         check_names(cluster_names, most)
         paths = [Path(source) for source in sources]
-        task = Task(
+        task = FitSettings(
             out=beside(paths, "-palette.json") if out is None else Path(out),
             options=options,
-            counting=Counting(alpha.value, limits.max_pixels, options.color_space),
+            counting=CountSettings(alpha.value, limits.max_pixels, options.color_space),
             names=cluster_names,
             k_range=k_range,
         )
-        found = Scan(paths, outputs=False, selection=Selection(tuple(include or ()), tuple(exclude or ())))
+        found = Scan(
+            paths, outputs=False, selection=FileSelection(tuple(include or ()), tuple(exclude or ()))
+        )
         with ExitStack() as cleanup:
             pool = cleanup.enter_context(count_pool(limits.workers or usable_cores(), limits.timeout))
             pool.start(found.total)  # while this process loads what it needs itself
@@ -129,22 +131,22 @@ def fit(
 
 
 def _summarise(
-    summary: Summary, palette: Palette | None, found: Scan, task: Task, as_json: bool, quiet: bool
+    summary: FitSummary, palette: Palette | None, found: Scan, task: FitSettings, as_json: bool, quiet: bool
 ) -> None:
     import json
     from dataclasses import asdict
 
-    from kseg_batch.console import say
+    from kseg_batch.console import print_status
 
     if as_json:
         totals = {**asdict(summary), "palette": None if palette is None else str(task.out)}
         print(json.dumps({"summary": totals}), flush=True)
     if not quiet:
         for line in _lines(summary, palette, found, task):
-            say(line) if as_json else typer.echo(line)
+            print_status(line) if as_json else typer.echo(line)
 
 
-def _lines(summary: Summary, palette: Palette | None, found: Scan, task: Task) -> Iterator[str]:
+def _lines(summary: FitSummary, palette: Palette | None, found: Scan, task: FitSettings) -> Iterator[str]:
     """What was done, for people."""
     from kseg_batch.errors import count
 
@@ -178,7 +180,7 @@ def _table(palette: Palette) -> Iterator[str]:
         yield f"{cluster:>7}  #{bytes(color).hex()}  {100 * pixels / total:5.1f} %  {name}".rstrip()
 
 
-def _exit_code(summary: Summary, found: Scan) -> int:
+def _exit_code(summary: FitSummary, found: Scan) -> int:
     if summary.signal is not None:
         return EXIT_SIGNAL + summary.signal
     if not summary.images:

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_SIGNAL, EXIT_SOME_FAILED, fail, one_sentence
+from kseg_batch.cli.exit_codes import (
+    EXIT_NOTHING_DONE,
+    EXIT_SIGNAL,
+    EXIT_SOME_FAILED,
+    exit_with_message,
+    fail,
+)
 from kseg_batch.cli.flags import ColorSpace, Quiet, Seed, Space
 
 if TYPE_CHECKING:
-    from kseg_batch.live.session import Summary
+    from kseg_batch.live.session import SessionSummary
 
 
 def live(
@@ -51,7 +57,7 @@ def live(
     from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.live.options import LiveOptions, parse_size
 
-    with one_sentence("interrupted before it was complete"):
+    with exit_with_message("interrupted before it was complete"):
         if camera is not None and source is not None:
             raise OptionError("--camera and --source contradict each other: which one is it?")
         if "" in (camera, source, save):
@@ -82,7 +88,7 @@ def live(
         raise typer.Exit(EXIT_SIGNAL + summary.signal)
 
 
-def _lines(summary: Summary) -> list[str]:
+def _lines(summary: SessionSummary) -> list[str]:
     """What was done, for people."""
     from kseg_batch.errors import count
 

@@ -18,7 +18,7 @@ from kseg_batch.cli.exit_codes import (
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
     choose_backend,
-    one_sentence,
+    exit_with_message,
 )
 from kseg_batch.cli.flags import (
     Alpha,
@@ -46,19 +46,19 @@ from kseg_batch.cli.flags import (
 )
 
 if TYPE_CHECKING:
-    from kseg_batch.backends.base import Candidate
+    from kseg_batch.backends.base import BackendInfo
     from kseg_batch.backends.gpu.options import GpuOptions
     from kseg_batch.backends.registry import Choice
     from kseg_batch.batch.plan import Redo
     from kseg_batch.batch.progress import Log
     from kseg_batch.batch.storage.outputs import Save
     from kseg_batch.batch.storage.scan import Scan
-    from kseg_batch.batch.summary import Summary
-    from kseg_batch.batch.workers.cpu import CpuPool, Team
+    from kseg_batch.batch.summary import RunSummary
+    from kseg_batch.batch.workers.cpu import CpuPool, Executors
     from kseg_batch.batch.workers.jobs import Settings
     from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.kmeans.palette import Palette
-    from kseg_batch.segmentation.cluster_selection import ClusterFilter
+    from kseg_batch.segmentation.cluster_selection import ClusterSelection
 
 
 FITTING = ("k", "attempts", "max_iter", "eps", "seed", "init", "color_space")
@@ -80,7 +80,7 @@ def read_config(context: typer.Context, named: str | None) -> str | None:
     """Take flags that are not on the command line from a file."""
     from kseg_batch.cli import config
 
-    with one_sentence():
+    with exit_with_message():
         path = config.find(named)
         if path is not None:
             known = {
@@ -194,7 +194,7 @@ def run(
     from kseg_batch.batch.manifest import NAME
     from kseg_batch.batch.progress import Log, Reporter
     from kseg_batch.batch.run import run as run_batch
-    from kseg_batch.batch.storage.scan import Scan, Selection, beside
+    from kseg_batch.batch.storage.scan import FileSelection, Scan, beside
     from kseg_batch.batch.workers.cpu import cpu_pool
     from kseg_batch.batch.workers.jobs import Limits, Settings
     from kseg_batch.errors import OptionError, count
@@ -207,12 +207,12 @@ def run(
         parse_pixels,
     )
     from kseg_batch.processes import usable_cores
-    from kseg_batch.segmentation.cluster_selection import ClusterFilter
+    from kseg_batch.segmentation.cluster_selection import ClusterSelection
     from kseg_batch.segmentation.regions import load_cleaner
 
     if config is not None and not quiet:
         print(f"kseg-batch: flags from {config}", file=sys.stderr)
-    with one_sentence("interrupted: what is written so far is complete"):
+    with exit_with_message("interrupted: what is written so far is complete"):
         if "" in (*sources, out):
             raise OptionError("A path is empty: is a variable unset?")
         if overwrite and retry_failed:
@@ -223,7 +223,7 @@ def run(
         if given is not None:
             options, k_range = FitOptions(len(given.counts), color_space=given.color_space), None
         names = () if given is None else given.names
-        chosen = ClusterFilter.parse(disable or (), keep or None, tolerance, k=options.k, names=names)
+        chosen = ClusterSelection.parse(disable or (), keep or None, tolerance, k=options.k, names=names)
         kinds = _kinds(save, chosen)
         regions = RegionOptions(smooth, min_region)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
@@ -235,7 +235,7 @@ def run(
             raise OptionError("--require-gpu and --no-gpu contradict each other.")
         paths = [Path(source) for source in sources]
         redo: Redo = "all" if overwrite else "failed" if retry_failed else "changed"
-        selection = Selection(tuple(include or ()), tuple(exclude or ()))
+        selection = FileSelection(tuple(include or ()), tuple(exclude or ()))
         settings = Settings(
             out=beside(paths, "-kseg") if out is None else Path(out),
             fit=options,
@@ -297,7 +297,7 @@ def _palette(text: str, context: typer.Context) -> Palette:
     return palette
 
 
-def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save]:
+def _kinds(save: list[SaveKind] | None, chosen: ClusterSelection) -> frozenset[Save]:
     from kseg_batch.batch.storage.outputs import FILTERED
     from kseg_batch.errors import OptionError
     from kseg_batch.images.coco import require_pycocotools
@@ -314,20 +314,20 @@ def _kinds(save: list[SaveKind] | None, chosen: ClusterFilter) -> frozenset[Save
 
 def _team(
     pool: CpuPool,
-    backend: Candidate,
+    backend: BackendInfo,
     devices: tuple[int, ...] | None,
     on_gpu: GpuOptions,
     options: FitOptions,
     *,
     required: bool,
-) -> Team:
+) -> Executors:
     """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
     from kseg_batch.backends.gpu.library import GpuLibrary
     from kseg_batch.backends.registry import choose, load_gpu
-    from kseg_batch.batch.workers.cpu import Team
+    from kseg_batch.batch.workers.cpu import Executors
 
     if not isinstance(backend, GpuLibrary):
-        return Team(pool, backend.name, exact=backend.name != "opencv")
+        return Executors(pool, backend.name, exact=backend.name != "opencv")
     numbers = range(backend.n_devices) if devices is None else devices
     for number in numbers:
         backend.check_device(number)
@@ -336,14 +336,14 @@ def _team(
         (f"GPU {number}", partial(load_gpu, backend.name, replace(on_gpu, device=number)))
         for number in numbers
     )
-    return Team(pool, on_cpu, exact=True, gpus=gpus, gpus_required=required)
+    return Executors(pool, on_cpu, exact=True, gpus=gpus, gpus_required=required)
 
 
 def _summarise(
-    summary: Summary,
+    summary: RunSummary,
     found: Scan,
     settings: Settings,
-    choice: Choice[Candidate],
+    choice: Choice[BackendInfo],
     log: Log,
     as_json: bool,
     quiet: bool,
@@ -352,7 +352,7 @@ def _summarise(
     from dataclasses import asdict
 
     from kseg_batch.batch.progress import summary_lines
-    from kseg_batch.console import say
+    from kseg_batch.console import print_status
 
     lines = summary_lines(summary, found, settings, choice.backend.name)
     for line in lines:
@@ -366,14 +366,14 @@ def _summarise(
         print(json.dumps({"summary": totals}), flush=True)
     for line in lines if not quiet else ():
         if as_json:
-            say(line)
+            print_status(line)
         else:
             typer.echo(line)
     if quiet and (stop := summary.stopped):
-        say(f"kseg-batch: stopped early: {stop}")
+        print_status(f"kseg-batch: stopped early: {stop}")
 
 
-def _exit_code(summary: Summary, found: Scan) -> int:
+def _exit_code(summary: RunSummary, found: Scan) -> int:
     if summary.signal is not None:
         return EXIT_SIGNAL + summary.signal
     if summary.stopped is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.exit_codes import choose_backend, one_sentence
+from kseg_batch.cli.exit_codes import choose_backend, exit_with_message
 from kseg_batch.cli.flags import (
     Alpha,
     AlphaKind,
@@ -69,7 +69,7 @@ def show(
     from kseg_batch.show.figure import check, divide, draw
 
     path, target = Path(image), None if save is None else Path(save)
-    with one_sentence(image=path):
+    with exit_with_message(image=path):
         most, k_range = parse_k(k) if k.startswith("auto") else (None, None)
         numbers = parse_k_list(k) if most is None else (most,)
         check(numbers)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.live.source import Frame
-    from kseg_batch.live.tracker import Tracked
+    from kseg_batch.live.tracker import TrackedFrame
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedFrame:
     """What is shown and saved of a frame."""
 
     frame: Frame
-    tracked: Tracked
+    tracked: TrackedFrame
     disabled: Collection[int] = ()
     """Clusters that are black."""
 

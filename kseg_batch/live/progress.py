@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from kseg_batch.console import SECONDS_BETWEEN_LINES, say
+from kseg_batch.console import SECONDS_BETWEEN_LINES, print_status
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,7 +38,7 @@ class Progress:
         """Print a line without disturbing the bar."""
         if not self._quiet:
             self._bar.clear()
-            say(text)
+            print_status(text)
 
     def frame(self) -> None:
         """One more is done."""

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.errors import KsegError
-from kseg_batch.live.source import Frame, Source
+from kseg_batch.live.source import Frame, FrameSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ class End:
         self.error = error
 
 
-Event: TypeAlias = Source | Frame | End | BaseException
+Event: TypeAlias = FrameSource | Frame | End | BaseException
 
 
 class Reader:
@@ -37,7 +37,7 @@ class Reader:
     in time, it waits. Those of a live source give way to newer ones, so that what is shown does not lag.
     """
 
-    def __init__(self, open_source: Callable[[], Source]) -> None:
+    def __init__(self, open_source: Callable[[], FrameSource]) -> None:
         """Begin."""
         self.dropped = 0
         """Frames of a live source that nobody took."""

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.console import say
+from kseg_batch.console import print_status
 from kseg_batch.errors import KsegError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.interrupt import Interrupt
-from kseg_batch.live.picture import Picture
+from kseg_batch.live.picture import RenderedFrame
 from kseg_batch.live.progress import Progress
 from kseg_batch.live.reader import End, Reader
 from kseg_batch.live.sinks import check_target, open_sink, write_png
 from kseg_batch.live.source import Frame, open_source
 from kseg_batch.live.tracker import Tracker
-from kseg_batch.live.view import View, compose
+from kseg_batch.live.view import ViewState, compose
 from kseg_batch.live.window import CLOSED, Window, display
 
 if TYPE_CHECKING:
     from kseg_batch.backends.numba_cpu import NumbaBackend
     from kseg_batch.live.options import LiveOptions
     from kseg_batch.live.sinks import Sink
-    from kseg_batch.live.source import Source
-    from kseg_batch.live.tracker import Tracked
+    from kseg_batch.live.source import FrameSource
+    from kseg_batch.live.tracker import TrackedFrame
 
 PATIENCE = 0.05
 """Seconds between looks at signals and keys while no frame comes."""
@@ -42,7 +42,7 @@ QUIT = "q"
 
 
 @dataclass(slots=True)
-class Summary:
+class SessionSummary:
     """What became of a run."""
 
     frames: int = 0
@@ -65,13 +65,13 @@ class Summary:
     """Why it ended before its time, if no signal and no key did."""
 
 
-def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> Summary:
+def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionSummary:
     """Segment what the options say, until it ends or somebody ends it.
 
     Raises:
         KsegError: Nothing could be done.
     """
-    summary = Summary()
+    summary = SessionSummary()
     with ExitStack() as cleanup:
         interrupt = cleanup.enter_context(Interrupt())
         if options.window:
@@ -79,7 +79,7 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> Summary:
         if options.save is not None:
             check_target(options.save)
         if not (quiet or backend.compiled):
-            say("the kernels are not compiled yet: the first frame waits for it, once")
+            print_status("the kernels are not compiled yet: the first frame waits for it, once")
         _warm_up(backend)
         reader = Reader(partial(open_source, options))
         cleanup.callback(reader.stop)
@@ -99,10 +99,10 @@ def _warm_up(backend: NumbaBackend) -> None:
     rgb = np.array([[(0, 0, 0), (255, 255, 255)]], np.uint8)
     tracker = Tracker(backend, FitOptions(k=2), steady=1.0)
     for number in range(2):
-        assert Picture(Frame(number, number, rgb), tracker.track(rgb)).rgb.shape == rgb.shape
+        assert RenderedFrame(Frame(number, number, rgb), tracker.track(rgb)).rgb.shape == rgb.shape
 
 
-def _wait_for_source(reader: Reader, interrupt: Interrupt) -> Source | None:
+def _wait_for_source(reader: Reader, interrupt: Interrupt) -> FrameSource | None:
     """The source when it is open, or None if somebody did not want to wait for it."""
     while interrupt.number is None:
         event = reader.next(PATIENCE)
@@ -124,10 +124,10 @@ class _Session:
         self,
         options: LiveOptions,
         backend: NumbaBackend,
-        source: Source,
+        source: FrameSource,
         reader: Reader,
         interrupt: Interrupt,
-        summary: Summary,
+        summary: SessionSummary,
         quiet: bool,
     ) -> None:
         self._options = options
@@ -136,8 +136,8 @@ class _Session:
         self._interrupt = interrupt
         self._summary = summary
         self._tracker = Tracker(backend, options.fit, options.steady)
-        self._view = View(disabled=set(options.disable))
-        self._last: tuple[Frame, Tracked] | None = None
+        self._view = ViewState(disabled=set(options.disable))
+        self._last: tuple[Frame, TrackedFrame] | None = None
         self._pace: float | None = None  # when the source's first frame was shown, or would have been
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._quit = False
@@ -220,9 +220,9 @@ class _Session:
             self._show()
             self._press(self._window.key(0))
 
-    def _picture(self) -> Picture:
+    def _picture(self) -> RenderedFrame:
         assert self._last is not None
-        return Picture(*self._last, disabled=frozenset(self._view.disabled))
+        return RenderedFrame(*self._last, disabled=frozenset(self._view.disabled))
 
     def _show(self) -> None:
         if self._window is not None and self._last is not None:

@@ -15,8 +15,8 @@ from kseg_batch.optional import import_av
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kseg_batch.live.picture import Picture
-    from kseg_batch.live.source import Source
+    from kseg_batch.live.picture import RenderedFrame
+    from kseg_batch.live.source import FrameSource
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 """Containers that hold H.264, and frames at any time."""
@@ -39,7 +39,7 @@ class Sink(Protocol):
     notes: tuple[str, ...]
     """What one might not expect of it, known from the first picture on."""
 
-    def write(self, picture: Picture) -> None:
+    def write(self, picture: RenderedFrame) -> None:
         """Take the next picture.
 
         Raises:
@@ -75,7 +75,7 @@ def check_target(path: Path) -> None:
         import_av()
 
 
-def open_sink(path: Path, source: Source) -> Sink:
+def open_sink(path: Path, source: FrameSource) -> Sink:
     """What writes to a path that has been checked.
 
     Raises:
@@ -97,7 +97,7 @@ class FrameFolder:
         self.written = 0
         self.notes: tuple[str, ...] = ()
 
-    def write(self, picture: Picture) -> None:
+    def write(self, picture: RenderedFrame) -> None:
         """See `Sink.write`."""
         with explained(self.path):
             self.path.mkdir(exist_ok=True)
@@ -111,7 +111,7 @@ class FrameFolder:
 class VideoFile:
     """H.264, under a temporary name until it is complete."""
 
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, path: Path, source: FrameSource) -> None:
         """Begin a file of frames at the times that a source has."""
         self.path = path
         self.written = 0
@@ -125,7 +125,7 @@ class VideoFile:
         with self._or_nothing():
             self._container = self._av.open(f"file:{self._temporary}", "w")
 
-    def write(self, picture: Picture) -> None:
+    def write(self, picture: RenderedFrame) -> None:
         """See `Sink.write`."""
         with self._or_nothing():
             if self._stream is None:
@@ -175,7 +175,7 @@ class VideoFile:
             raise
 
 
-def write_png(picture: Picture, path: Path) -> None:
+def write_png(picture: RenderedFrame, path: Path) -> None:
     """Write the label map of a picture, with its colours.
 
     Raises:

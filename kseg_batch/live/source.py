@@ -27,7 +27,7 @@ class Frame:
     """(H, W, 3), C-contiguous. All frames of a source are of one size."""
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """A camera, a stream or a file, opened."""
 
     name: str
@@ -58,7 +58,7 @@ class Source(Protocol):
         """Let go of it."""
 
 
-def open_source(options: LiveOptions) -> Source:
+def open_source(options: LiveOptions) -> FrameSource:
     """Open the source that the options name.
 
     Raises:

@@ -30,7 +30,7 @@ With more of them less flickers, which `python -m benchmarks.speed.live` measure
 soft shades leave a longer trail."""
 
 
-class Steadier:
+class LabelStabilizer:
     """Makes the labels of one frame after the other steady."""
 
     def __init__(self, margin: float) -> None:
@@ -83,7 +83,7 @@ def held(
     streaks: NDArray[np.uint8],
     labels: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """In plain NumPy, what `Steadier` makes of a frame: the reference for its kernel.
+    """In plain NumPy, what `LabelStabilizer` makes of a frame: the reference for its kernel.
 
     Args:
         pixels: (H, W, 3) uint8, in the palette's colour space.

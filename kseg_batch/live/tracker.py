@@ -9,7 +9,7 @@ import numpy as np
 
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.live.scene import SAME_SCENE, coarse_histogram, overlap
-from kseg_batch.live.stabilizer import Steadier
+from kseg_batch.live.stabilizer import LabelStabilizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tracked:
+class TrackedFrame:
     """A frame's pixels divided among clusters."""
 
     labels: NDArray[np.uint8]
@@ -45,8 +45,8 @@ class Tracker:
         """
         self._backend = backend
         self._options = options
-        self._steadier = Steadier(steady)
-        self._last: Tracked | None = None
+        self._steadier = LabelStabilizer(steady)
+        self._last: TrackedFrame | None = None
         self._coarse: NDArray[np.int64] | None = None
         self._seed = False
 
@@ -54,7 +54,7 @@ class Tracker:
         """Look for the next frame's clusters from scratch."""
         self._seed = True
 
-    def track(self, rgb: NDArray[np.uint8]) -> Tracked:
+    def track(self, rgb: NDArray[np.uint8]) -> TrackedFrame:
         """Segment the next frame, (H, W, 3) uint8, C-contiguous."""
         pixels = convert(rgb, self._options.color_space)
         histogram = self._backend.histogram(pixels)
@@ -65,7 +65,7 @@ class Tracker:
         if cut or seeded:
             self._steadier.forget()
         self._steadier.hold(pixels, palette, labels)
-        self._last, self._coarse, self._seed = Tracked(labels, palette, cut), coarse, False
+        self._last, self._coarse, self._seed = TrackedFrame(labels, palette, cut), coarse, False
         return self._last
 
     def _fit(self, histogram: ColorHistogram, *, seed: bool) -> tuple[Palette, bool]:

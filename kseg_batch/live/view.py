@@ -12,7 +12,7 @@ from kseg_batch.optional import import_cv2
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.live.picture import Picture
+    from kseg_batch.live.picture import RenderedFrame
 
 MOST = (1280, 640)
 """Width and height that the pictures are scaled down to; a small one is enlarged by whole numbers."""
@@ -30,7 +30,7 @@ KEYS = "q quit | space pause | 0-9 cluster | o original | s snapshot | r re-seed
 
 
 @dataclass
-class View:
+class ViewState:
     """What somebody at the keyboard has chosen."""
 
     disabled: set[int] = field(default_factory=set)
@@ -40,7 +40,7 @@ class View:
     paused: bool = False
 
 
-def compose(picture: Picture, view: View, rate: float) -> NDArray[np.uint8]:
+def compose(picture: RenderedFrame, view: ViewState, rate: float) -> NDArray[np.uint8]:
     """The (H, W, 3) uint8 window in OpenCV's order, B, G, R; `rate` is in frames a second."""
     cv2 = import_cv2()
     parts = [picture.rgb, picture.frame.rgb] if view.beside else [picture.rgb]
@@ -62,7 +62,7 @@ def compose(picture: Picture, view: View, rate: float) -> NDArray[np.uint8]:
     return window
 
 
-def _draw_palette(strip: NDArray[np.uint8], picture: Picture) -> None:
+def _draw_palette(strip: NDArray[np.uint8], picture: RenderedFrame) -> None:
     """A swatch for each cluster, with its number and its share of the pixels; crossed out where disabled."""
     cv2 = import_cv2()
     palette = picture.tracked.palette
@@ -82,7 +82,7 @@ def _draw_palette(strip: NDArray[np.uint8], picture: Picture) -> None:
             cv2.line(strip, (left, PALETTE_HEIGHT - 1), (right - 1, 0), ink, 2, cv2.LINE_AA)
 
 
-def _draw_text(line: NDArray[np.uint8], picture: Picture, view: View, rate: float) -> None:
+def _draw_text(line: NDArray[np.uint8], picture: RenderedFrame, view: ViewState, rate: float) -> None:
     cv2 = import_cv2()
     state = "paused" if view.paused else f"{rate:.1f} frames/s"
     font = cv2.FONT_HERSHEY_SIMPLEX

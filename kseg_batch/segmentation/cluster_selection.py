@@ -48,7 +48,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedSelection:
     """What a filter makes of one image's clusters."""
 
     disabled: tuple[int, ...]
@@ -58,7 +58,7 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterFilter:
+class ClusterSelection:
     """Which clusters are to be shown of any image; all of them, unless it says otherwise."""
 
     targets: tuple[Target, ...] = ()
@@ -108,7 +108,7 @@ class ClusterFilter:
             words += ["--tolerance", f"{self.tolerance:g}"]
         return shlex.join(words)
 
-    def resolve(self, palette: Palette) -> Resolved:
+    def resolve(self, palette: Palette) -> ResolvedSelection:
         """Find the clusters in an image's palette. Of centres equally near to a colour the first is taken."""
         k = len(palette.counts)
         found, notes = set(), []
@@ -123,10 +123,10 @@ class ClusterFilter:
                 found.add(cluster)
                 if not palette.counts[cluster]:  # as with a palette that was fitted to other images
                     notes.append(f"none of its pixels is in the cluster {target.text}")
-        return Resolved(tuple(c for c in range(k) if (c in found) != self.keep), tuple(notes))
+        return ResolvedSelection(tuple(c for c in range(k) if (c in found) != self.keep), tuple(notes))
 
 
-ALL_CLUSTERS = ClusterFilter()
+ALL_CLUSTERS = ClusterSelection()
 """The filter that leaves none out."""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
 
 
-class Cleaner:
+class RegionCleaner:
     """Cleans label maps, on one CPU core. Methods may be called from several threads."""
 
     @property

@@ -1,7 +1,7 @@
 """Label maps with smooth edges and no small regions: a step between an image's labels and its files.
 
 It is done on the CPU, whatever the backend, so that the bytes are the same. `smoothed` and `merged` say what
-is done, in NumPy and plain Python; `kernels/regions.py`, which a `Cleaner` drives, gives the same.
+is done, in NumPy and plain Python; `kernels/regions.py`, which a `RegionCleaner` drives, gives the same.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.kmeans.palette import Palette
-    from kseg_batch.segmentation.region_cleaner import Cleaner
+    from kseg_batch.segmentation.region_cleaner import RegionCleaner
 
 Pixel = tuple[int, int]
 """Row and column."""
 
 
 @cache
-def load_cleaner() -> Cleaner:
+def load_cleaner() -> RegionCleaner:
     """What cleans label maps.
 
     Raises:
         BackendUnavailableError: There is no Numba.
     """
     try:
-        from kseg_batch.segmentation.region_cleaner import Cleaner
+        from kseg_batch.segmentation.region_cleaner import RegionCleaner
     except BackendUnavailableError as error:
         reason = f"--smooth and --min-region need Numba: {error}"
         raise BackendUnavailableError(reason, installed=error.installed) from error
-    return Cleaner()
+    return RegionCleaner()
 
 
 def smoothed(labels: NDArray[np.uint8], k: int, radius: int) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
 from kseg_batch.kmeans.palette import Palette
-from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
+from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterSelection
 from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.segmentation.select_k import select_k
 
@@ -112,7 +112,7 @@ class Segmentation:
         if rgb.shape != (*self.labels.shape, 3):
             raise OptionError(f"rgb has shape {rgb.shape}, but the segmented image was {self.labels.shape}.")
         k, names = len(self.palette.counts), self.palette.names
-        resolved = ClusterFilter.parse(disable, keep, tolerance, k=k, names=names).resolve(self.palette)
+        resolved = ClusterSelection.parse(disable, keep, tolerance, k=k, names=names).resolve(self.palette)
         for note in resolved.notes:
             warnings.warn(note, MissingClusterWarning, stacklevel=2)
         return black_out(rgb, self.labels, resolved.disabled)

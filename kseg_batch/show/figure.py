@@ -13,7 +13,7 @@ from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.segmentation.select_k import select_k
-from kseg_batch.show.grid import BAR, GAP, RIM, Board, percent
+from kseg_batch.show.grid import BAR, GAP, RIM, ImageGrid, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,7 +106,7 @@ def draw(figure: Figure, photo: Photo, ways: Sequence[Way], *, detail: int = 1) 
 def _draw_clusters(figure: Figure, photo: Photo, way: Way, detail: int) -> None:
     """The photo, its segmentation, and each cluster alone; below, the palette."""
     k, shares = len(way.palette.counts), way.palette.counts / way.palette.counts.sum()
-    board = Board(figure, photo, n=2 + (k if k <= MOST_ALONE else 0), foot=BAR + GAP, detail=detail)
+    board = ImageGrid(figure, photo, n=2 + (k if k <= MOST_ALONE else 0), foot=BAR + GAP, detail=detail)
     board.picture(_size(photo), board.view.photo)
     board.picture(_headline(way), board.view.segmented(way.labels, way.palette))
     labels = board.view.scaled(way.labels)
@@ -119,7 +119,7 @@ def _draw_clusters(figure: Figure, photo: Photo, way: Way, detail: int) -> None:
 
 def _draw_ways(figure: Figure, photo: Photo, ways: Sequence[Way], detail: int) -> None:
     """The photo and its segmentations, each above its palette."""
-    board = Board(figure, photo, n=1 + len(ways), below=BAR + RIM, detail=detail)
+    board = ImageGrid(figure, photo, n=1 + len(ways), below=BAR + RIM, detail=detail)
     board.picture(_size(photo), board.view.photo)
     for way in ways:
         board.picture(_headline(way), board.view.segmented(way.labels, way.palette))

@@ -47,7 +47,7 @@ def percent(fraction: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class ScaledPhoto:
     """A photo at the size at which it is shown."""
 
     photo: NDArray[np.uint8]
@@ -56,7 +56,7 @@ class View:
     """(h, w) False where it is; None where it is nowhere."""
 
     @classmethod
-    def of(cls, photo: Photo, width: int, height: int) -> View:
+    def of(cls, photo: Photo, width: int, height: int) -> ScaledPhoto:
         """Scale a photo down until it is no wider and no higher than that."""
         rgb, opaque = photo.rgb, photo.opaque
         if opaque is not None:  # what is hidden must not bleed into what is seen
@@ -97,7 +97,7 @@ def _nearest(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     return scaled
 
 
-class Board:
+class ImageGrid:
     """A figure with pictures in a grid, of which one after the other is put in its place, and palettes."""
 
     def __init__(
@@ -127,7 +127,9 @@ class Board:
         self._cell: Box
         self._first: Axes | None = None
         self._interpolation = "nearest" if detail == 1 else None  # of pixels that have their size already
-        self.view = View.of(photo, self._grid.picture_width * detail, self._grid.picture_height * detail)
+        self.view = ScaledPhoto.of(
+            photo, self._grid.picture_width * detail, self._grid.picture_height * detail
+        )
 
     def picture(self, title: str, picture: NDArray[np.uint8], frame: NDArray[np.uint8] | None = None) -> None:
         """Show the next picture, framed in a colour. Where a window enlarges one, it enlarges all."""

@@ -37,7 +37,7 @@ class Spacing:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class GridLayout:
     """Equal cells in rows; each picture is in the middle of its own, below the room for its title."""
 
     columns: int
@@ -81,7 +81,7 @@ class Grid:
         return Box(left, cell.top + self.spacing.above, self.picture_width, self.picture_height)
 
 
-def largest_grid(n: int, aspect: float, width: int, height: int, spacing: Spacing) -> Grid:
+def largest_grid(n: int, aspect: float, width: int, height: int, spacing: Spacing) -> GridLayout:
     """The grid of n pictures that are as large as a figure has room for, in the fewest columns of those.
 
     Args:
@@ -97,11 +97,11 @@ def largest_grid(n: int, aspect: float, width: int, height: int, spacing: Spacin
     return max(grids, key=lambda grid: grid.picture_height)
 
 
-def _grid(n: int, columns: int, aspect: float, width: int, height: int, spacing: Spacing) -> Grid:
+def _grid(n: int, columns: int, aspect: float, width: int, height: int, spacing: Spacing) -> GridLayout:
     """The largest pictures in so many columns."""
     rows = -(-n // columns)
     room_across = (width - spacing.gap) / columns - spacing.gap
     room_down = (height - spacing.gap) / rows - spacing.gap - spacing.above - spacing.below
     picture_height = max(1.0, min(room_down, room_across / aspect))
     picture_width = max(1, round(picture_height * aspect))
-    return Grid(min(columns, n), rows, picture_width, round(picture_height), spacing)
+    return GridLayout(min(columns, n), rows, picture_width, round(picture_height), spacing)

@@ -10,7 +10,7 @@ import pytest
 
 from kseg_batch import segment
 from kseg_batch.backends.gpu import driver
-from kseg_batch.backends.registry import MODULES, Choice, PassedOver, choose, load
+from kseg_batch.backends.registry import MODULES, Choice, UnavailableBackend, choose, load
 from kseg_batch.cli.exit_codes import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.options import FitOptions
@@ -164,6 +164,6 @@ except BackendUnavailableError as error:
 def test_a_backend_that_is_not_the_first_is_told_with_its_place(
     name: str, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = Choice(types.SimpleNamespace(name=name), (PassedOver("cupy", "it is broken", True),))
+    chosen = Choice(types.SimpleNamespace(name=name), (UnavailableBackend("cupy", "it is broken", True),))
     assert choose_backend(lambda *_, **__: chosen, "auto", None, False, FitOptions()) is chosen
     assert capsys.readouterr().err == f"kseg-batch: running on the {place} with {name} (cupy: it is broken)\n"

@@ -21,10 +21,10 @@ from kseg_batch import read_palette, segment
 from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.dataset_histogram import Summary
-from kseg_batch.batch.fit import Task, fit
+from kseg_batch.batch.dataset_histogram import FitSummary
+from kseg_batch.batch.fit import FitSettings, fit
 from kseg_batch.batch.storage.scan import Scan
-from kseg_batch.batch.workers.count_colors import Counting, CountPool, count_pool
+from kseg_batch.batch.workers.count_colors import CountPool, CountSettings, count_pool
 from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.errors import OptionError, OutputError
 from kseg_batch.images.decode import decode
@@ -92,13 +92,13 @@ def fit_by(
     names: tuple[str, ...] = (),
     backend: Backend = NUMBA,
     **how: Any,
-) -> tuple[Summary, list[str]]:
+) -> tuple[FitSummary, list[str]]:
     """Write a palette as the command does; return the totals, and the messages."""
-    counting = Counting(**{"alpha": "keep", "max_pixels": 200_000_000, **how})
+    counting = CountSettings(**{"alpha": "keep", "max_pixels": 200_000_000, **how})
     options = FitOptions(k=k, color_space=counting.color_space)
     told = Told()
     found = Scan(sources, outputs=False)
-    summary, _ = fit(found, Task(out, options, counting, names), pool, "numba", backend, told)
+    summary, _ = fit(found, FitSettings(out, options, counting, names), pool, "numba", backend, told)
     assert len(told.lines) == summary.counted + summary.failed == found.total - summary.resumed
     return summary, told.messages
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.layout import MAX_STARTS, ROW, Tuning
 from kseg_batch.backends.numba_cuda import NumbaDevice
@@ -119,8 +119,8 @@ def check_fit(image: Image, options: FitOptions, threads: int = 4) -> None:
 def check_measure(image: Image, k: int) -> None:
     histogram, palette = ColorHistogram.from_pixels(image), some_palette(k, seed=k)
     assert_same_palette(backend().measure(histogram, palette), reference.measure_palette(histogram, palette))
-    given = Task(image, FitOptions(k=k), masks=True, palette=palette)
-    check_batches([[given, Task(image, FitOptions(k=2, attempts=1), masks=False)]])
+    given = BatchItem(image, FitOptions(k=k), masks=True, palette=palette)
+    check_batches([[given, BatchItem(image, FitOptions(k=2, attempts=1), masks=False)]])
 
 
 # ---- cases -----------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def wide_counts(k: int) -> None:
     assert_same_palette(backend().fit(huge, options), reference.fit(huge, options))
 
 
-def check_batches(batches: Sequence[Sequence[Task]], gpu: GpuBackend | None = None) -> None:
+def check_batches(batches: Sequence[Sequence[BatchItem]], gpu: GpuBackend | None = None) -> None:
     expected_tasks = [task for tasks in batches for task in tasks]
     results = list((gpu or backend()).segment_batches(batches))
     assert [result.task for result in results] == expected_tasks
@@ -237,9 +237,9 @@ def check_batches(batches: Sequence[Sequence[Task]], gpu: GpuBackend | None = No
 def ragged_batch() -> None:
     """Images that differ in size, in k and in the number of attempts; only some want masks."""
     tasks = [
-        Task(noise(5, 7, 0, 40, seed=51), FitOptions(k=3, attempts=1), masks=True),
-        Task(SMALL["column"], FitOptions(k=16, attempts=2, seed=5), masks=True),
-        Task(backend().stage(noise(3, 9, seed=52)[:, ::-1]), FitOptions(k=1, attempts=3), masks=True),
+        BatchItem(noise(5, 7, 0, 40, seed=51), FitOptions(k=3, attempts=1), masks=True),
+        BatchItem(SMALL["column"], FitOptions(k=16, attempts=2, seed=5), masks=True),
+        BatchItem(backend().stage(noise(3, 9, seed=52)[:, ::-1]), FitOptions(k=1, attempts=3), masks=True),
     ]
     check_batches([tasks])
 
@@ -248,14 +248,14 @@ def counted_two_at_a_time() -> None:
     """Three images with tables for two: the third finds one of them empty again."""
     gpu = GpuBackend("numba-cuda", SimulatedDevice(4), MEMORY, Tuning(blocks=2, counted_together=2))
     images = [noise(5, 7, 0, 40, seed=51), SMALL["column"], noise(4, 9, 0, 3, seed=53)]
-    check_batches([[Task(image, FitOptions(k=3, attempts=1), masks=False) for image in images]], gpu)
+    check_batches([[BatchItem(image, FitOptions(k=3, attempts=1), masks=False) for image in images]], gpu)
 
 
 def batches_one_after_the_other() -> None:
     """Both slots are used twice, and find their tables empty again."""
-    few = Task(two_colors(), FitOptions(k=4, attempts=1), masks=True)  # fewer colours than k: fewer bits
-    plain = Task(noise(4, 9, 0, 3, seed=53), FitOptions(k=5, attempts=1, max_iter=2), masks=False)
-    other = Task(SMALL["rows reversed"], FitOptions(k=2, attempts=2), masks=True)
+    few = BatchItem(two_colors(), FitOptions(k=4, attempts=1), masks=True)  # fewer colours than k: fewer bits
+    plain = BatchItem(noise(4, 9, 0, 3, seed=53), FitOptions(k=5, attempts=1, max_iter=2), masks=False)
+    other = BatchItem(SMALL["rows reversed"], FitOptions(k=2, attempts=2), masks=True)
     check_batches([[few], [plain, few], [], [other], [plain]])
 
 

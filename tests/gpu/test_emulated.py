@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.gpu.checks import require_halving
-from kseg_batch.backends.gpu.backend import SLOTS, GpuBackend, Task
+from kseg_batch.backends.gpu.backend import SLOTS, BatchItem, GpuBackend
 from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu.layout import (
     BY_LUMA,
@@ -328,9 +328,10 @@ def test_no_launch_has_more_blocks_than_it_may(cache: Path) -> None:
 def test_batches_come_back_in_their_order(emulated: GpuBackend) -> None:
     images, options = ragged(12)
     tasks = [
-        Task(image, wanted, True, i) for i, (image, wanted) in enumerate(zip(images, options, strict=True))
+        BatchItem(image, wanted, True, i)
+        for i, (image, wanted) in enumerate(zip(images, options, strict=True))
     ]
-    batches: list[Sequence[Task]] = [tasks[:1], tasks[1:5], [], [], tasks[5:6], tasks[6:]]
+    batches: list[Sequence[BatchItem]] = [tasks[:1], tasks[1:5], [], [], tasks[5:6], tasks[6:]]
     results = list(emulated.segment_batches(batches))
     assert [result.task.tag for result in results] == list(range(12))
     again = list(emulated.segment_batches([tasks]))
@@ -348,7 +349,7 @@ def test_an_empty_batch_brings_what_is_under_way(emulated: GpuBackend) -> None:
     def batches() -> Any:
         for i in range(3):
             asked.append(i)
-            yield [Task(noise(4, 4, seed=i), FitOptions(k=2), True, i)]
+            yield [BatchItem(noise(4, 4, seed=i), FitOptions(k=2), True, i)]
             yield []
 
     for number, result in enumerate(emulated.segment_batches(batches())):
@@ -358,7 +359,7 @@ def test_an_empty_batch_brings_what_is_under_way(emulated: GpuBackend) -> None:
 
 def test_results_stay_while_later_batches_run(emulated: GpuBackend) -> None:
     """Host memory is lent for as long as anybody looks at it, and used again afterwards."""
-    tasks = [[Task(noise(9, 9, seed=i), FitOptions(k=3, attempts=1), True, i)] for i in range(8)]
+    tasks = [[BatchItem(noise(9, 9, seed=i), FitOptions(k=3, attempts=1), True, i)] for i in range(8)]
     results = list(emulated.segment_batches(tasks))
     for task, result in zip(tasks, results, strict=True):
         expected = segment_with(load("numba"), task[0].image, task[0].options)
@@ -411,12 +412,12 @@ def test_one_image_between_two_results_of_a_batch(emulated: GpuBackend) -> None:
 
 
 @functools.cache
-def seven_tasks() -> list[Task]:
+def seven_tasks() -> list[BatchItem]:
     images = [photos()["coffee"][i::13, ::11] for i in range(7)]
-    return [Task(image, FitOptions(k=3, attempts=1), True, i) for i, image in enumerate(images)]
+    return [BatchItem(image, FitOptions(k=3, attempts=1), True, i) for i, image in enumerate(images)]
 
 
-def assert_all_done(gpu: GpuBackend, tasks: Sequence[Task]) -> None:
+def assert_all_done(gpu: GpuBackend, tasks: Sequence[BatchItem]) -> None:
     results = list(gpu.segment_batches([tasks]))
     assert [result.task.tag for result in results] == [task.tag for task in tasks]
     for result in results:
@@ -446,7 +447,7 @@ def test_a_batch_is_split_to_fit(cache: Path, fits: int) -> None:
 
 def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> None:
     """A batch of many small images, and then one large image, fit one after the other."""
-    large = Task(noise(900, 1000, 0, 20), FitOptions(k=2, attempts=1), True, 7)
+    large = BatchItem(noise(900, 1000, 0, 20), FitOptions(k=2, attempts=1), True, 7)
     limit = SLOTS * (need(5) + 1000)
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
     for _ in range(2):
@@ -491,7 +492,7 @@ def test_any_allocation_may_fail(cache: Path, n: int) -> None:
 
 def test_an_image_too_large_for_the_device_comes_back_with_the_reason(cache: Path) -> None:
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=MEMORY), SLOTS * (need(1) + 1000))
-    large = Task(noise(1000, 1000), FitOptions(k=2), True, "large")
+    large = BatchItem(noise(1000, 1000), FitOptions(k=2), True, "large")
     small = seven_tasks()[0]
     first, second, third = gpu.segment_batches([[small, large, small]])
     assert first.error is None and third.error is None

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.gpu.checks import require_halving
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.backends.gpu.options import GpuOptions
 from kseg_batch.backends.registry import GPU_BACKENDS, load
 from kseg_batch.errors import BackendUnavailableError, OptionError
@@ -106,7 +106,7 @@ def test_a_batch_of_photos(gpu: GpuBackend) -> None:
 
 
 def test_a_hundred_repeats_give_the_same_bytes(gpu: GpuBackend) -> None:
-    tasks = [Task(photos()[name], FitOptions(k=6), masks=True) for name in PHOTOS]
+    tasks = [BatchItem(photos()[name], FitOptions(k=6), masks=True) for name in PHOTOS]
 
     def digest() -> list[tuple[bytes, ...]]:
         return [
@@ -129,7 +129,7 @@ def test_a_hundred_repeats_give_the_same_bytes(gpu: GpuBackend) -> None:
 def test_two_batches_at_a_time(gpu: GpuBackend) -> None:
     """On two streams, many times over."""
     tasks = [
-        [Task(gpu.stage(photos()[name]), FitOptions(k=4), masks=True, tag=name) for name in PHOTOS]
+        [BatchItem(gpu.stage(photos()[name]), FitOptions(k=4), masks=True, tag=name) for name in PHOTOS]
         for _ in range(12)
     ]
     expected = {
@@ -183,14 +183,14 @@ def test_memory_is_bounded(gpu: GpuBackend, open_gpu: Loader) -> None:
     small = open_gpu(gpu.name, GpuOptions(memory=400 << 20))
     images = [photos()[name] for name in PHOTOS]
     assert_batch_equals(small, images * 3, [FitOptions(k=3)] * 15)
-    (result,) = small.segment_batches([[Task(noise(6000, 6000), FitOptions(k=3), masks=True)]])
+    (result,) = small.segment_batches([[BatchItem(noise(6000, 6000), FitOptions(k=3), masks=True)]])
     assert "MB of GPU memory" in str(result.error)
 
 
 def test_the_out_of_memory_path_on_a_card_of_any_size(gpu: GpuBackend) -> None:
     """All memory but 1 GiB is taken; then batches are halved, and every image is done."""
     image = np.tile(photos()["coffee"], (10, 10, 1))  # 24 megapixels, 0.4 GB each
-    tasks = [Task(image, FitOptions(k=2, attempts=1), masks=False, tag=i) for i in range(4)]
+    tasks = [BatchItem(image, FitOptions(k=2, attempts=1), masks=False, tag=i) for i in range(4)]
     require_halving(gpu.name, gpu._device, tasks, spare=1 << 30)
 
 

@@ -24,7 +24,7 @@ from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live import progress
 from kseg_batch.live.options import LiveOptions
-from kseg_batch.live.picture import Picture
+from kseg_batch.live.picture import RenderedFrame
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.video import Video
@@ -45,10 +45,10 @@ def live(*words: object) -> Any:
     return result
 
 
-def pictures(images: list[Image], k: int, disabled: tuple[int, ...] = ()) -> list[Picture]:
+def pictures(images: list[Image], k: int, disabled: tuple[int, ...] = ()) -> list[RenderedFrame]:
     """What the tracker makes of decoded frames."""
     tracker = Tracker(load(), FitOptions(k=k), 8.0)
-    return [Picture(Frame(0, 0, image), tracker.track(image), disabled) for image in images]
+    return [RenderedFrame(Frame(0, 0, image), tracker.track(image), disabled) for image in images]
 
 
 def options(path: Path, **changes: Any) -> LiveOptions:

@@ -22,7 +22,7 @@ from tests.support.videos import pan, read_video, write_video
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kseg_batch.live.source import Source
+    from kseg_batch.live.source import FrameSource
 
 MULTIPART = "multipart/x-mixed-replace; boundary=frame"
 
@@ -105,7 +105,7 @@ def taken(reader: Reader) -> list[Any]:
 
 
 def opened(source: Ticker) -> Reader:
-    def open_source() -> Source:
+    def open_source() -> FrameSource:
         return source  # type: ignore[return-value] # as much of one as a reader asks for
 
     return Reader(open_source)

@@ -16,10 +16,10 @@ from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
-from kseg_batch.live.picture import Picture
+from kseg_batch.live.picture import RenderedFrame
 from kseg_batch.live.scene import coarse_histogram, overlap
 from kseg_batch.live.source import Frame
-from kseg_batch.live.stabilizer import LONGEST, Steadier, held
+from kseg_batch.live.stabilizer import LONGEST, LabelStabilizer, held
 from kseg_batch.live.tracker import Tracker, renumbered
 from tests.support.images import Image, blocks, flat, gradient, noise, photos
 from tests.support.videos import pan
@@ -54,7 +54,7 @@ def test_steady_labels_equal_the_oracle(rgb: tuple[int, int, int], k: int, margi
     rng = np.random.default_rng(seed)
     centers = rng.integers(0, 16321, (k, 3)).astype(np.int32)
     of = Palette(centers, np.ones(k, np.int64), 0.0, None, "numba")
-    steadier = Steadier(margin)
+    steadier = LabelStabilizer(margin)
     expected = streaks = np.zeros((height, width), np.uint8)
     for number in range(8):
         frame = (image + rng.integers(0, 9, image.shape)).astype(np.uint8)
@@ -75,7 +75,7 @@ def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -
     reds = np.arange(100, 141, dtype=np.uint8)
     row = np.stack([reds, np.full_like(reds, 100), np.full_like(reds, 100)], axis=-1)[None]
     for before, changes in ((0, reds > 128), (1, reds >= 112)):
-        steadier = Steadier(8.0)
+        steadier = LabelStabilizer(8.0)
         steadier.hold(np.zeros_like(row), two, np.full(row.shape[:2], before, np.uint8))
         for frame in range(LONGEST + 2):
             labels = reference.assign(row, two)
@@ -220,4 +220,4 @@ def test_a_picture_shows_each_cluster_in_its_colour(disabled: tuple[int, ...]) -
     found = tracker(k=5).track(frame)
     expected = found.palette.colors[found.labels]
     expected[np.isin(found.labels, disabled)] = 0
-    assert np.array_equal(Picture(Frame(0, 0, frame), found, disabled).rgb, expected)
+    assert np.array_equal(RenderedFrame(Frame(0, 0, frame), found, disabled).rgb, expected)

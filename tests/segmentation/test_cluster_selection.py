@@ -23,7 +23,7 @@ from kseg_batch.batch.workers.process_image import process_image
 from kseg_batch.errors import MissingClusterWarning, OptionError
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, to_lab
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
+from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterSelection
 from tests.batch.test_run import kseg, manifest, save, tree
 from tests.support.images import blocks, flat, photos
 
@@ -40,7 +40,7 @@ def palette(
 
 def resolve(found: Palette, *, k: int | None = None, **flags: Any) -> tuple[list[int], list[str]]:
     """The disabled clusters and the notes."""
-    chosen = ClusterFilter.parse(**flags, k=k or len(found.counts), names=found.names)
+    chosen = ClusterSelection.parse(**flags, k=k or len(found.counts), names=found.names)
     resolved = chosen.resolve(found)
     return list(resolved.disabled), list(resolved.notes)
 
@@ -82,7 +82,7 @@ def test_what_an_image_does_not_have_is_noted() -> None:
 
 def test_filters_that_do_the_same_have_the_same_text() -> None:
     def text(**flags: Any) -> str:
-        return str(ClusterFilter.parse(**flags, k=5, names=("", "Big tree", "", "", "")))
+        return str(ClusterSelection.parse(**flags, k=5, names=("", "Big tree", "", "", "")))
 
     assert text() == ""
     assert text(disable=["02", 1, 2]) == "--disable 1 --disable 2"
@@ -113,7 +113,7 @@ def test_filters_that_do_the_same_have_the_same_text() -> None:
 )
 def test_what_names_no_cluster(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        ClusterFilter.parse(**flags, k=3, names=("", "tree", ""))
+        ClusterSelection.parse(**flags, k=3, names=("", "tree", ""))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_named_clusters_have_masks_of_their_name(tmp_path: Path) -> None:
         tmp_path,
         FitOptions(k=3),
         frozenset(KINDS),
-        ClusterFilter.parse(keep=["tree", 2], k=3, names=("", "tree", "sky")),
+        ClusterSelection.parse(keep=["tree", 2], k=3, names=("", "tree", "sky")),
     )
     prepare(tmp_path, KINDS, [])
     outcome = process_image(Job(tmp_path / "photo.png", Path("photo")), settings, Naming())
@@ -296,7 +296,7 @@ def test_a_run_that_is_killed_leaves_no_two_choices_behind(tmp_path: Path) -> No
 
     def settings(keep: str, *kinds: Save) -> Settings:
         prepare(tmp_path, kinds, [])
-        return Settings(tmp_path, FitOptions(k=2), frozenset(kinds), ClusterFilter.parse(keep=keep, k=2))
+        return Settings(tmp_path, FitOptions(k=2), frozenset(kinds), ClusterSelection.parse(keep=keep, k=2))
 
     def step(journal: Journal, wanted: Settings) -> Step:
         (found,) = Planner(journal, wanted, exact=True).steps([job])
@@ -336,7 +336,7 @@ def test_flags_from_a_file(album: Path, tmp_path: Path, line: str, text: str) ->
 @pytest.mark.parametrize("k", [3, 5, 8])
 def test_photos_without_green_have_none_by_default(k: int) -> None:
     for name in ("astronaut", "chelsea", "coffee"):
-        (note,) = ClusterFilter.parse(keep="green", k=k).resolve(segment(photos()[name], k).palette).notes
+        (note,) = ClusterSelection.parse(keep="green", k=k).resolve(segment(photos()[name], k).palette).notes
         assert note.startswith("no cluster is within 55 of green: ")
 
 

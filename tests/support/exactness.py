@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends.gpu.backend import GpuBackend, Task
+from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
 from kseg_batch.backends.registry import load
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
@@ -79,7 +79,7 @@ def assert_batch_equals(
     """Many images at once, packed and all, as the numba backend does each of them alone."""
     palettes = palettes or [None] * len(images)
     tasks = [
-        Task(gpu.stage(image), wanted, masks, number, palette)
+        BatchItem(gpu.stage(image), wanted, masks, number, palette)
         for number, (image, wanted, palette) in enumerate(zip(images, options, palettes, strict=True))
     ]
     results = list(gpu.segment_batches([tasks]))

@@ -58,7 +58,7 @@ MEMORY_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class BatchItem:
     """An image to segment in a batch."""
 
     image: NDArray[np.uint8]
@@ -74,20 +74,20 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class BatchResult:
     """What became of a task."""
 
-    task: Task
+    task: BatchItem
     labels: LabelMap | None
     palette: Palette | None
     error: DeviceMemoryError | None = None
     """Why it could not be done on the device; None if it was."""
 
 
-class _Batch:
+class _QueuedBatch:
     """A batch that is queued on a slot, and the host memory that it comes from and goes to."""
 
-    def __init__(self, tasks: Sequence[Task], layout: Layout, slot: Slot, pool: PinnedPool) -> None:
+    def __init__(self, tasks: Sequence[BatchItem], layout: Layout, slot: Slot, pool: PinnedPool) -> None:
         n = len(tasks)
         self.tasks = tasks
         self.layout = layout
@@ -141,7 +141,7 @@ class GpuBackend:
         image[1] = 255
         for k in ks:
             options = FitOptions(k=k)
-            for _ in self.segment_batches([[Task(image, options, masks=True)]]):
+            for _ in self.segment_batches([[BatchItem(image, options, masks=True)]]):
                 pass
             self.assign(image, self.fit(self.histogram(image), options))
 
@@ -149,7 +149,7 @@ class GpuBackend:
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
-        request = _request(Task(image, FitOptions(k=1), masks=False))
+        request = _request(BatchItem(image, FitOptions(k=1), masks=False))
         layout = Layout.of([request], self._tuning)
         flat = np.ascontiguousarray(image).reshape(-1)
         with self._alone() as slot:
@@ -246,7 +246,7 @@ class GpuBackend:
         """See `Backend.label_map`. Whole batches come back packed from the device: see `segment_batches`."""
         return LabelMap.pack(self.assign(image, palette), len(palette.counts))
 
-    def segment_batches(self, batches: Iterable[Sequence[Task]]) -> Generator[Result]:
+    def segment_batches(self, batches: Iterable[Sequence[BatchItem]]) -> Generator[BatchResult]:
         """Segment batches of images, each of its own size and k, and yield the results in their order.
 
         A batch that does not fit in memory is split. While one is computed, the next is asked for; an empty
@@ -254,7 +254,7 @@ class GpuBackend:
 
         One caller at a time. An image that cannot be done on the device at all comes back with its error.
         """
-        under_way: deque[_Batch] = deque()
+        under_way: deque[_QueuedBatch] = deque()
         with self._batches_lock:
             self._most_images = MAX_IMAGES
             try:
@@ -268,7 +268,9 @@ class GpuBackend:
                 for batch in under_way:
                     batch.slot.drop()
 
-    def _queue_batch(self, tasks: Sequence[Task], under_way: deque[_Batch]) -> Iterator[Result]:
+    def _queue_batch(
+        self, tasks: Sequence[BatchItem], under_way: deque[_QueuedBatch]
+    ) -> Iterator[BatchResult]:
         """Queue tasks in as many parts as memory asks for; yield what has to be finished for that."""
         waiting = deque(self._parts(tasks))
         while waiting:
@@ -284,12 +286,12 @@ class GpuBackend:
                 elif self._drop_idle(under_way):  # which may be enough
                     waiting.appendleft(part)
                 elif len(part) == 1:
-                    yield Result(part[0], None, None, error.with_traceback(None))
+                    yield BatchResult(part[0], None, None, error.with_traceback(None))
                 else:
                     self._most_images = half = len(part) // 2
                     waiting.extendleft([part[half:], part[:half]])
 
-    def _parts(self, tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+    def _parts(self, tasks: Sequence[BatchItem]) -> Iterator[Sequence[BatchItem]]:
         """Split into parts of which each fits into a slot's share of the memory, or is one image.
 
         In a part all have a palette, or none has.
@@ -306,11 +308,11 @@ class GpuBackend:
         if first < len(tasks):
             yield tasks[first:]
 
-    def _idle_slot(self, under_way: Iterable[_Batch]) -> Slot:
+    def _idle_slot(self, under_way: Iterable[_QueuedBatch]) -> Slot:
         busy = [batch.slot for batch in under_way]
         return next(slot for slot in self._slots if slot not in busy)
 
-    def _drop_idle(self, under_way: Iterable[_Batch]) -> bool:
+    def _drop_idle(self, under_way: Iterable[_QueuedBatch]) -> bool:
         """Give back the memory of slots that are not in use; return whether there was any."""
         busy = [batch.slot for batch in under_way]
         full = [slot for slot in self._slots if slot not in busy and slot.full]
@@ -318,12 +320,12 @@ class GpuBackend:
             slot.drop()
         return bool(full)
 
-    def _submit(self, tasks: Sequence[Task], slot: Slot) -> _Batch:
+    def _submit(self, tasks: Sequence[BatchItem], slot: Slot) -> _QueuedBatch:
         layout = Layout.of([_request(task) for task in tasks], self._tuning)
         arrays: dict[str, Array] = {}
         try:
             arrays |= self._reserve(slot, layout, tuple(layout.arrays()))
-            batch = _Batch(tasks, layout, slot, self._pool)
+            batch = _QueuedBatch(tasks, layout, slot, self._pool)
             launches = Launches(self._device, slot.stream, arrays, layout)
             launches.upload(batch.images)
             launches.histogram()
@@ -342,7 +344,7 @@ class GpuBackend:
             raise
         return batch
 
-    def _results(self, batch: _Batch) -> Iterator[Result]:
+    def _results(self, batch: _QueuedBatch) -> Iterator[BatchResult]:
         try:
             self._device.wait(batch.slot.stream)
         except BaseException:
@@ -356,7 +358,7 @@ class GpuBackend:
             palette = self._palette(states[i], centers[i], clusters[i], space, task.palette)
             first = int(batch.layout.images[i, IMAGE.index("rows")])
             output = batch.output[first : first + request.output_bytes]
-            yield Result(task, _label_map(output, request, len(palette.counts)), palette)
+            yield BatchResult(task, _label_map(output, request, len(palette.counts)), palette)
 
     # ---- steps -----------------------------------------------------------------------------------------
 
@@ -416,7 +418,7 @@ def _bytes_beside_tables(request: Request) -> int:
     return Layout.of([request]).n_bytes - TABLE_BYTES
 
 
-def _request(task: Task) -> Request:
+def _request(task: BatchItem) -> Request:
     height, width = task.image.shape[:2]
     if task.palette is None:
         return Request(height, width, task.options, task.masks)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Let nobody else write a file meanwhile. Its folder is made if need be.
 
     The lock's own file stays beside it: removing it would let two in.

@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class FileSelection:
     """Which files of a folder are images."""
 
     include: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ class Scan:
         *,
         full_names: bool = False,
         outputs: bool = True,
-        selection: Selection | None = None,
+        selection: FileSelection | None = None,
     ) -> None:
         """Search once.
 
@@ -159,7 +159,7 @@ class Scan:
         self._sources = sources
         self._full_names = full_names
         self._outputs = outputs
-        self._selection = selection or Selection()
+        self._selection = selection or FileSelection()
         self._stems: set[bytes] = set()
         twice: set[str] = set()
         for source, relative in self._find(self.passed_over):

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.workers.cpu import begin_worker
+from kseg_batch.batch.workers.cpu import initialize_worker
 from kseg_batch.batch.workers.jobs import FAILURES, Outcome, failure
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.pool import Pool
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
+class CountSettings:
     """What is counted of every image."""
 
     alpha: Alpha
@@ -38,11 +38,11 @@ class Counting:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CountTask:
     """Images for one task of a worker."""
 
     jobs: tuple[Job, ...]
-    counting: Counting
+    counting: CountSettings
     backend: str
     """Name of the one that counts."""
     again: bool = False
@@ -50,17 +50,17 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counted:
+class CountResult:
     """What became of a group."""
 
-    group: Group
+    group: CountTask
     outcomes: tuple[Outcome, ...]
     """One for each image, in their order."""
     histogram: ColorHistogram
     """The sum of those that did not fail."""
 
 
-CountPool: TypeAlias = Pool[Group, Counted]
+CountPool: TypeAlias = Pool[CountTask, CountResult]
 
 
 def count_pool(workers: int, timeout: float | None) -> CountPool:
@@ -70,14 +70,14 @@ def count_pool(workers: int, timeout: float | None) -> CountPool:
         workers: How many.
         timeout: Seconds that a group may take.
     """
-    return Pool(workers, count_group, SimpleQueue(), initializer=begin_worker, timeout=timeout)
+    return Pool(workers, count_group, SimpleQueue(), initializer=initialize_worker, timeout=timeout)
 
 
-def count_group(group: Group) -> Counted:
+def count_group(group: CountTask) -> CountResult:
     """Count the colours of all images of a group."""
     backend, total = load(group.backend), _sum()
     outcomes = tuple(_count(job, group.counting, backend, total) for job in group.jobs)
-    return Counted(group, outcomes, total.take())
+    return CountResult(group, outcomes, total.take())
 
 
 @cache
@@ -86,7 +86,7 @@ def _sum() -> HistogramSum:
     return HistogramSum()
 
 
-def _count(job: Job, counting: Counting, backend: Backend, total: HistogramSum) -> Outcome:
+def _count(job: Job, counting: CountSettings, backend: Backend, total: HistogramSum) -> Outcome:
     """Add an image's colours to the total."""
     start = time.perf_counter()
     try:

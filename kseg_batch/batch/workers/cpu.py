@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.workers.jobs import Settings
-    from kseg_batch.segmentation.region_cleaner import Cleaner
+    from kseg_batch.segmentation.region_cleaner import RegionCleaner
 
 COMPILING_SECONDS = 60.0
 """How long to wait for another process that compiles the kernels, which takes 10 to 20 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ImageTask:
     """An image for a CPU worker."""
 
     job: Job
@@ -43,11 +43,11 @@ class Task:
     """Name of the one to use."""
 
 
-CpuPool: TypeAlias = Pool[Task, Outcome]
+CpuPool: TypeAlias = Pool[ImageTask, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class Executors:
     """What does the work."""
 
     pool: CpuPool
@@ -72,15 +72,15 @@ def cpu_pool(workers: int, timeout: float | None = None, *, regions: bool = Fals
     """
     return Pool(
         workers,
-        _process,
+        _process_task,
         SimpleQueue(),
-        initializer=begin_worker,
+        initializer=initialize_worker,
         initargs=(regions,),
         timeout=timeout,
     )
 
 
-def begin_worker(regions: bool = False) -> None:
+def initialize_worker(regions: bool = False) -> None:
     """In a worker, before its first image: load what it needs, with `regions` to clean label maps, too."""
     prepare_process()
     with contextlib.suppress(BackendUnavailableError):
@@ -89,7 +89,7 @@ def begin_worker(regions: bool = False) -> None:
             warm_up(load_cleaner())
 
 
-def warm_up(kernels: Backend | Cleaner) -> None:
+def warm_up(kernels: Backend | RegionCleaner) -> None:
     """Make kernels ready. One process compiles them; the others wait, and load them then."""
     with contextlib.nullcontext() if kernels.compiled else _compiling():
         kernels.warm_up()
@@ -106,5 +106,5 @@ def _compiling() -> Generator[None]:
         lock.release()
 
 
-def _process(task: Task) -> Outcome:
+def _process_task(task: ImageTask) -> Outcome:
     return process_image(task.job, task.settings, load(task.backend))

@@ -18,12 +18,12 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends.gpu.backend import MAX_IMAGES, Task
+from kseg_batch.backends.gpu.backend import MAX_IMAGES, BatchItem
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.batch.workers.jobs import FAILURES, Lost, failure
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.write_outputs import write_outputs
-from kseg_batch.errors import in_words
+from kseg_batch.errors import describe
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.processes import usable_cores
 from kseg_batch.segmentation.regions import pack_labels
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.gpu.backend import GpuBackend, Result
+    from kseg_batch.backends.gpu.backend import BatchResult, GpuBackend
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.workers.jobs import Outcome, Settings
     from kseg_batch.batch.workers.load_image import LoadedImage
@@ -155,7 +155,7 @@ class _Run:
         try:
             selected = self._select_k(pixels)
         except (DeviceMemoryError, MemoryError) as error:
-            self.outcomes.put(Lost(job, in_words(error)))
+            self.outcomes.put(Lost(job, describe(error)))
         else:
             self.ready.put(_Item(job, image, pixels, start, selected))
 
@@ -166,7 +166,7 @@ class _Run:
         histogram = self.gpu.histogram(pixels)
         return select_k(self.gpu, histogram, self.settings.fit, self.settings.k_range)
 
-    def _batches(self) -> Iterator[list[Task]]:
+    def _batches(self) -> Iterator[list[BatchItem]]:
         """What is decoded, up to a full batch, or an empty one when nothing is."""
         while True:
             items: list[_Item] = []
@@ -188,12 +188,12 @@ class _Run:
                 return
             yield [self._task(item)]
 
-    def _task(self, item: _Item) -> Task:
+    def _task(self, item: _Item) -> BatchItem:
         """Masks come from the device where its labels are those that are written."""
         packed = item.image.photo.opaque is None and not self.settings.regions
         masks = "masks" in self.settings.save and packed
         palette = item.selected.palette if item.selected else self.settings.palette
-        return Task(item.pixels, self.settings.fit, masks, item, palette)
+        return BatchItem(item.pixels, self.settings.fit, masks, item, palette)
 
     def _own_gpu(self) -> None:
         for result in self.gpu.segment_batches(self._batches()):
@@ -205,7 +205,7 @@ class _Run:
         if not self.stopped.is_set():
             self.encoders.submit(self._guard, work)
 
-    def _encode(self, result: Result) -> None:
+    def _encode(self, result: BatchResult) -> None:
         item: _Item = result.task.tag
         if result.labels is None or result.palette is None:
             self.outcomes.put(Lost(item.job, str(result.error)))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.batch.workers.gpu_pipeline import IMAGES_PER_THREAD, process_on_gpu
 from kseg_batch.batch.workers.jobs import Lost
-from kseg_batch.errors import KsegError, in_words
+from kseg_batch.errors import KsegError, describe
 from kseg_batch.images.decode import prepare_process
-from kseg_batch.processes import deaf_to_interrupts, end_with_parent, how_it_ended, usable_cores
+from kseg_batch.processes import describe_exit, exit_with_parent, interrupts_blocked, usable_cores
 from kseg_batch.segmentation.regions import load_cleaner
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class GpuProcess:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_own_gpu, args=(other, load, settings, threads), daemon=True)
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             self._process.start()
         other.close()
         self._listener = threading.Thread(target=self._listen)
@@ -137,7 +137,7 @@ class GpuProcess:
             self._process.join(PATIENCE)  # its writers and those of the CPU would share temporary names
         except (EOFError, OSError):
             self._process.join()
-            failure = f"its process {how_it_ended(self._process.exitcode or 0)}"
+            failure = f"its process {describe_exit(self._process.exitcode or 0)}"
         with self._lock:
             self.failure = f"{self._name}: {failure}"
             lost = list(self._jobs.values())
@@ -174,7 +174,7 @@ def _own_gpu(
     pipe: connection.Connection[Any, Any], load: Callable[[], GpuBackend], settings: Settings, threads: int
 ) -> None:
     """The process: everything in it is for the GPU, and the parent alone decides when it ends."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     jobs: SimpleQueue[Job | None] = SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
     try:
@@ -187,7 +187,7 @@ def _own_gpu(
         for result in process_on_gpu(iter(jobs.get, None), settings, gpu, threads=threads):
             pipe.send(result)
     except (KsegError, MemoryError) as error:
-        pipe.send(_Failure(in_words(error)))
+        pipe.send(_Failure(describe(error)))
     except Exception:  # noqa: BLE001 - it is raised again in the parent
         pipe.send(RuntimeError(f"a GPU's process made a mistake:\n{traceback.format_exc()}"))
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.batch.storage.outputs import Output, Save
 from kseg_batch.batch.storage.source import SourceVersion
-from kseg_batch.errors import BackendError, ImageError, OptionError, OutputError, OutputGoneError, in_words
+from kseg_batch.errors import BackendError, ImageError, OptionError, OutputError, OutputGoneError, describe
 from kseg_batch.images import decode
 from kseg_batch.kmeans.options import RegionOptions
-from kseg_batch.segmentation.cluster_selection import ALL_CLUSTERS, ClusterFilter
+from kseg_batch.segmentation.cluster_selection import ALL_CLUSTERS, ClusterSelection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ class Settings:
     """How to cluster; where there is a palette, with its number of clusters and its colour space."""
     save: frozenset[Save]
     """The kinds of output to write."""
-    filter: ClusterFilter = ALL_CLUSTERS
+    filter: ClusterSelection = ALL_CLUSTERS
     """Which clusters are shown in the `masked` and `kept` outputs."""
     palette: Palette | None = None
     """Whose clusters all images are divided among; None to find each one's own."""
@@ -124,4 +124,4 @@ class Outcome:
 def failure(job: Job, error: Exception, start: float) -> Outcome:
     """The outcome of a job that ended with one of `FAILURES`."""
     gone = isinstance(error, OutputGoneError)
-    return Outcome(job, time.perf_counter() - start, error=in_words(error), output_gone=gone)
+    return Outcome(job, time.perf_counter() - start, error=describe(error), output_gone=gone)

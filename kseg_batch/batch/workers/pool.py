@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from kseg_batch.errors import BackendError
-from kseg_batch.processes import THREAD_VARIABLES, deaf_to_interrupts, end_with_parent, how_it_ended
+from kseg_batch.processes import THREAD_VARIABLES, describe_exit, exit_with_parent, interrupts_blocked
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -188,7 +188,7 @@ class _Lane(Generic[T, R]):
     def _new_pool(self) -> tuple[ProcessPool, Future[None]]:
         """A pool, and the first task of its worker."""
         pool = ProcessPool(max_workers=1, initializer=self._owner.begin, context=_SpawnContext())
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             return pool, pool.schedule(_nothing)  # starts the worker, and the threads that start later ones
 
     def submit(self, task: T) -> None:
@@ -224,7 +224,7 @@ class _Lane(Generic[T, R]):
             task = self._given.pop(future)
             self._breaks = 0
         if isinstance(error, ProcessExpired):
-            self._owner.done.put(Crash(task, f"its worker {how_it_ended(error.exitcode)}"))
+            self._owner.done.put(Crash(task, f"its worker {describe_exit(error.exitcode)}"))
         elif hung:
             self._owner.done.put(Crash(task, f"it took longer than {self._owner.timeout:g} seconds"))
         else:
@@ -305,5 +305,5 @@ def _nothing() -> None:
 def _begin_worker(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
     """In a new worker: it ends with the parent."""
     CONSTS.channel_lock_timeout = LOCK_SECONDS
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     initializer(*initargs)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kseg_batch.batch.storage.scan import Scan, Selection
+from kseg_batch.batch.storage.scan import FileSelection, Scan
 from kseg_batch.errors import SourceError
 
 
@@ -18,7 +18,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def stems(folder: Path, *include: str, exclude: tuple[str, ...] = ()) -> list[str]:
-    found = Scan([folder], selection=Selection(include, exclude))
+    found = Scan([folder], selection=FileSelection(include, exclude))
     names = [job.name for job in found.jobs()]
     assert len(names) == found.total
     return names
@@ -60,7 +60,7 @@ def test_include(tree: Path, include: list[str], expected: list[str] | None) -> 
     ],
 )
 def test_exclude(tree: Path, exclude: list[str], expected: list[str], excluded: int) -> None:
-    found = Scan([tree], selection=Selection(exclude=tuple(exclude)))
+    found = Scan([tree], selection=FileSelection(exclude=tuple(exclude)))
     assert [job.name for job in found.jobs()] == expected
     assert found.passed_over.excluded == excluded
 

@@ -25,13 +25,13 @@ from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.color_spaces import ColorSpace
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
 from kseg_batch.kmeans.palette import Palette
-from kseg_batch.segmentation.cluster_selection import ClusterFilter
+from kseg_batch.segmentation.cluster_selection import ClusterSelection
 from tests.gpu.emulator.device import EmulatedDevice, failing_gpu
 from tests.support.images import noise, photos
 
 ALL: frozenset[Save] = frozenset(KINDS)
 
-FILTER = ClusterFilter.parse(disable=[1, "saddlebrown"], tolerance=20, k=3)
+FILTER = ClusterSelection.parse(disable=[1, "saddlebrown"], tolerance=20, k=3)
 """A number and a colour, which most of the photos below have and some do not."""
 
 

@@ -22,9 +22,9 @@ from PIL import Image
 from kseg_batch.batch.run import run
 from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job, Scan
-from kseg_batch.batch.summary import Summary
+from kseg_batch.batch.summary import RunSummary
 from kseg_batch.batch.workers import gpu_process
-from kseg_batch.batch.workers.cpu import Team, cpu_pool
+from kseg_batch.batch.workers.cpu import Executors, cpu_pool
 from kseg_batch.batch.workers.gpu_process import GpuProcess
 from kseg_batch.batch.workers.jobs import Lost, Outcome, Settings
 from kseg_batch.errors import BackendUnavailableError
@@ -66,22 +66,22 @@ class Listener:
         self.outcomes: list[Outcome] = []
 
     def skipped(self, _: Any) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
 
     def message(self, _: str) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
 
     def finished(self, outcome: Outcome, _: Any) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
         self.outcomes.append(outcome)
 
 
-def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple[Summary, list[Outcome]]:
+def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple[RunSummary, list[Outcome]]:
     """A whole run, on GPUs that these functions open, or on the CPU."""
     listener = Listener()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
-    team = Team(pool, "numba", exact=True, gpus=named, gpus_required=required)
+    team = Executors(pool, "numba", exact=True, gpus=named, gpus_required=required)
     settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
     summary = run(Scan([album]).jobs(), [album], settings, team, listener)
     assert not children()
@@ -154,7 +154,7 @@ def test_every_kernel_is_compiled_before_the_first_image(
     if clusters == "palette":
         settings = replace(settings, palette=some_palette(34))
     listener = Listener()
-    team = Team(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
+    team = Executors(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
     summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, listener)
     assert {o.fallback for o in listener.outcomes} == {None}
     assert (summary.done, summary.fallbacks) == (3, 0)
