@@ -23,7 +23,8 @@ from kseg_batch.batch.run import run
 from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers import gpu_pipeline
-from kseg_batch.batch.workers.cpu import Executors, cpu_pool, warm_up
+from kseg_batch.batch.workers.cpu import cpu_pool, warm_up
+from kseg_batch.batch.workers.executors import Executors
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
 from kseg_batch.batch.workers.jobs import Lost, Settings
 from kseg_batch.kmeans.options import FitOptions

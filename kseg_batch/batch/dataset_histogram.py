@@ -11,19 +11,17 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.batch.checkpoint import PartialHistogram, StaleError
 from kseg_batch.batch.storage.source import find_version
+from kseg_batch.batch.summary import FitSummary
 from kseg_batch.batch.workers.count_colors import CountResult, CountTask
-from kseg_batch.batch.workers.executor import GRACE
+from kseg_batch.batch.workers.dispatcher import Dispatcher
 from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.batch.workers.pool import Crash
 from kseg_batch.errors import OutputError, count
 from kseg_batch.kmeans.histogram import HistogramSum
-from kseg_batch.processes import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.batch.checkpoint import Checkpoint
     from kseg_batch.batch.storage.scan import Job, Scan
+    from kseg_batch.batch.summary import FitListener
     from kseg_batch.batch.workers.count_colors import CountPool, CountSettings
 
 GROUP_IMAGES = 16
@@ -46,47 +45,8 @@ CHECKPOINT_SHARE = 50
 """Least time between two checkpoints, in multiples of what the last one took."""
 
 
-@dataclass(slots=True)
-class FitSummary:
-    """The totals of a fit."""
-
-    counted: int = 0
-    """Images whose colours were counted."""
-    resumed: int = 0
-    """Images that an earlier fit had counted."""
-    failed: int = 0
-    """Images that could not be read."""
-    noted: int = 0
-    """Images of which there is something to note."""
-    pixels: int = 0
-    """Pixels of all images, but transparent ones."""
-    colors: int = 0
-    """Distinct colours of them."""
-    seconds: float = 0.0
-    """Wall time."""
-    signal: int | None = None
-    """The signal that ended it before its time."""
-
-    @property
-    def images(self) -> int:
-        """Images in the sum."""
-        return self.counted + self.resumed
-
-
-class FitListener(Protocol):
-    """Who is told what happens."""
-
-    def resumed(self, n_images: int) -> None:
-        """So many images are counted already."""
-
-    def finished(self, outcome: Outcome, line: dict[str, Any]) -> None:
-        """An image is counted or failed; the line says so."""
-
-    def message(self, text: str) -> None:
-        """Something else that people should know."""
-
-
-_Event: TypeAlias = CountResult | Crash[CountTask] | BaseException | Interrupt
+Result: TypeAlias = CountResult | Crash[CountTask]
+"""What a worker answers for a task."""
 
 
 class DatasetHistogram:
@@ -99,34 +59,34 @@ class DatasetHistogram:
 
     def __init__(
         self,
-        counting: CountSettings,
+        settings: CountSettings,
         pool: CountPool,
         backend: str,
         checkpoint: Checkpoint,
-        report: FitListener,
+        listener: FitListener,
     ) -> None:
         """Begin with no image.
 
         Args:
-            counting: What is counted of each.
+            settings: What is counted of every image.
             pool: The workers.
             backend: Name of the one that they count with.
             checkpoint: Where what is counted is kept, for another time.
-            report: Told of every image.
+            listener: Is told of every image.
         """
         self.total = HistogramSum()
         self.summary = FitSummary()
         self._images: set[bytes] = set()  # those in the sum
         self._resumed: frozenset[bytes] = frozenset()  # those that were in it at first
-        self._counting = counting
+        self._settings = settings
         self._pool = pool
-        self._done: SimpleQueue[_Event] = pool.done
+        self._dispatcher: Dispatcher[Result] = Dispatcher(pool.done, listener.message)
         self._backend = backend
         self._checkpoint = checkpoint
-        self._report = report
-        self._under_way = 0  # groups
+        self._listener = listener
+        self._tasks: Iterator[CountTask] = iter(())
+        self._under_way = 0  # tasks
         self._suspects: deque[Job] = deque()  # of groups whose worker died
-        self._deadline: float | None = None
         self._saving_due = time.monotonic() + CHECKPOINT_SECONDS
 
     def resume(self, found: Scan) -> None:
@@ -140,29 +100,19 @@ class DatasetHistogram:
                 gone = count(len(progress.images) - n_found, "image")
                 raise StaleError(f"{gone} of those counted changed or left")
         except StaleError as error:
-            self._report.message(f"{self._checkpoint.path}: {error}: starting anew")
+            self._listener.message(f"{self._checkpoint.path}: {error}: starting anew")
             return
         self.total.add(progress.histogram)
         self._images = progress.images
         self._resumed = frozenset(progress.images)
         self.summary.resumed = n_found
-        self._report.resumed(n_found)
+        self._listener.resumed(n_found)
 
     def run(self, found: Scan) -> None:
         """Count all images that are not in the sum, or as many as there is time for."""
-        groups = self._groups(found)
-        while True:
-            self._hand_out(groups)
-            if not self._under_way:
-                return
-            patience = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-            try:
-                event = self._done.get(timeout=patience)
-            except Empty:
-                return
-            self._take(event)
-            if time.monotonic() >= self._saving_due:
-                self.save()
+        self._tasks = self._group_jobs(found)
+        self._dispatcher.run(self._hand_out, lambda: self._under_way > 0, self._take)
+        self.summary.signal = self._dispatcher.signal
 
     def save(self) -> None:
         """Write a checkpoint; if that fails, say so and go on."""
@@ -171,12 +121,12 @@ class DatasetHistogram:
             try:
                 self._checkpoint.save(PartialHistogram(self.total.sum(), self._images))
             except OutputError as error:
-                self._report.message(f"no checkpoint: {error}")
+                self._listener.message(f"no checkpoint: {error}")
         end = time.monotonic()
         self._saving_due = end + max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (end - start))
 
-    def _groups(self, found: Scan) -> Iterator[CountTask]:
-        """The images, a few at a time; or each alone, where there is a limit to its time."""
+    def _group_jobs(self, found: Scan) -> Iterator[CountTask]:
+        """Yield the images a few at a time; or each alone, where there is a limit to its time."""
         most = max(1, min(GROUP_IMAGES, found.total // (GROUPS * self._pool.capacity)))
         if self._pool.timeout is not None:
             most = 1
@@ -189,50 +139,40 @@ class DatasetHistogram:
             group.append(job)
             n_bytes += size
             if len(group) == most or n_bytes >= GROUP_BYTES:
-                yield self._group(*group)
+                yield self._task(*group)
                 group, n_bytes = [], 0
         if group:
-            yield self._group(*group)
+            yield self._task(*group)
 
-    def _group(self, *jobs: Job, again: bool = False) -> CountTask:
-        return CountTask(jobs, self._counting, self._backend, again)
+    def _task(self, *jobs: Job, again: bool = False) -> CountTask:
+        return CountTask(jobs, self._settings, self._backend, again)
 
-    def _hand_out(self, groups: Iterator[CountTask]) -> None:
-        """Give the workers as much as they have room for."""
-        while self._deadline is None and self._under_way < self._pool.capacity:
-            group = next(groups, None)
-            if group is None and self._suspects and not self._under_way:
-                group = self._group(self._suspects.popleft(), again=True)
-            if group is None:
-                return
-            self._pool.submit(group)
-            self._under_way += 1
+    def _hand_out(self) -> bool:
+        """Give one task to the workers if they have room. Return whether there was a task."""
+        if self._under_way >= self._pool.capacity:
+            return False
+        task = next(self._tasks, None)
+        if task is None and self._suspects and not self._under_way:
+            task = self._task(self._suspects.popleft(), again=True)
+        if task is None:
+            return False
+        self._pool.submit(task)
+        self._under_way += 1
+        return True
 
-    def _take(self, event: _Event) -> None:
-        if isinstance(event, BaseException):
-            raise event
-        if isinstance(event, Interrupt):
-            self._interrupt(event.number)
-            return
+    def _take(self, result: Result) -> None:
         self._under_way -= 1
-        if isinstance(event, CountResult):
-            self.total.add(event.histogram)
-            for outcome in event.outcomes:
+        if isinstance(result, CountResult):
+            self.total.add(result.histogram)
+            for outcome in result.outcomes:
                 self._finish(outcome)
-        elif event.task.again:
-            error = f"{event.reason}, and again when it was tried alone"
-            self._finish(Outcome(event.task.jobs[0], 0.0, error=error))
+        elif result.task.again:
+            error = f"{result.reason}, and again when it was tried alone"
+            self._finish(Outcome(result.task.jobs[0], 0.0, error=error))
         else:
-            self._suspects.extend(event.task.jobs)
-
-    def _interrupt(self, number: int) -> None:
-        """Take nothing new. The second time, wait for nothing either."""
-        if self.summary.signal is None:
-            self.summary.signal = number
-            self._deadline = time.monotonic() + GRACE
-            self._report.message("interrupted: ending the images under way; once more stops at once")
-        else:
-            self._deadline = time.monotonic()
+            self._suspects.extend(result.task.jobs)
+        if time.monotonic() >= self._saving_due:
+            self.save()
 
     def _finish(self, outcome: Outcome) -> None:
         """Note an image that is counted or failed, and tell of it."""
@@ -251,7 +191,7 @@ class DatasetHistogram:
             "size": list(outcome.size),
             "notes": list(outcome.notes),
         }
-        self._report.finished(outcome, line)
+        self._listener.finished(outcome, line)
 
 
 def _describe(path: Path) -> tuple[int, bytes | None]:

@@ -18,15 +18,14 @@ from kseg_batch.batch.storage.lock import exclusive
 from kseg_batch.errors import BackendError, OptionError, OutputError, count
 from kseg_batch.kmeans.palette_files import read_written, write_palette
 from kseg_batch.kmeans.reference import ALGORITHM
-from kseg_batch.processes import queue_interrupts
 from kseg_batch.segmentation.select_k import as_pairs, select_k
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.batch.dataset_histogram import FitListener, FitSummary
     from kseg_batch.batch.storage.scan import Scan
+    from kseg_batch.batch.summary import FitListener, FitSummary
     from kseg_batch.batch.workers.count_colors import CountPool, CountSettings
     from kseg_batch.kmeans.histogram import ColorHistogram
     from kseg_batch.kmeans.options import FitOptions, KRange
@@ -51,7 +50,7 @@ class FitSettings:
 
 
 def fit(
-    found: Scan, task: FitSettings, pool: CountPool, counter: str, backend: Backend, report: FitListener
+    found: Scan, settings: FitSettings, pool: CountPool, counter: str, backend: Backend, listener: FitListener
 ) -> tuple[FitSummary, Palette | None]:
     """Make one palette for all images, and write it.
 
@@ -59,11 +58,11 @@ def fit(
 
     Args:
         found: The images.
-        task: What is to be made.
+        settings: What is to be made.
         pool: Workers, which count.
         counter: Name of the backend that they count with.
         backend: What clusters.
-        report: Told of every image.
+        listener: Told of every image.
 
     Returns:
         The totals; and the palette, if there is one.
@@ -73,28 +72,27 @@ def fit(
         BackendError: The clustering failed.
     """
     start = time.perf_counter()
-    with exclusive(task.out):
-        _refuse_to_replace(task.out, task.names)
-        checkpoint = Checkpoint(task.out, asdict(task.counting))
-        counting = DatasetHistogram(task.counting, pool, counter, checkpoint, report)
-        counting.resume(found)
+    with exclusive(settings.out):
+        _refuse_to_replace(settings.out, settings.names)
+        checkpoint = Checkpoint(settings.out, asdict(settings.counting))
+        dataset = DatasetHistogram(settings.counting, pool, counter, checkpoint, listener)
+        dataset.resume(found)
         palette, complete = None, False
         try:
-            with queue_interrupts(pool.done):
-                counting.run(found)
-            summary = counting.summary
-            total = counting.total.sum()
+            dataset.run(found)
+            summary = dataset.summary
+            total = dataset.total.sum()
             summary.pixels, summary.colors = total.n_pixels, total.n_colors
             if summary.signal is None and summary.images:
-                chosen = _cluster(total, task, backend, counter, report)
-                palette = replace(chosen.palette, names=task.names)
-                write_palette(task.out, palette, fitted=_fitted(task, summary, chosen))
+                selected = _cluster(total, settings, backend, counter, listener)
+                palette = replace(selected.palette, names=settings.names)
+                write_palette(settings.out, palette, fitted=_fitted(settings, summary, selected))
             complete = summary.signal is None
         finally:
             if complete:
                 checkpoint.remove()
             else:
-                counting.save()
+                dataset.save()
     summary.seconds = time.perf_counter() - start
     return summary, palette
 
@@ -113,22 +111,22 @@ def _refuse_to_replace(out: Path, names: tuple[str, ...]) -> None:
 
 
 def _cluster(
-    total: ColorHistogram, task: FitSettings, backend: Backend, on_cpu: str, report: FitListener
+    total: ColorHistogram, settings: FitSettings, backend: Backend, on_cpu: str, listener: FitListener
 ) -> SelectedPalette:
     """The palette of all colours; on the CPU where the GPU fails."""
     try:
-        return select_k(backend, total, task.options, task.k_range)
+        return select_k(backend, total, settings.options, settings.k_range)
     except BackendError as error:
         if backend.name not in GPU_BACKENDS:
             raise
-        report.message(f"clustered on the CPU: {backend.name}: {error}")
-        return select_k(load(on_cpu), total, task.options, task.k_range)
+        listener.message(f"clustered on the CPU: {backend.name}: {error}")
+        return select_k(load(on_cpu), total, settings.options, settings.k_range)
     except MemoryError as error:
         pixels = count(total.n_pixels, "pixel")
         raise BackendError(f"There is not enough memory for {backend.name} and {pixels}.") from error
 
 
-def _fitted(task: FitSettings, summary: FitSummary, chosen: SelectedPalette) -> dict[str, object]:
+def _fitted(settings: FitSettings, summary: FitSummary, selected: SelectedPalette) -> dict[str, object]:
     """What the palette's file tells of how it came about: the same for the same images and options."""
     fitted: dict[str, object] = {
         "images": summary.images,
@@ -136,10 +134,10 @@ def _fitted(task: FitSettings, summary: FitSummary, chosen: SelectedPalette) -> 
         "pixels": summary.pixels,
         "colors": summary.colors,
         "algorithm": ALGORITHM,
-        **asdict(task.options),
-        "alpha": task.counting.alpha,
-        "max_pixels": task.counting.max_pixels,
+        **asdict(settings.options),
+        "alpha": settings.counting.alpha,
+        "max_pixels": settings.counting.max_pixels,
     }
-    if chosen.curve is not None:
-        fitted |= {"k": len(chosen.palette.counts), "k_curve": as_pairs(chosen.curve)}
+    if selected.curve is not None:
+        fitted |= {"k": len(selected.palette.counts), "k_curve": as_pairs(selected.curve)}
     return fitted

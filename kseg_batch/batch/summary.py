@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kseg_batch.batch.workers.jobs import Outcome
 
@@ -55,6 +55,46 @@ class RunListener(Protocol):
 
     def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
         """An image is done or failed, and this is its line in the journal."""
+
+    def message(self, text: str) -> None:
+        """Something else that people should know."""
+
+
+@dataclass(slots=True)
+class FitSummary:
+    """The totals of a fit."""
+
+    counted: int = 0
+    """Images whose colours were counted."""
+    resumed: int = 0
+    """Images that an earlier fit had counted."""
+    failed: int = 0
+    """Images that could not be read."""
+    noted: int = 0
+    """Images of which there is something to note."""
+    pixels: int = 0
+    """Pixels of all images, but transparent ones."""
+    colors: int = 0
+    """Distinct colours of them."""
+    seconds: float = 0.0
+    """Wall time."""
+    signal: int | None = None
+    """The signal that ended it before its time."""
+
+    @property
+    def images(self) -> int:
+        """Images in the sum."""
+        return self.counted + self.resumed
+
+
+class FitListener(Protocol):
+    """Who is told what happens."""
+
+    def resumed(self, n_images: int) -> None:
+        """So many images are counted already."""
+
+    def finished(self, outcome: Outcome, line: dict[str, Any]) -> None:
+        """An image is counted or failed; the line says so."""
 
     def message(self, text: str) -> None:
         """Something else that people should know."""

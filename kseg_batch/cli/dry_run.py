@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from kseg_batch.batch.plan import Redo
     from kseg_batch.batch.storage.scan import Scan
-    from kseg_batch.batch.workers.cpu import Executors
+    from kseg_batch.batch.workers.executors import Executors
     from kseg_batch.batch.workers.jobs import Settings
 
 

@@ -39,9 +39,9 @@ from kseg_batch.cli.flags import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kseg_batch.batch.dataset_histogram import FitSummary
     from kseg_batch.batch.fit import FitSettings
     from kseg_batch.batch.storage.scan import Scan
+    from kseg_batch.batch.summary import FitSummary
     from kseg_batch.kmeans.palette import Palette
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kseg_batch.batch.workers.executors import choose_executors
 from kseg_batch.cli.dry_run import _show_plan
 from kseg_batch.cli.exit_codes import (
     EXIT_NOTHING_DONE,
@@ -47,16 +46,13 @@ from kseg_batch.cli.flags import (
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import BackendInfo
-    from kseg_batch.backends.gpu.options import GpuOptions
     from kseg_batch.backends.registry import Choice
     from kseg_batch.batch.plan import Redo
     from kseg_batch.batch.progress import Log
     from kseg_batch.batch.storage.outputs import Save
     from kseg_batch.batch.storage.scan import Scan
     from kseg_batch.batch.summary import RunSummary
-    from kseg_batch.batch.workers.cpu import CpuPool, Executors
     from kseg_batch.batch.workers.jobs import Settings
-    from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.cluster_selection import ClusterSelection
 
@@ -258,7 +254,7 @@ def run(
             choice = choose_backend(find, backend, gpu if device is None else True, require_gpu, options)
             compiled = choice.backend.compiled and (not regions or load_cleaner().compiled)
             required = require_gpu or backend != "auto"
-            team = _team(pool, choice.backend, devices, on_gpu, options, required=required)
+            team = choose_executors(pool, choice.backend, devices, on_gpu, options, required=required)
             if dry_run:
                 _show_plan(found, paths, settings, team, redo, as_json)
                 return
@@ -310,33 +306,6 @@ def _kinds(save: list[SaveKind] | None, chosen: ClusterSelection) -> frozenset[S
     if "coco" in kinds:
         require_pycocotools()
     return frozenset(kinds)
-
-
-def _team(
-    pool: CpuPool,
-    backend: BackendInfo,
-    devices: tuple[int, ...] | None,
-    on_gpu: GpuOptions,
-    options: FitOptions,
-    *,
-    required: bool,
-) -> Executors:
-    """Who does the work: CPU workers, and a process for each GPU where the backend runs on one."""
-    from kseg_batch.backends.gpu.library import GpuLibrary
-    from kseg_batch.backends.registry import choose, load_gpu
-    from kseg_batch.batch.workers.cpu import Executors
-
-    if not isinstance(backend, GpuLibrary):
-        return Executors(pool, backend.name, exact=backend.name != "opencv")
-    numbers = range(backend.n_devices) if devices is None else devices
-    for number in numbers:
-        backend.check_device(number)
-    on_cpu = choose(only="cpu", options=options).backend.name
-    gpus = tuple(
-        (f"GPU {number}", partial(load_gpu, backend.name, replace(on_gpu, device=number)))
-        for number in numbers
-    )
-    return Executors(pool, on_cpu, exact=True, gpus=gpus, gpus_required=required)
 
 
 def _summarise(

@@ -21,9 +21,9 @@ from kseg_batch import read_palette, segment
 from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.dataset_histogram import FitSummary
 from kseg_batch.batch.fit import FitSettings, fit
 from kseg_batch.batch.storage.scan import Scan
+from kseg_batch.batch.summary import FitSummary
 from kseg_batch.batch.workers.count_colors import CountPool, CountSettings, count_pool
 from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.errors import OptionError, OutputError

@@ -1,4 +1,4 @@
-"""Who does the work: worker processes on the CPU, a process for each GPU, and how they get ready."""
+"""The worker processes on the CPU, and how they get ready."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from filelock import FileLock, Timeout
 
 from kseg_batch.backends.registry import load
+from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.batch.workers.pool import Pool
 from kseg_batch.batch.workers.process_image import process_image
@@ -21,10 +23,9 @@ from kseg_batch.images.decode import prepare_process
 from kseg_batch.segmentation.regions import load_cleaner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from kseg_batch.backends.base import Backend
-    from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.workers.jobs import Settings
     from kseg_batch.segmentation.region_cleaner import RegionCleaner
@@ -44,22 +45,6 @@ class ImageTask:
 
 
 CpuPool: TypeAlias = Pool[ImageTask, Outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class Executors:
-    """What does the work."""
-
-    pool: CpuPool
-    """Worker processes on the CPU."""
-    backend: str
-    """Name of the backend that they use."""
-    exact: bool
-    """Whether it gives the same bytes as the GPU backends do."""
-    gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
-    """The name of each GPU, and what opens it in its process."""
-    gpus_required: bool = False
-    """Whether nothing is done unless all of them can be opened."""
 
 
 def cpu_pool(workers: int, timeout: float | None = None, *, regions: bool = False) -> CpuPool:
@@ -108,3 +93,21 @@ def _compiling() -> Generator[None]:
 
 def _process_task(task: ImageTask) -> Outcome:
     return process_image(task.job, task.settings, load(task.backend))
+
+
+class CpuExecutor:
+    """The pool as an executor: every job goes to a worker with the settings of the run."""
+
+    def __init__(self, pool: CpuPool, settings: Settings, backend: str) -> None:
+        self._pool = pool
+        self._task = partial(ImageTask, settings=settings, backend=backend)
+        self.stop = pool.stop
+
+    @property
+    def capacity(self) -> int:
+        """See `Executor.capacity`."""
+        return self._pool.capacity
+
+    def submit(self, job: Job, /) -> None:
+        """See `Executor.submit`."""
+        self._pool.submit(self._task(job))

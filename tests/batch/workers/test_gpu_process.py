@@ -24,7 +24,8 @@ from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job, Scan
 from kseg_batch.batch.summary import RunSummary
 from kseg_batch.batch.workers import gpu_process
-from kseg_batch.batch.workers.cpu import Executors, cpu_pool
+from kseg_batch.batch.workers.cpu import cpu_pool
+from kseg_batch.batch.workers.executors import Executors
 from kseg_batch.batch.workers.gpu_process import GpuProcess
 from kseg_batch.batch.workers.jobs import Lost, Outcome, Settings
 from kseg_batch.errors import BackendUnavailableError

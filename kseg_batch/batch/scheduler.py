@@ -1,0 +1,168 @@
+"""Which image goes to which executor, and what becomes of it.
+
+Images that a GPU could not do are done again by CPU workers. An image whose worker died is tried once more
+when all others are done, alone, so that the image has the machine's memory to itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from kseg_batch.batch.storage.outputs import remove, remove_temporaries
+from kseg_batch.batch.workers.cpu import CpuExecutor, ImageTask
+from kseg_batch.batch.workers.dispatcher import Dispatcher
+from kseg_batch.batch.workers.executor import TrackedExecutor
+from kseg_batch.batch.workers.jobs import Lost, Outcome
+from kseg_batch.batch.workers.pool import Crash
+from kseg_batch.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kseg_batch.batch.manifest import Journal
+    from kseg_batch.batch.plan import Step
+    from kseg_batch.batch.storage.scan import Job
+    from kseg_batch.batch.summary import RunListener, RunSummary
+    from kseg_batch.batch.workers.executors import Executors
+    from kseg_batch.batch.workers.gpu_process import GpuProcess
+    from kseg_batch.batch.workers.jobs import Settings
+
+Result: TypeAlias = Outcome | Lost | Crash[ImageTask]
+"""What an executor answers for a job."""
+
+
+class Scheduler:
+    """Takes a run from its first image to its last. A context manager: it stops the executors at its end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        executors: Executors,
+        gpus: Sequence[GpuProcess],
+        journal: Journal,
+        summary: RunSummary,
+        listener: RunListener,
+    ) -> None:
+        """Begin with no image.
+
+        Args:
+            settings: What to do with every image.
+            executors: The pool of CPU workers, among others.
+            gpus: The process of each GPU.
+            journal: Gets the lines of every image.
+            summary: Counts every image.
+            listener: Is told of every image.
+        """
+        self._settings = settings
+        self._journal = journal
+        self._summary = summary
+        self._listener = listener
+        self._dispatcher: Dispatcher[Result] = Dispatcher(executors.pool.done, listener.message)
+        self._cpu = TrackedExecutor(CpuExecutor(executors.pool, settings, executors.backend))
+        self._gpu_processes = gpus
+        self._gpus = [TrackedExecutor(process) for process in gpus]
+        self._todo: Iterator[Step] | None = None
+        self._begun: dict[str, Step] = {}  # images that are neither done nor failed
+        self._retries: deque[Job] = deque()  # images that a GPU could not do
+        self._reasons: dict[str, str] = {}  # why a GPU could not
+        self._suspects: deque[Job] = deque()  # images at which a worker died
+        self._tried_again: set[str] = set()
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for tracked in (self._cpu, *self._gpus):
+            tracked.executor.stop()
+        for step in self._begun.values():
+            remove_temporaries(self._settings.out, step.job, self._settings.save)
+
+    def run(self, steps: Iterator[Step]) -> None:
+        """Do all steps, or as many as there is time for."""
+        self._todo = steps
+        self._dispatcher.run(self._hand_out, self._is_busy, self._take)
+        self._summary.signal = self._dispatcher.signal
+
+    def _is_busy(self) -> bool:
+        return any(tracked.names for tracked in (self._cpu, *self._gpus))
+
+    # ---- what goes out ---------------------------------------------------------------------------------
+
+    def _hand_out(self) -> bool:
+        """Give one image to an executor that has room, or skip it. Return whether there was an image."""
+        if self._retries and self._cpu.has_room:
+            self._cpu.submit(self._retries.popleft())
+            return True
+        working = [gpu for gpu in self._gpus if gpu.executor.capacity] or [self._cpu]
+        free = next((tracked for tracked in working if tracked.has_room), None)
+        if free is not None and self._todo is not None:
+            step = next(self._todo, None)
+            if step is not None:
+                self._begin(step, free)
+                return True
+            self._todo = None
+        if self._todo is None and self._suspects and not self._is_busy():
+            self._cpu.submit(self._suspects.popleft())
+            return True
+        return False
+
+    def _begin(self, step: Step, tracked: TrackedExecutor) -> None:
+        if step.skip:
+            self._summary.skipped += 1
+            self._listener.skipped(step)
+            return
+        self._journal.add(step.entry)
+        self._begun[step.job.name] = step
+        if tracked is self._cpu and self._gpus:
+            self._reasons[step.job.name] = "; ".join(str(gpu.failure) for gpu in self._gpu_processes)
+        tracked.submit(step.job)
+
+    # ---- what comes back -------------------------------------------------------------------------------
+
+    def _take(self, result: Result) -> None:
+        if isinstance(result, Outcome):
+            self._release(result.job)
+            self._finish(result)
+        elif isinstance(result, Lost):
+            self._release(result.job)
+            self._reasons[result.job.name] = result.reason
+            self._retries.append(result.job)
+        else:
+            self._release(result.task.job)
+            self._crashed(result.task.job, result.reason)
+
+    def _release(self, job: Job) -> None:
+        for tracked in (self._cpu, *self._gpus):
+            tracked.names.discard(job.name)
+
+    def _crashed(self, job: Job, reason: str) -> None:
+        remove_temporaries(self._settings.out, job, self._settings.save)
+        if job.name in self._tried_again:
+            step = self._begun[job.name]
+            remove(self._settings.out, step.entry.outputs.keys() - step.former.keys())
+            self._finish(Outcome(job, 0.0, error=f"{reason}, and again when it was tried alone"))
+        else:
+            self._tried_again.add(job.name)
+            self._suspects.append(job)
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Write an image's line into the journal, and tell the listener."""
+        if (reason := self._reasons.pop(outcome.job.name, None)) is not None:
+            note = f"it was done on the CPU: {reason}"
+            outcome = replace(outcome, fallback=reason, notes=(*outcome.notes, note))
+        step = self._begun.pop(outcome.job.name)
+        self._summary.add(outcome)
+        if outcome.output_gone:
+            self._stop(str(outcome.error))
+        try:
+            line = self._journal.add(step.finished(outcome, self._settings), outcome)
+        except OutputError as error:
+            self._stop(str(error))
+        else:
+            self._listener.finished(outcome, line)
+
+    def _stop(self, reason: str) -> None:
+        self._summary.stopped = self._summary.stopped or reason
+        self._dispatcher.end_soon()

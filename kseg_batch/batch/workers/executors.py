@@ -1,0 +1,97 @@
+"""The executors of a run: CPU worker processes, and a process for each GPU."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kseg_batch.backends.gpu.library import GpuLibrary
+from kseg_batch.backends.registry import choose, load_gpu
+from kseg_batch.batch.workers.gpu_process import GpuProcess
+from kseg_batch.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from kseg_batch.backends.base import BackendInfo
+    from kseg_batch.backends.gpu.backend import GpuBackend
+    from kseg_batch.backends.gpu.options import GpuOptions
+    from kseg_batch.batch.workers.cpu import CpuPool
+    from kseg_batch.batch.workers.jobs import Settings
+    from kseg_batch.kmeans.options import FitOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Executors:
+    """The executors of a run, none of them started."""
+
+    pool: CpuPool
+    """Worker processes on the CPU."""
+    backend: str
+    """Name of the backend of the CPU workers."""
+    exact: bool
+    """Whether this backend gives the same bytes as the GPU backends do."""
+    gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
+    """The name of each GPU, and the function that opens the GPU in its process."""
+    gpus_required: bool = False
+    """Whether nothing is done unless all GPUs can be opened."""
+
+
+@contextmanager
+def open_gpus(settings: Settings, executors: Executors) -> Generator[list[GpuProcess]]:
+    """Start a process for each GPU, and end it with the `with`. Required GPUs are open when the body begins.
+
+    Raises:
+        BackendUnavailableError: A required GPU cannot be opened.
+    """
+    done, timeout = executors.pool.done, executors.pool.timeout
+    with ExitStack() as cleanup:
+        processes = []
+        for name, open_gpu in executors.gpus:
+            process = GpuProcess(open_gpu, settings, done, name=name, timeout=timeout)
+            cleanup.callback(process.stop)
+            processes.append(process)
+        for process in processes if executors.gpus_required else ():
+            process.wait_until_open()
+            if not done.empty():  # nothing was handed out: it is a mistake in the program
+                raise done.get()
+            if process.failure is not None:
+                raise BackendUnavailableError(process.failure, installed=True)
+        yield processes
+
+
+def choose_executors(
+    pool: CpuPool,
+    backend: BackendInfo,
+    devices: tuple[int, ...] | None,
+    on_gpu: GpuOptions,
+    options: FitOptions,
+    *,
+    required: bool,
+) -> Executors:
+    """Choose the executors of a run: CPU workers, and a process for each GPU where the backend runs on one.
+
+    Args:
+        pool: The CPU workers.
+        backend: The backend that was found.
+        devices: The CUDA numbers of the GPUs to use; None for all.
+        on_gpu: How much of each GPU to use.
+        options: How to cluster.
+        required: Whether nothing is done unless all GPUs can be opened.
+
+    Raises:
+        OptionError: There is no GPU of a number.
+    """
+    if not isinstance(backend, GpuLibrary):
+        return Executors(pool, backend.name, exact=backend.name != "opencv")
+    numbers = range(backend.n_devices) if devices is None else devices
+    for number in numbers:
+        backend.check_device(number)
+    on_cpu = choose(only="cpu", options=options).backend.name
+    gpus = tuple(
+        (f"GPU {number}", partial(load_gpu, backend.name, replace(on_gpu, device=number)))
+        for number in numbers
+    )
+    return Executors(pool, on_cpu, exact=True, gpus=gpus, gpus_required=required)
