@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from queue import SimpleQueue
     from types import FrameType
+    from typing import Self
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """Environment variables from which libraries take their number of threads, when they are loaded."""
@@ -94,3 +95,24 @@ def describe_exit(code: int) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"was killed by {name}" + (", as happens for want of memory" if name == "SIGKILL" else "")
+
+
+class InterruptFlag:
+    """Takes the signals while it is entered. The second one is a KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        """Of the signal that came."""
+
+    def __enter__(self) -> Self:
+        self._former = {n: signal.signal(n, self._take) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if self.number is not None:
+            raise KeyboardInterrupt
+        self.number = number

@@ -19,7 +19,7 @@ from benchmarks.support.report import heading, line
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.errors import KsegError
-from kseg_batch.live.scene import SAME_SCENE, coarse_histogram, overlap
+from kseg_batch.live.tracker import SAME_SCENE, coarse_histogram, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,12 @@ standard error. A bar on a terminal, a line now and then anywhere else.
 from __future__ import annotations
 
 import json
-import sys
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.batch.coco_dataset import NAME as ANNOTATIONS
 from kseg_batch.batch.manifest import NAME
-from kseg_batch.console import SECONDS_BETWEEN_LINES, format_duration, print_status
+from kseg_batch.console import ProgressBar, format_duration, print_status
 from kseg_batch.errors import OutputError, count
 
 if TYPE_CHECKING:
@@ -62,26 +60,22 @@ class Log:
 
 
 class Reporter:
-    """Tells of a run's images; use it as a context manager."""
+    """Tells people of a run's images. Use it as a context manager."""
 
     def __init__(self, total: int, log: Log, *, as_json: bool = False, quiet: bool = False) -> None:
-        from tqdm import tqdm
+        """Begin with no image.
 
-        self._total = total
-        self._done = 0
+        Args:
+            total: How many images there are.
+            log: Gets a line for everything.
+            as_json: Whether standard output gets a JSON object per image.
+            quiet: Whether to print nothing but failures.
+        """
         self._failed = 0
         self._fallbacks = 0
         self._log = log
         self._as_json = as_json
-        self._plain = not quiet and not sys.stderr.isatty()
-        self._start = self._last_line = time.monotonic()
-        self._bar = tqdm(
-            total=total,
-            unit="image",
-            dynamic_ncols=True,
-            disable=quiet or self._plain,
-            leave=False,
-        )
+        self._bar = ProgressBar(total, "image", quiet=quiet)
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +83,7 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        self._bar.__exit__(kind, error, trace)
 
     def message(self, text: str) -> None:
         """See `RunListener.message`: print a line without disturbing the bar."""
@@ -98,14 +92,12 @@ class Reporter:
         self._log.add(text)
 
     def resumed(self, n_images: int) -> None:
-        """So many fewer images are to be done, as they had been before."""
-        self._total -= n_images
-        if not self._bar.disable:
-            self._bar.total = self._total
+        """See `FitListener.resumed`."""
+        self._bar.expect_fewer(n_images)
 
     def skipped(self, step: Step) -> None:
-        """See `RunListener.skipped`. What is skipped does not count for the rate or the time left."""
-        self.resumed(1)
+        """See `RunListener.skipped`. A skipped image does not count for the rate or the time left."""
+        self._bar.expect_fewer(1)
         if self._as_json:
             self._print({"source": step.entry.source, "status": "skipped", "reason": step.reason})
 
@@ -134,20 +126,12 @@ class Reporter:
         print(json.dumps(line), flush=True)
 
     def _advance(self, *, failed: bool) -> None:
-        self._done += 1
         self._failed += failed
         if self._failed:
-            self._bar.set_postfix_str(f"{self._failed} failed", refresh=failed)
-        self._bar.update()
-        now = time.monotonic()
-        if self._plain and now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self._total:
-            self._last_line = now
-            rate = self._done / (now - self._start)
-            left = (self._total - self._done) / rate
-            self.message(
-                f"{self._done} of {self._total} images, {rate:.1f} images/s, {self._failed} failed, "
-                f"{format_duration(left)} left"
-            )
+            self._bar.set_note(f"{self._failed} failed", refresh=failed)
+        if (progress := self._bar.advance()) is not None:
+            left = format_duration(self._bar.seconds_left)
+            self.message(f"{progress}, {self._failed} failed, {left} left")
 
 
 def summary_lines(summary: RunSummary, found: Scan, settings: Settings, backend: str) -> list[str]:

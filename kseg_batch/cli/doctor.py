@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import textwrap
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kseg_batch.backends.doctor import BackendCheck, Diagnosis
+
+COLUMNS, LABEL = 80, 13
+"""Characters of the table, and of its first column."""
+
+FIX = "fix: "
+"""What a line with a command begins with."""
 
 
 def doctor(
@@ -19,7 +31,7 @@ def doctor(
     import json
     from dataclasses import asdict
 
-    from kseg_batch.backends.doctor import as_lines, examine
+    from kseg_batch.backends.doctor import examine
 
     report = examine(lambda text: print(f"kseg-batch: {text}", file=sys.stderr))
     if as_json:
@@ -29,3 +41,83 @@ def doctor(
             typer.echo(line)
     if not report.ok:
         raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+def as_lines(report: Diagnosis) -> Iterator[str]:
+    """The report as a table of 80 columns, in which commands and paths stay whole."""
+    wrapper = textwrap.TextWrapper(COLUMNS - LABEL, break_long_words=False, break_on_hyphens=False)
+    for label, text in _rows(report):
+        lines = [text] if text.startswith(FIX) else wrapper.wrap(text) or [""]
+        for i, line in enumerate(lines):
+            yield f"{'' if i else label:<{LABEL}}{line}".rstrip()
+
+
+def _rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
+    """A label and a text each; both are empty between the parts of the table."""
+    machine, driver = report.machine, report.driver
+    yield "kseg-batch", report.version
+    yield "Python", ", ".join((machine.python, *_versions(report.packages)))
+    yield "System", machine.system
+    of = "" if machine.cores == machine.all_cores else f" of {machine.all_cores}"
+    yield "CPU", f"{machine.cores}{of} cores"
+    if driver.cuda is not None:
+        yield "NVIDIA", f"driver {driver.version or '(version unknown)'}, for CUDA up to {driver.cuda}"
+    if driver.problem is not None:
+        yield "" if driver.cuda else "NVIDIA", driver.problem
+        yield from _fix_rows(report.driver_fix)
+    for i, device in enumerate(driver.devices):
+        memory, free = (
+            f"{n / 2**30:.1f} GiB" if n is not None else "?" for n in (device.memory, device.free)
+        )
+        yield f"GPU {i}", f"{device.name or '?'}, compute capability {device.capability or '?'}"
+        yield "", f"memory {memory}, free {free}"
+    yield from _file_rows(report)
+    yield "", ""
+    for check in report.backends:
+        yield check.name, _verdict(check)
+        if check.packages:
+            yield "", ", ".join(_versions(check.packages))
+        if check.fix != report.driver_fix and str(check.fix) not in str(check.reason):
+            yield from _fix_rows(check.fix)
+    yield "", ""
+    for finding in report.findings:
+        yield "Problem", finding.problem
+        yield from _fix_rows(finding.fix)
+    yield "Result", "kseg-batch works here" if report.ok else "kseg-batch does NOT work here"
+
+
+def _file_rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
+    if report.files_problem is None:
+        names = [codec.name for codec in report.codecs if codec.read]
+        yield "Images", f"{', '.join(names) or 'none'} can be read"
+    else:
+        yield "Images", f"none can be read: {report.files_problem}"
+    kept = report.kernel_cache
+    if kept is None:
+        yield "Numba cache", "unknown"
+    else:
+        state = "writable" if kept.problem is None else f"not writable: {kept.problem}"
+        yield "Numba cache", kept.folder
+        yield "", f"{kept.files} files, {kept.size / 1e6:.1f} MB, {state}"
+        if kept.wanted is not None:
+            yield "", f"NUMBA_CACHE_DIR={kept.wanted}"
+
+
+def _fix_rows(fix: str | None) -> Iterator[tuple[str, str]]:
+    """A row for each command, not wrapped, so that it can be copied."""
+    for command in fix.split(" && ") if fix else ():
+        yield "", f"{FIX}{command}"
+
+
+def _verdict(check: BackendCheck) -> str:
+    if check.status != "works":
+        return f"{check.status}: {check.reason}"
+    from kseg_batch.backends.self_test import HEIGHT, WIDTH
+
+    megapixels = HEIGHT * WIDTH / 1e6
+    speed = f"{check.milliseconds:.1f} ms for {megapixels:.2f} megapixels"
+    return f"works: {speed}, prepared in {check.prepare_s:.1f} s"
+
+
+def _versions(packages: Mapping[str, str]) -> list[str]:
+    return [f"{name} {version}" for name, version in packages.items()]

@@ -87,9 +87,10 @@ def fit(
     from kseg_batch.batch.storage.scan import FileSelection, Scan, beside
     from kseg_batch.batch.workers.count_colors import CountSettings, count_pool
     from kseg_batch.batch.workers.jobs import Limits
+    from kseg_batch.cli.parsing import parse_pixels
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
-    from kseg_batch.kmeans.options import FitOptions, parse_k, parse_pixels
+    from kseg_batch.kmeans.options import FitOptions, parse_k
     from kseg_batch.processes import usable_cores
 
     with exit_with_message("interrupted: the same command goes on with the rest"):

@@ -69,3 +69,14 @@ MinRegion = Annotated[
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]
+
+
+class SaveKind(StrEnum):
+    """Kinds of output."""
+
+    segmented = "segmented"
+    masks = "masks"
+    labels = "labels"
+    masked = "masked"
+    kept = "kept"
+    coco = "coco"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +35,7 @@ from kseg_batch.cli.flags import (
     MinRegion,
     Quiet,
     RequireGpu,
+    SaveKind,
     Seed,
     Smooth,
     Sources,
@@ -59,17 +59,6 @@ if TYPE_CHECKING:
 
 FITTING = ("k", "attempts", "max_iter", "eps", "seed", "init", "color_space")
 """Flags that say how clusters are found, where none are given."""
-
-
-class SaveKind(StrEnum):
-    """Kinds of output."""
-
-    segmented = "segmented"
-    masks = "masks"
-    labels = "labels"
-    masked = "masked"
-    kept = "kept"
-    coco = "coco"
 
 
 def read_config(context: typer.Context, named: str | None) -> str | None:
@@ -193,15 +182,9 @@ def run(
     from kseg_batch.batch.storage.scan import FileSelection, Scan, beside
     from kseg_batch.batch.workers.cpu import cpu_pool
     from kseg_batch.batch.workers.jobs import Limits, Settings
+    from kseg_batch.cli.parsing import parse_bytes, parse_devices, parse_pixels
     from kseg_batch.errors import OptionError, count
-    from kseg_batch.kmeans.options import (
-        FitOptions,
-        RegionOptions,
-        parse_bytes,
-        parse_devices,
-        parse_k,
-        parse_pixels,
-    )
+    from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
     from kseg_batch.processes import usable_cores
     from kseg_batch.segmentation.cluster_selection import ClusterSelection
     from kseg_batch.segmentation.regions import load_cleaner

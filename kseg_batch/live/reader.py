@@ -12,6 +12,8 @@ from kseg_batch.live.source import Frame, FrameSource
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kseg_batch.live.options import LiveOptions
+
 AHEAD = 4
 """Frames of a file that may wait for somebody to take them."""
 
@@ -94,3 +96,19 @@ class Reader:
             self._changed.wait_for(lambda: len(self._events) < AHEAD or self._stopped)
             self._events.append(frame)
             self._changed.notify_all()
+
+
+def open_source(options: LiveOptions) -> FrameSource:
+    """Open the source that the options name.
+
+    Raises:
+        SourceError: It is missing, busy, or nothing that can be read.
+        BackendUnavailableError: The package that reads it is missing.
+    """
+    if options.source is not None:
+        from kseg_batch.live.video import Video
+
+        return Video(options.source, options)
+    from kseg_batch.live.camera import Camera
+
+    return Camera(options.camera, options)

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.console import print_status
+from kseg_batch.console import ProgressBar, print_status
 from kseg_batch.errors import KsegError
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.live.interrupt import Interrupt
 from kseg_batch.live.picture import RenderedFrame
-from kseg_batch.live.progress import Progress
-from kseg_batch.live.reader import End, Reader
+from kseg_batch.live.reader import End, Reader, open_source
 from kseg_batch.live.sinks import check_target, open_sink, write_png
-from kseg_batch.live.source import Frame, open_source
+from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import ViewState, compose
 from kseg_batch.live.window import CLOSED, Window, display
+from kseg_batch.processes import InterruptFlag
 
 if TYPE_CHECKING:
     from kseg_batch.backends.numba_cpu import NumbaBackend
@@ -73,7 +72,7 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionS
     """
     summary = SessionSummary()
     with ExitStack() as cleanup:
-        interrupt = cleanup.enter_context(Interrupt())
+        interrupt = cleanup.enter_context(InterruptFlag())
         if options.window:
             cleanup.enter_context(display())
         if options.save is not None:
@@ -102,7 +101,7 @@ def _warm_up(backend: NumbaBackend) -> None:
         assert RenderedFrame(Frame(number, number, rgb), tracker.track(rgb)).rgb.shape == rgb.shape
 
 
-def _wait_for_source(reader: Reader, interrupt: Interrupt) -> FrameSource | None:
+def _wait_for_source(reader: Reader, interrupt: InterruptFlag) -> FrameSource | None:
     """The source when it is open, or None if somebody did not want to wait for it."""
     while interrupt.number is None:
         event = reader.next(PATIENCE)
@@ -126,7 +125,7 @@ class _Session:
         backend: NumbaBackend,
         source: FrameSource,
         reader: Reader,
-        interrupt: Interrupt,
+        interrupt: InterruptFlag,
         summary: SessionSummary,
         quiet: bool,
     ) -> None:
@@ -142,7 +141,8 @@ class _Session:
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._quit = False
         totals = [n for n in (options.frames, source.n_frames) if n is not None]
-        self._progress = Progress(min(totals, default=None), quiet=quiet)
+        self._quiet = quiet
+        self._progress = ProgressBar(min(totals, default=None), "frame", quiet=quiet)
         self._sink: Sink | None = None
         self._window: Window | None = None
 
@@ -150,7 +150,7 @@ class _Session:
         with ExitStack() as cleanup:
             cleanup.enter_context(self._progress)
             for note in self._source.notes:
-                self._progress.message(note)
+                self._message(note)
             if self._options.window:
                 self._window = cleanup.enter_context(Window(f"kseg-batch: {self._source.name}"))
             if self._options.save is not None:
@@ -213,12 +213,19 @@ class _Session:
             self._sink.write(picture)
             if self._sink.written == 1:
                 for note in self._sink.notes:
-                    self._progress.message(note)
-        self._progress.frame()
+                    self._message(note)
+        if (progress := self._progress.advance()) is not None:
+            self._message(progress)
         if self._window is not None:
             self._wait_for_its_time(self._window, frame)
             self._show()
             self._press(self._window.key(0))
+
+    def _message(self, text: str) -> None:
+        """Print a line without disturbing the bar."""
+        if not self._quiet:
+            self._progress.clear()
+            print_status(text)
 
     def _picture(self) -> RenderedFrame:
         assert self._last is not None
@@ -274,6 +281,6 @@ class _Session:
             path = Path(f"{stem}-{copy}.png")
         try:
             write_png(self._picture(), path)
-            self._progress.message(f"snapshot: {path}")
+            self._message(f"snapshot: {path}")
         except KsegError as error:
-            self._progress.message(f"no snapshot: {error}")
+            self._message(f"no snapshot: {error}")

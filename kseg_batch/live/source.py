@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kseg_batch.live.options import LiveOptions
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -56,19 +54,3 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Let go of it."""
-
-
-def open_source(options: LiveOptions) -> FrameSource:
-    """Open the source that the options name.
-
-    Raises:
-        SourceError: It is missing, busy, or nothing that can be read.
-        BackendUnavailableError: The package that reads it is missing.
-    """
-    if options.source is not None:
-        from kseg_batch.live.video import Video
-
-        return Video(options.source, options)
-    from kseg_batch.live.camera import Camera
-
-    return Camera(options.camera, options)

@@ -29,6 +29,7 @@ from kseg_batch.backends.machine import (
 from kseg_batch.backends.numba_cpu import NumbaBackend
 from kseg_batch.backends.registry import MODULES
 from kseg_batch.backends.self_test import self_test
+from kseg_batch.cli.doctor import LABEL
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
@@ -90,11 +91,11 @@ def test_the_table_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines if "/" not in line)  # paths stay whole
-    labels = [line[: doctor.LABEL].strip() for line in lines]
+    labels = [line[:LABEL].strip() for line in lines]
     for label in ("kseg-batch", "Python", "System", "CPU", "NVIDIA", "Images", "Numba cache", *MODULES):
         assert label in labels
-    assert lines[labels.index("numba")][doctor.LABEL :].startswith("works: ")
-    assert lines[labels.index("opencv")][doctor.LABEL :].startswith("works: ")
+    assert lines[labels.index("numba")][LABEL:].startswith("works: ")
+    assert lines[labels.index("opencv")][LABEL:].startswith("works: ")
     assert lines[-1].split(maxsplit=1) == ["Result", "kseg-batch works here"]
 
 

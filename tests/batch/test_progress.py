@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kseg_batch.batch import progress
+from kseg_batch import console
 from kseg_batch.batch.progress import Log, Reporter
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers.jobs import Outcome
@@ -98,7 +98,7 @@ def outcome(error: str | None = None) -> Outcome:
 def test_an_occasional_plain_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
     with Reporter(3, Log(None)) as reporter:
         for error in (None, "it is empty", None):
             reporter.finished(outcome(error), {})

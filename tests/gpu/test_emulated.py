@@ -34,11 +34,12 @@ from kseg_batch.backends.gpu.layout import (
 from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.backends.gpu.options import GpuOptions
 from kseg_batch.backends.registry import load
+from kseg_batch.cli.parsing import parse_bytes
 from kseg_batch.errors import BackendError, OptionError
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
-from kseg_batch.kmeans.options import FitOptions, parse_bytes
+from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation.segment import segment_with
 from tests.conftest import EMULATED_MEMORY as MEMORY
 from tests.gpu.emulator.device import EmulatedDevice

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
+from kseg_batch import console
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.cli import app
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.live import progress
 from kseg_batch.live.options import LiveOptions
 from kseg_batch.live.picture import RenderedFrame
 from kseg_batch.live.source import Frame
@@ -268,7 +268,7 @@ def test_a_name_of_any_kind(tmp_path: Path) -> None:
 
 
 def test_quiet_and_an_occasional_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
     write_video(tmp_path / "clip.mp4", pan(4), sound=True)
     lines = live("--source", "clip.mp4", "--every", 2).stderr.splitlines()
     assert lines[0] == "clip.mp4: its sound is left out"

@@ -17,10 +17,9 @@ from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
 from kseg_batch.live.picture import RenderedFrame
-from kseg_batch.live.scene import coarse_histogram, overlap
 from kseg_batch.live.source import Frame
 from kseg_batch.live.stabilizer import LONGEST, LabelStabilizer, held
-from kseg_batch.live.tracker import Tracker, renumbered
+from kseg_batch.live.tracker import Tracker, coarse_histogram, overlap, renumbered
 from tests.support.images import Image, blocks, flat, gradient, noise, photos
 from tests.support.videos import pan
 

@@ -1,0 +1,48 @@
+"""Values of flags that are written in a way of their own: sizes, numbers of pixels, lists of GPUs."""
+
+from __future__ import annotations
+
+import re
+
+from kseg_batch.errors import OptionError
+
+
+def parse_bytes(text: str) -> int:
+    """A size such as 4G, 800M or 6000000000 as bytes; K, M and G are powers of 1024.
+
+    Raises:
+        OptionError: It is not one.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)I?B?", text.strip().upper())
+    if match is None:
+        raise OptionError(f"--gpu-memory must be a size such as 4G or 800M, not {text!r}.")
+    return int(float(match[1]) * 1024 ** " KMG".index(match[2] or " "))
+
+
+def parse_pixels(text: str) -> int:
+    """A number of pixels such as 200M or 50000000; K, M and G are powers of 1000.
+
+    Raises:
+        OptionError: It is not one.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip().upper())
+    pixels = int(float(match[1]) * 1000 ** " KMG".index(match[2] or " ")) if match else 0
+    if pixels < 1:
+        raise OptionError(f"--max-pixels must be a number of pixels such as 200M, not {text!r}.")
+    return pixels
+
+
+def parse_devices(text: str) -> tuple[int, ...] | None:
+    """The numbers in a list such as 0,1; None for `all`.
+
+    Raises:
+        OptionError: It is no such list, or names a device twice.
+    """
+    if text.strip().lower() == "all":
+        return None
+    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
+        raise OptionError(f"--device must be numbers of GPUs such as 0 or 0,1, or all, not {text!r}.")
+    devices = tuple(int(number) for number in text.split(","))
+    if len(set(devices)) < len(devices):
+        raise OptionError(f"--device {text} names a GPU twice.")
+    return devices
