@@ -43,6 +43,7 @@ check: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 soak: $(VENV)/test.done
 	$(BIN)/python -m pytest -q --soak --durations=5 tests/batch/test_interruption.py tests/images/test_damage.py tests/batch/workers/test_pool.py tests/benchmarks/test_gpu_trial.py
@@ -91,4 +92,4 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv .venv-lowest build dist gpu-trial kseg_batch/kernels photos photos-kseg *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest build dist gpu-trial kseg_batch/kernels photos photos-kseg *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
