@@ -14,7 +14,8 @@ import numpy as np
 from benchmarks.gpu.device_wrapper import DeviceWrapper
 from benchmarks.gpu.findings import StepError
 from benchmarks.support.checks import WrongResultError
-from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.registry import load
 from kseg_batch.kmeans import reference
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from benchmarks.gpu.photos import Album
-    from kseg_batch.backends.gpu.backend import BatchResult
+    from kseg_batch.backends.gpu.batch import BatchResult
     from kseg_batch.backends.gpu.device import Array, Device
     from kseg_batch.kmeans.palette import Palette
 

@@ -12,7 +12,8 @@ import numpy as np
 from benchmarks.gpu.checks import Reference, check_oracle
 from benchmarks.gpu.findings import StepError
 from benchmarks.support.checks import WrongResultError
-from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
 from kseg_batch.backends.self_test import self_test as find_wrong_parts
 from kseg_batch.batch.workers.cpu import warm_up

@@ -21,7 +21,7 @@ from benchmarks.gpu.measure import Bench
 from benchmarks.gpu.recording_device import TimedDevice, Watch
 from benchmarks.gpu.timing import batches_of, kernel_times, kernels_span
 from benchmarks.support.checks import WrongResultError
-from kseg_batch.backends.gpu.backend import BatchItem
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.launches import Launches
 from kseg_batch.backends.gpu.layout import IMAGE, N_CODES, STATE, Layout, Request, Tuning, packed

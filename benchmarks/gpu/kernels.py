@@ -9,7 +9,7 @@ from benchmarks.gpu.checks import Reference
 from benchmarks.gpu.findings import StepError
 from benchmarks.gpu.measure import Bench, CpuTimes, measure_bandwidth, measure_cpu
 from benchmarks.gpu.report import COLUMNS, UNITS, configuration_cells, configuration_line, step_lines
-from kseg_batch.backends.gpu.backend import BatchItem
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions

@@ -12,7 +12,8 @@ from benchmarks.gpu.checks import require_halving
 from benchmarks.gpu.correctness import MANY_CLUSTERS
 from benchmarks.gpu.end_to_end import run_photos, write_photos
 from benchmarks.gpu.findings import StepError
-from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions

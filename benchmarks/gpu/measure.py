@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.gpu.recording_device import Opened, Operation
-    from kseg_batch.backends.gpu.backend import BatchItem, BatchResult
+    from kseg_batch.backends.gpu.batch import BatchItem, BatchResult
     from kseg_batch.backends.gpu.layout import Tuning
     from kseg_batch.kmeans.options import FitOptions
 

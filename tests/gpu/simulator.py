@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.layout import MAX_STARTS, ROW, Tuning
 from kseg_batch.backends.numba_cuda import NumbaDevice

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.gpu.checks import require_halving
-from kseg_batch.backends.gpu.backend import SLOTS, BatchItem, GpuBackend
+from kseg_batch.backends.gpu.backend import SLOTS, GpuBackend
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
 from kseg_batch.backends.gpu.layout import (
     BY_LUMA,

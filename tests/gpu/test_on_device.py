@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.gpu.checks import require_halving
-from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.options import GpuOptions
 from kseg_batch.backends.registry import GPU_BACKENDS, load
 from kseg_batch.errors import BackendUnavailableError, OptionError

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends.gpu.backend import BatchItem, GpuBackend
+from kseg_batch.backends.gpu.backend import GpuBackend
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference

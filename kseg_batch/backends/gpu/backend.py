@@ -8,14 +8,23 @@ travels back and the one after arrives. A third slot is for single images. The t
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kseg_batch.backends.gpu.batch import (
+    BatchItem,
+    BatchResult,
+    QueuedBatch,
+    bytes_beside_tables,
+    colors_of,
+    label_map_of,
+    options_of,
+    request_of,
+    rows_of,
+)
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.gpu.launches import Launches
 from kseg_batch.backends.gpu.layout import (
@@ -33,7 +42,7 @@ from kseg_batch.backends.gpu.layout import (
 )
 from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.errors import BackendError, OptionError
-from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
+from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.fixed_point import SCALE
 from kseg_batch.kmeans.histogram import ColorHistogram, zorder
@@ -55,49 +64,6 @@ MAX_IMAGES = 64
 """Most images of a batch."""
 MEMORY_SHARE = 0.8
 """Of the free memory of the device, what is used where nothing else is said."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchItem:
-    """An image to segment in a batch."""
-
-    image: NDArray[np.uint8]
-    """(H, W, 3) uint8 RGB; fastest from `GpuBackend.stage`."""
-    options: FitOptions
-    """How to cluster."""
-    masks: bool
-    """Whether masks will be written."""
-    tag: Any = None
-    """The caller's own; it comes back with the result."""
-    palette: Palette | None = None
-    """What its labels are of, in place of the palette that would be fitted by `options`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchResult:
-    """What became of a task."""
-
-    task: BatchItem
-    labels: LabelMap | None
-    palette: Palette | None
-    error: DeviceMemoryError | None = None
-    """Why it could not be done on the device; None if it was."""
-
-
-class _QueuedBatch:
-    """A batch that is queued on a slot, and the host memory that it comes from and goes to."""
-
-    def __init__(self, tasks: Sequence[BatchItem], layout: Layout, slot: Slot, pool: PinnedPool) -> None:
-        n = len(tasks)
-        self.tasks = tasks
-        self.layout = layout
-        self.slot = slot
-        self.states = pool.take(8 * n * len(STATE)).view(np.int64)
-        self.centers = pool.take(16 * n * ROW).view(np.int32)
-        self.clusters = pool.take(32 * n * ROW).view(np.int64)
-        self.output = pool.take(layout.n_output)
-        self.given = pool.take(16 * n * ROW).view(np.int32)
-        self.images = [np.ascontiguousarray(task.image).reshape(-1) for task in tasks]
 
 
 class GpuBackend:
@@ -149,7 +115,7 @@ class GpuBackend:
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
-        request = _request(BatchItem(image, FitOptions(k=1), masks=False))
+        request = request_of(BatchItem(image, FitOptions(k=1), masks=False))
         layout = Layout.of([request], self._tuning)
         flat = np.ascontiguousarray(image).reshape(-1)
         with self._alone() as slot:
@@ -162,7 +128,7 @@ class GpuBackend:
             n = int(states[STATE.index("colors")])
             xyz = self._fetch(slot, arrays["xyz"][:n], np.int64)
             counts = self._fetch(slot, arrays["weights"][:n], np.uint32)
-        return ColorHistogram.from_codes(zorder(_colors(xyz)), counts)
+        return ColorHistogram.from_codes(zorder(colors_of(xyz)), counts)
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """See `Backend.fit`."""
@@ -170,7 +136,7 @@ class GpuBackend:
 
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """See `Backend.measure`."""
-        return self._on_colors(histogram, _given_options(palette), palette)
+        return self._on_colors(histogram, options_of(palette), palette)
 
     def _on_colors(self, histogram: ColorHistogram, options: FitOptions, given: Palette | None) -> Palette:
         """Fit a palette, or measure a given one."""
@@ -191,7 +157,7 @@ class GpuBackend:
             self._device.upload(xyz, arrays["xyz"][:n], slot.stream)
             self._device.upload(weights, arrays["weights"][:n], slot.stream)
             if given is not None:
-                centers = _rows(given)
+                centers = rows_of(given)
                 self._device.upload(centers, arrays["centers"], slot.stream)
             Launches(self._device, slot.stream, arrays, layout).fit(given=given is not None, wide=wide)
             states = self._fetch(slot, arrays["states"], np.int64)
@@ -208,7 +174,7 @@ class GpuBackend:
         layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)], self._tuning)
         flat = np.ascontiguousarray(image).reshape(-1)
         states = record(STATE, clusters=k)
-        centers = _rows(palette)
+        centers = rows_of(palette)
         with self._alone() as slot:
             arrays = self._reserve(slot, layout, ("images", "states", "pixels", "centers", "output"))
             launches = Launches(self._device, slot.stream, arrays, layout)
@@ -254,7 +220,7 @@ class GpuBackend:
 
         One caller at a time. An image that cannot be done on the device at all comes back with its error.
         """
-        under_way: deque[_QueuedBatch] = deque()
+        under_way: deque[QueuedBatch] = deque()
         with self._batches_lock:
             self._most_images = MAX_IMAGES
             try:
@@ -269,7 +235,7 @@ class GpuBackend:
                     batch.slot.drop()
 
     def _queue_batch(
-        self, tasks: Sequence[BatchItem], under_way: deque[_QueuedBatch]
+        self, tasks: Sequence[BatchItem], under_way: deque[QueuedBatch]
     ) -> Iterator[BatchResult]:
         """Queue tasks in as many parts as memory asks for; yield what has to be finished for that."""
         waiting = deque(self._parts(tasks))
@@ -298,7 +264,7 @@ class GpuBackend:
         """
         first, n_bytes = 0, 0
         for i, task in enumerate(tasks):
-            size = _bytes_beside_tables(_request(task))
+            size = bytes_beside_tables(request_of(task))
             tables = TABLE_BYTES * min(i + 1 - first, self._tuning.counted_together)
             full = n_bytes + size + tables > self._share or i - first == self._most_images
             if i > first and (full or (task.palette is None) != (tasks[first].palette is None)):
@@ -308,11 +274,11 @@ class GpuBackend:
         if first < len(tasks):
             yield tasks[first:]
 
-    def _idle_slot(self, under_way: Iterable[_QueuedBatch]) -> Slot:
+    def _idle_slot(self, under_way: Iterable[QueuedBatch]) -> Slot:
         busy = [batch.slot for batch in under_way]
         return next(slot for slot in self._slots if slot not in busy)
 
-    def _drop_idle(self, under_way: Iterable[_QueuedBatch]) -> bool:
+    def _drop_idle(self, under_way: Iterable[QueuedBatch]) -> bool:
         """Give back the memory of slots that are not in use; return whether there was any."""
         busy = [batch.slot for batch in under_way]
         full = [slot for slot in self._slots if slot not in busy and slot.full]
@@ -320,18 +286,18 @@ class GpuBackend:
             slot.drop()
         return bool(full)
 
-    def _submit(self, tasks: Sequence[BatchItem], slot: Slot) -> _QueuedBatch:
-        layout = Layout.of([_request(task) for task in tasks], self._tuning)
+    def _submit(self, tasks: Sequence[BatchItem], slot: Slot) -> QueuedBatch:
+        layout = Layout.of([request_of(task) for task in tasks], self._tuning)
         arrays: dict[str, Array] = {}
         try:
             arrays |= self._reserve(slot, layout, tuple(layout.arrays()))
-            batch = _QueuedBatch(tasks, layout, slot, self._pool)
+            batch = QueuedBatch(tasks, layout, slot, self._pool)
             launches = Launches(self._device, slot.stream, arrays, layout)
             launches.upload(batch.images)
             launches.histogram()
             given = tasks[0].palette is not None
             if given:
-                batch.given[:] = np.concatenate([_rows(task.palette) for task in tasks if task.palette])
+                batch.given[:] = np.concatenate([rows_of(task.palette) for task in tasks if task.palette])
                 self._device.upload(batch.given, arrays["centers"], slot.stream)
             launches.fit(given=given)
             launches.labels()
@@ -344,7 +310,7 @@ class GpuBackend:
             raise
         return batch
 
-    def _results(self, batch: _QueuedBatch) -> Iterator[BatchResult]:
+    def _results(self, batch: QueuedBatch) -> Iterator[BatchResult]:
         try:
             self._device.wait(batch.slot.stream)
         except BaseException:
@@ -358,7 +324,7 @@ class GpuBackend:
             palette = self._palette(states[i], centers[i], clusters[i], space, task.palette)
             first = int(batch.layout.images[i, IMAGE.index("rows")])
             output = batch.output[first : first + request.output_bytes]
-            yield BatchResult(task, _label_map(output, request, len(palette.counts)), palette)
+            yield BatchResult(task, label_map_of(output, request, len(palette.counts)), palette)
 
     # ---- steps -----------------------------------------------------------------------------------------
 
@@ -410,45 +376,3 @@ def check_options(name: str, options: FitOptions) -> None:
     """See `Backend.check`, for the GPU backend of that name."""
     if options.init == "random":
         raise OptionError(f"The backend {name} has no --init random; --backend opencv has.")
-
-
-@functools.lru_cache(maxsize=4096)
-def _bytes_beside_tables(request: Request) -> int:
-    """Device memory of a batch of one without its tables; several together take about the sum."""
-    return Layout.of([request]).n_bytes - TABLE_BYTES
-
-
-def _request(task: BatchItem) -> Request:
-    height, width = task.image.shape[:2]
-    if task.palette is None:
-        return Request(height, width, task.options, task.masks)
-    return Request(height, width, _given_options(task.palette), task.masks, given=True)
-
-
-def _given_options(palette: Palette) -> FitOptions:
-    """Options of a fit in place of which there is a palette: they say how many clusters it has."""
-    return FitOptions(k=len(palette.fixed_centers), attempts=1, color_space=palette.color_space)
-
-
-def _rows(palette: Palette) -> NDArray[np.int32]:
-    """(4 * ROW,) a palette's centres as the kernels take them."""
-    rows = np.zeros((ROW, 4), np.int32)
-    rows[: len(palette.fixed_centers), :3] = palette.fixed_centers
-    return rows.reshape(-1)
-
-
-def _colors(xyz: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(n, 3) uint8 colours of packed positions."""
-    return np.stack([(xyz >> (shift + 6)).astype(np.uint8) for shift in (32, 16, 0)], axis=-1)
-
-
-def _label_map(output: NDArray[np.uint8], request: Request, k: int) -> LabelMap:
-    """The rows and masks of an image with k clusters, which may be fewer than were asked for."""
-    height, width = request.height, request.width
-    bits = index_bits(k)
-    rows = output[: height * row_bytes(width, bits)].reshape(height, -1)
-    masks = None
-    if request.sends_masks:
-        n_bytes = k * height * row_bytes(width, 1)
-        masks = output[request.index_bytes :][:n_bytes].reshape(k, height, -1)
-    return LabelMap(rows, width, bits, masks)

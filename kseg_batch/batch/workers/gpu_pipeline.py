@@ -18,7 +18,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends.gpu.backend import MAX_IMAGES, BatchItem
+from kseg_batch.backends.gpu.backend import MAX_IMAGES
+from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.batch.workers.jobs import FAILURES, Lost, failure
 from kseg_batch.batch.workers.load_image import load_image
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kseg_batch.backends.gpu.backend import BatchResult, GpuBackend
+    from kseg_batch.backends.gpu.backend import GpuBackend
+    from kseg_batch.backends.gpu.batch import BatchResult
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.workers.jobs import Outcome, Settings
     from kseg_batch.batch.workers.load_image import LoadedImage
