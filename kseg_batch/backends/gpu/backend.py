@@ -22,6 +22,7 @@ from kseg_batch.backends.gpu.batch import (
     colors_of,
     label_map_of,
     options_of,
+    palette_of,
     request_of,
     rows_of,
 )
@@ -30,7 +31,6 @@ from kseg_batch.backends.gpu.launches import Launches
 from kseg_batch.backends.gpu.layout import (
     DEFAULT_TUNING,
     IMAGE,
-    ROW,
     STATE,
     TABLE_BYTES,
     Layout,
@@ -38,10 +38,10 @@ from kseg_batch.backends.gpu.layout import (
     Tuning,
     packed,
     record,
-    total_bytes,
 )
 from kseg_batch.backends.gpu.memory import PinnedPool, Slot
-from kseg_batch.errors import BackendError, OptionError
+from kseg_batch.backends.gpu.options import check_options
+from kseg_batch.errors import BackendError
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.fixed_point import SCALE
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.backends.gpu.device import Array, Device
-    from kseg_batch.kmeans.color_spaces import ColorSpace
 
 BATCH_SLOTS = 2
 SLOTS = BATCH_SLOTS + 1
@@ -163,7 +162,7 @@ class GpuBackend:
             states = self._fetch(slot, arrays["states"], np.int64)
             centers = self._fetch(slot, arrays["centers"], np.int32)
             clusters = self._fetch(slot, arrays["clusters"], np.int64)
-        return self._palette(states, centers, clusters, options.color_space, given)
+        return palette_of(self.name, states, centers, clusters, options.color_space, given)
 
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
@@ -321,7 +320,7 @@ class GpuBackend:
         centers, clusters = batch.centers.reshape(n, -1), batch.clusters.reshape(n, -1)
         for i, (task, request) in enumerate(zip(batch.tasks, batch.layout.requests, strict=True)):
             space = task.options.color_space
-            palette = self._palette(states[i], centers[i], clusters[i], space, task.palette)
+            palette = palette_of(self.name, states[i], centers[i], clusters[i], space, task.palette)
             first = int(batch.layout.images[i, IMAGE.index("rows")])
             output = batch.output[first : first + request.output_bytes]
             yield BatchResult(task, label_map_of(output, request, len(palette.counts)), palette)
@@ -332,12 +331,6 @@ class GpuBackend:
         self, slot: Slot, layout: Layout, names: Sequence[str], *, wide: bool = False
     ) -> dict[str, Array]:
         needs = {name: need for name, need in layout.arrays(wide=wide).items() if name in names}
-        n_bytes = total_bytes(needs)
-        if n_bytes > self._share:
-            wanted, most = n_bytes / 1e6, self._share / 1e6
-            raise DeviceMemoryError(
-                f"the image needs {wanted:.0f} MB of GPU memory, and may use {most:.0f} MB"
-            )
         return slot.reserve(needs, self._share)
 
     def _fetch(self, slot: Slot, source: Array, dtype: type[np.generic]) -> NDArray[Any]:
@@ -346,33 +339,3 @@ class GpuBackend:
         self._device.download(source, host, slot.stream)
         self._device.wait(slot.stream)
         return host
-
-    def _palette(
-        self,
-        state: NDArray[np.int64],
-        centers: NDArray[np.int32],
-        clusters: NDArray[np.int64],
-        color_space: ColorSpace,
-        given: Palette | None,
-    ) -> Palette:
-        k = int(state[STATE.index("clusters")])
-        fixed = centers.reshape(ROW, 4)[:k, :3].copy()
-        sums = clusters.reshape(ROW, 4)[:k]
-        squares = int(state[STATE.index("squares")])
-        return Palette(
-            fixed_centers=fixed,
-            counts=sums[:, 3].copy(),
-            compactness=reference.compactness(
-                squares, sums[:, :3] // SCALE, sums[:, 3], fixed.astype(np.int64)
-            ),
-            n_iter=int(state[STATE.index("iterations")]),
-            backend=self.name,
-            color_space=color_space if given is None else given.color_space,
-            names=() if given is None else given.names,
-        )
-
-
-def check_options(name: str, options: FitOptions) -> None:
-    """See `Backend.check`, for the GPU backend of that name."""
-    if options.init == "random":
-        raise OptionError(f"The backend {name} has no --init random; --backend opencv has.")

@@ -12,6 +12,8 @@ from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.gpu.layout import ROW, STATE, TABLE_BYTES, Layout, Request
 from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
+from kseg_batch.kmeans import reference
+from kseg_batch.kmeans.fixed_point import SCALE
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from kseg_batch.kmeans.color_spaces import ColorSpace
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +75,7 @@ def bytes_beside_tables(request: Request) -> int:
 
 
 def request_of(task: BatchItem) -> Request:
+    """Return the size of an item's image, and what is wanted of it."""
     height, width = task.image.shape[:2]
     if task.palette is None:
         return Request(height, width, task.options, task.masks)
@@ -104,3 +109,36 @@ def label_map_of(output: NDArray[np.uint8], request: Request, k: int) -> LabelMa
         n_bytes = k * height * row_bytes(width, 1)
         masks = output[request.index_bytes :][:n_bytes].reshape(k, height, -1)
     return LabelMap(rows, width, bits, masks)
+
+
+def palette_of(
+    backend: str,
+    state: NDArray[np.int64],
+    centers: NDArray[np.int32],
+    clusters: NDArray[np.int64],
+    color_space: ColorSpace,
+    given: Palette | None,
+) -> Palette:
+    """Return the palette of one image of a batch.
+
+    Args:
+        backend: The name of the backend.
+        state: The image's record of kernels/batch.cuh.
+        centers: (4 * ROW,) the centres as the kernels leave them.
+        clusters: (4 * ROW,) the channel sums and the pixels of each cluster.
+        color_space: The colour space of a fitted palette.
+        given: The palette that was given in place of a fit, if any.
+    """
+    k = int(state[STATE.index("clusters")])
+    fixed = centers.reshape(ROW, 4)[:k, :3].copy()
+    sums = clusters.reshape(ROW, 4)[:k]
+    squares = int(state[STATE.index("squares")])
+    return Palette(
+        fixed_centers=fixed,
+        counts=sums[:, 3].copy(),
+        compactness=reference.compactness(squares, sums[:, :3] // SCALE, sums[:, 3], fixed.astype(np.int64)),
+        n_iter=int(state[STATE.index("iterations")]),
+        backend=backend,
+        color_space=color_space if given is None else given.color_space,
+        names=() if given is None else given.names,
+    )

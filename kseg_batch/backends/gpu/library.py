@@ -6,8 +6,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends.gpu.backend import GpuBackend, check_options
+from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.driver import device_problem
+from kseg_batch.backends.gpu.options import check_options
 from kseg_batch.errors import BackendError, BackendUnavailableError, OptionError
 
 if TYPE_CHECKING:

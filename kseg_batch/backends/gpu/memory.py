@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.gpu.device import DeviceMemoryError
+from kseg_batch.backends.gpu.layout import total_bytes
 from kseg_batch.errors import BackendError
 
 if TYPE_CHECKING:
@@ -64,8 +65,12 @@ class Slot:
         is given back. Where that would be too much, all are made anew, just as long as they have to be.
 
         Raises:
-            DeviceMemoryError: The device has not got them.
+            DeviceMemoryError: They take more than the limit, or the device has not got them.
         """
+        if (n_bytes := total_bytes(needs)) > limit:
+            raise DeviceMemoryError(
+                f"the image needs {n_bytes / 1e6:.0f} MB of GPU memory, and may use {limit / 1e6:.0f} MB"
+            )
         self.device.activate()
         dtypes = {name: np.dtype(dtype) for name, (_, dtype) in needs.items()}
         grown = {

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kseg_batch.errors import OptionError
+
+if TYPE_CHECKING:
+    from kseg_batch.kmeans.options import FitOptions
 
 MIN_GPU_MEMORY = 384 << 20
 """Bytes: in a third, a photo of two megapixels fits beside the 64 MiB in which its colours are counted."""
@@ -25,3 +29,9 @@ class GpuOptions:
             raise OptionError(f"--device must be the number of a GPU, 0 or more, not {self.device}.")
         if self.memory is not None and self.memory < MIN_GPU_MEMORY:
             raise OptionError(f"--gpu-memory must be at least {MIN_GPU_MEMORY >> 20} MiB.")
+
+
+def check_options(name: str, options: FitOptions) -> None:
+    """Raise an OptionError for options that the GPU backend of that name does not have."""
+    if options.init == "random":
+        raise OptionError(f"The backend {name} has no --init random; --backend opencv has.")
