@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.batch.manifest import Entry
-from kseg_batch.batch.storage.outputs import FILTERED, kind_of, names
+from kseg_batch.batch.storage.outputs import BY_SELECTION, kind_of, names
 from kseg_batch.batch.storage.source import describe_change
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.reference import ALGORITHM
@@ -47,8 +47,8 @@ class Step:
         if outcome.error is not None:
             return replace(self.entry, status="failed", error=outcome.error, outputs=self.former)
         entry = self.entry
-        if settings.save & FILTERED:
-            entry = replace(entry, filter=str(settings.filter), disabled=outcome.disabled)
+        if settings.save & BY_SELECTION:
+            entry = replace(entry, filter=str(settings.selection), disabled=outcome.disabled)
         return replace(
             entry,
             status="done",
@@ -104,7 +104,7 @@ class Planner:
         if last is not None and last.fingerprint == self._fingerprint and not self._changed(job, last):
             replaced = self._settings.save
             if self._filter_changed(last):
-                replaced |= FILTERED  # no two of them show different clusters
+                replaced |= BY_SELECTION  # no two of them show different clusters
             else:
                 begun = replace(begun, filter=last.filter, disabled=last.disabled)
             kept = {name: size for name, size in former.items() if kind_of(name) not in replaced}
@@ -154,7 +154,7 @@ class Planner:
 
     def _filter_changed(self, last: Entry) -> bool:
         """Whether other clusters are to be shown than were."""
-        return bool(self._settings.save & FILTERED) and last.filter != str(self._settings.filter)
+        return bool(self._settings.save & BY_SELECTION) and last.filter != str(self._settings.selection)
 
     def _refuse_other(self, job: Job, last: Entry) -> None:
         """Raise if the outputs belong to another image; one that is gone may have been moved here."""

@@ -1,10 +1,10 @@
-"""What commands have in common: exit codes, the last words of one that fails, the choice of a backend."""
+"""Exit codes, and the sentence with which a command that fails ends."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -18,14 +18,9 @@ from kseg_batch.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
-    from kseg_batch.backends.base import BackendInfo
-    from kseg_batch.backends.registry import Choice
-    from kseg_batch.kmeans.options import FitOptions
-
-B = TypeVar("B", bound="BackendInfo")
 
 EXIT_NOTHING_DONE = 1
 EXIT_USAGE = 2
@@ -65,26 +60,17 @@ def exit_with_message(interrupted: str = "interrupted", image: Path | None = Non
         fail(interrupted, EXIT_INTERRUPTED)
 
 
-def choose_backend(
-    choose: Callable[..., Choice[B]], name: str, gpu: bool | None, require_gpu: bool, options: FitOptions
-) -> Choice[B]:
-    """Take a backend, and say on stderr where it is not the one that was hoped for.
+def exit_code(*, signal: int | None, failed: bool, done: bool, stopped: bool = False) -> int:
+    """Return the exit code of a command over many images.
 
     Args:
-        choose: `backends.choose`, or `backends.find` to open no GPU.
-        name: Of the backend, or auto.
-        gpu: Whether a GPU is preferred; None for either.
-        require_gpu: Whether nothing else will do.
-        options: What the backend will be asked to do.
+        signal: The signal that interrupted the command, if one did.
+        failed: Whether an image failed, or a folder could not be read.
+        done: Whether an image is done, now or before.
+        stopped: Whether the command ended before its time.
     """
-    from kseg_batch.backends.registry import GPU_BACKENDS
-
-    if require_gpu or (gpu and name != "auto"):
-        return choose(name, only="gpu", options=options)
-    choice = choose(name, only="cpu" if gpu is False else None, options=options)
-    missed = [p for p in choice.passed_over if gpu or p.installed]
-    if missed:
-        reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
-        place, used = "GPU" if choice.backend.name in GPU_BACKENDS else "CPU", choice.backend.name
-        print(f"kseg-batch: running on the {place} with {used} ({reasons})", file=sys.stderr)
-    return choice
+    if signal is not None:
+        return EXIT_SIGNAL + signal
+    if stopped or (failed and not done):
+        return EXIT_NOTHING_DONE
+    return EXIT_SOME_FAILED if failed else 0

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kseg_batch.cli.exit_codes import (
-    EXIT_NOTHING_DONE,
-    EXIT_SIGNAL,
-    EXIT_SOME_FAILED,
-    choose_backend,
-    exit_with_message,
-)
+from kseg_batch.cli.backend import choose_backend
+from kseg_batch.cli.exit_codes import exit_code, exit_with_message
 from kseg_batch.cli.flags import (
     Alpha,
     AlphaKind,
@@ -87,17 +82,15 @@ def fit(
     from kseg_batch.batch.storage.scan import FileSelection, Scan, beside
     from kseg_batch.batch.workers.count_colors import CountSettings, count_pool
     from kseg_batch.batch.workers.jobs import Limits
-    from kseg_batch.cli.parsing import parse_pixels
+    from kseg_batch.cli.parsing import parse_pixels, refuse_contradiction, refuse_empty
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
     from kseg_batch.kmeans.options import FitOptions, parse_k
     from kseg_batch.processes import usable_cores
 
     with exit_with_message("interrupted: the same command goes on with the rest"):
-        if "" in (*sources, out):
-            raise OptionError("A path is empty: is a variable unset?")
-        if require_gpu and gpu is False:
-            raise OptionError("--require-gpu and --no-gpu contradict each other.")
+        refuse_empty(*sources, out)
+        refuse_contradiction(gpu, require_gpu=require_gpu)
         most, k_range = parse_k(k)
         options = FitOptions(most, attempts, max_iter, eps, seed, color_space=color_space.value)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
@@ -128,7 +121,9 @@ def fit(
                 reporter.message("the kernels are not compiled yet: the first image waits for it, once")
             summary, palette = fit_dataset(found, task, pool, counter.name, choice.backend, reporter)
         _summarise(summary, palette, found, task, as_json, quiet)
-    raise typer.Exit(_exit_code(summary, found))
+        failed = bool(summary.failed or found.passed_over.unreadable)
+        code = exit_code(signal=summary.signal, failed=failed, done=bool(summary.images))
+    raise typer.Exit(code)
 
 
 def _summarise(
@@ -179,11 +174,3 @@ def _table(palette: Palette) -> Iterator[str]:
     for cluster, (color, pixels) in enumerate(zip(palette.colors, palette.counts.tolist(), strict=True)):
         name = palette.names[cluster] if palette.names else ""
         yield f"{cluster:>7}  #{bytes(color).hex()}  {100 * pixels / total:5.1f} %  {name}".rstrip()
-
-
-def _exit_code(summary: FitSummary, found: Scan) -> int:
-    if summary.signal is not None:
-        return EXIT_SIGNAL + summary.signal
-    if not summary.images:
-        return EXIT_NOTHING_DONE
-    return EXIT_SOME_FAILED if summary.failed or found.passed_over.unreadable else 0

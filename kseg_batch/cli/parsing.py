@@ -46,3 +46,15 @@ def parse_devices(text: str) -> tuple[int, ...] | None:
     if len(set(devices)) < len(devices):
         raise OptionError(f"--device {text} names a GPU twice.")
     return devices
+
+
+def refuse_empty(*paths: str | None) -> None:
+    """Raise an OptionError if a path is empty, as after an unset variable of a shell."""
+    if "" in paths:
+        raise OptionError("A path is empty: is a variable unset?")
+
+
+def refuse_contradiction(gpu: bool | None, *, require_gpu: bool) -> None:
+    """Raise an OptionError if a GPU is both required and forbidden."""
+    if require_gpu and gpu is False:
+        raise OptionError("--require-gpu and --no-gpu contradict each other.")

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from kseg_batch.cli.exit_codes import choose_backend, exit_with_message
+from kseg_batch.cli.backend import choose_backend
+from kseg_batch.cli.exit_codes import exit_with_message
 from kseg_batch.cli.flags import (
     Alpha,
     AlphaKind,

@@ -11,7 +11,7 @@ import pytest
 from kseg_batch import segment
 from kseg_batch.backends.gpu import driver
 from kseg_batch.backends.registry import MODULES, Choice, UnavailableBackend, choose, load
-from kseg_batch.cli.exit_codes import choose_backend
+from kseg_batch.cli.backend import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.options import FitOptions
 from tests.support.images import noise

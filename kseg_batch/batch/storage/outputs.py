@@ -28,7 +28,7 @@ Save = Literal["segmented", "masks", "labels", "masked", "kept", "coco"]
 
 KINDS: tuple[Save, ...] = ("segmented", "masks", "labels", "masked", "kept", "coco")
 
-FILTERED: frozenset[Save] = frozenset({"masked", "kept"})
+BY_SELECTION: frozenset[Save] = frozenset({"masked", "kept"})
 """The kinds that show what is left when clusters are disabled."""
 
 TEMPORARY = re.compile(rf"\.[0-9a-f]{{32}}-\d+{re.escape(SUFFIX)}")

@@ -57,7 +57,7 @@ class Settings:
     """How to cluster; where there is a palette, with its number of clusters and its colour space."""
     save: frozenset[Save]
     """The kinds of output to write."""
-    filter: ClusterSelection = ALL_CLUSTERS
+    selection: ClusterSelection = ALL_CLUSTERS
     """Which clusters are shown in the `masked` and `kept` outputs."""
     palette: Palette | None = None
     """Whose clusters all images are divided among; None to find each one's own."""

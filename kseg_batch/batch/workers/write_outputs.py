@@ -44,7 +44,7 @@ def write_outputs(
         OutputError: A file cannot be written.
     """
     palette = selected.palette
-    resolved = settings.filter.resolve(palette)
+    resolved = settings.selection.resolve(palette)
     files = _encode(job, settings, image.photo, labels, palette, resolved.disabled)
     outputs = write_all(settings.out, job, files)
     notes, k = image.photo.notes, len(palette.counts)

@@ -58,7 +58,7 @@ def settings_for(
     out: Path, k: int = 3, save: frozenset[Save] = ALL, regions: RegionOptions = AS_THEY_ARE
 ) -> Settings:
     prepare(out, save, [])
-    return Settings(out, FitOptions(k=k, attempts=2), save, filter=FILTER, regions=regions)
+    return Settings(out, FitOptions(k=k, attempts=2), save, selection=FILTER, regions=regions)
 
 
 def on_cpu(album: Path, out: Path, k: int = 3, regions: RegionOptions = AS_THEY_ARE) -> list[Outcome]:

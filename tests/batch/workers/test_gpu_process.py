@@ -83,7 +83,7 @@ def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
     team = Executors(pool, "numba", exact=True, gpus=named, gpus_required=required)
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, selection=FILTER)
     summary = run(Scan([album]).jobs(), [album], settings, team, listener)
     assert not children()
     return summary, listener.outcomes
@@ -204,7 +204,7 @@ def test_a_gpu_that_is_required_is_not_waited_for_without_end(
 
 def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:
     prepare(out, ALL, [])
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, selection=FILTER)
     return GpuProcess(gpu, settings, done, name="GPU 5", timeout=timeout, threads=2)
 
 
