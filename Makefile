@@ -20,7 +20,7 @@ GPU_TESTS ?= tests/gpu/test_on_device.py
 GPU_TRIAL ?= --seconds 600 --keep
 
 ifdef GPU_PYTHON
-GPU_READY = kseg_batch/kernels
+GPU_READY =
 GPU_RUN = PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(GPU_PYTHON)
 else
 GPU_READY = $(VENV)/cuda$(CUDA).done
@@ -65,10 +65,6 @@ gpu-test: $(GPU_READY)
 gpu-bench: $(GPU_READY)
 	$(GPU_RUN) -m benchmarks.gpu_trial --out gpu-trial $(GPU_TRIAL)
 
-# Where an installation puts the kernels, for a checkout that is not installed.
-kseg_batch/kernels:
-	ln -s ../kernels $@
-
 $(VENV)/demo.done: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --editable '.[photos]'
 	@touch $@
@@ -92,4 +88,4 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 clean:
-	rm -rf .venv .venv-lowest build dist gpu-trial kseg_batch/kernels photos photos-kseg *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest build dist gpu-trial photos photos-kseg *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

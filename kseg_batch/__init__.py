@@ -4,6 +4,17 @@ from kseg_batch import segment
 s = segment(rgb, k=3)    # rgb: (H, W, 3) uint8
 """
 
+import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+
+if find_spec("kseg_batch.kernels") is None:  # a checkout, where the kernels stand beside the package
+    _file = Path(__file__).parent.with_name("kernels") / "__init__.py"
+    _spec = spec_from_file_location("kseg_batch.kernels", _file) if _file.exists() else None
+    if _spec is not None and _spec.loader is not None:
+        kernels = sys.modules["kseg_batch.kernels"] = module_from_spec(_spec)
+        _spec.loader.exec_module(kernels)
+
 from kseg_batch.kmeans.palette import Palette
 from kseg_batch.kmeans.palette_files import read_palette, write_palette
 from kseg_batch.segmentation.segment import Segmentation, apply_palette, fit_palette, segment

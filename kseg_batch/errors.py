@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 
 class KsegError(Exception):
     """Root of them all."""
 
 
 class OptionError(KsegError, ValueError):
-    """An option or an argument is out of range, or two of them contradict each other."""
+    """A parameter is out of range, or two parameters contradict each other."""
+
+    def __init__(self, message: str, *parameters: str) -> None:
+        """Keep the message.
+
+        Args:
+            message: The sentence, in the words of the Python interface.
+            parameters: The parameters that the sentence names, such as max_iter.
+        """
+        super().__init__(message)
+        self.parameters = parameters
+
+    @property
+    def with_flags(self) -> str:
+        """The sentence in the words of the command line: --max-iter in place of max_iter."""
+        text = str(self)
+        for name in self.parameters:
+            text = re.sub(rf"\b{name}\b", "--" + name.replace("_", "-"), text, count=1)
+        return text
 
 
 class ImageError(KsegError):

@@ -1,12 +1,14 @@
-"""Importing OpenCV, late and with a sentence where it fails."""
+"""Packages that are imported late, each with the sentence for when the import fails."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from kseg_batch.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 
@@ -55,3 +57,23 @@ def import_av() -> ModuleType:
             installed=True,
         ) from error
     return av
+
+
+@contextlib.contextmanager
+def explain_numba() -> Iterator[None]:
+    """Turn what goes wrong when Numba and jitted kernels are imported in the body into a sentence.
+
+    Raises:
+        BackendUnavailableError: Numba or the kernels cannot be imported, or Numba has no cache folder.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").startswith("kseg_batch"):
+            reason = f"kseg-batch is not complete ({error}); to repair it, install it anew"
+        else:
+            reason = f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba"
+        raise BackendUnavailableError(reason, installed=True) from error
+    except RuntimeError as error:  # Numba finds no folder that it may write to
+        reason = f"Numba cannot keep its compiled kernels ({error}); set NUMBA_CACHE_DIR to a writable folder"
+        raise BackendUnavailableError(reason, installed=True) from error

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.errors import BackendUnavailableError, OptionError
+from kseg_batch.errors import OptionError
 from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
 from kseg_batch.kmeans.histogram import CELL_BITS, CELL_SIZE, ColorHistogram, from_zorder
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
+from kseg_batch.optional import explain_numba
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,20 +26,10 @@ if TYPE_CHECKING:
 
     from kseg_batch.kmeans.color_spaces import ColorSpace
 
-try:
+with explain_numba():
     import numba
 
     from kseg_batch.kernels import numba_cpu as kernels
-except ImportError as error:
-    raise BackendUnavailableError(
-        f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba",
-        installed=True,
-    ) from error
-except RuntimeError as error:  # what Numba raises when it finds no folder that it may write to
-    raise BackendUnavailableError(
-        f"Numba cannot keep its compiled kernels ({error}); set NUMBA_CACHE_DIR to a writable folder",
-        installed=True,
-    ) from error
 
 N_CODES = 1 << 24
 N_CELLS = N_CODES // CELL_SIZE
@@ -110,7 +101,7 @@ class NumbaBackend:
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
         if options.init == "random":
-            raise OptionError("The backend numba has no --init random; --backend opencv has.")
+            raise OptionError("The backend numba has no random init; the backend opencv has.")
 
     def warm_up(self) -> None:
         """See `Backend.warm_up`: compile the kernels, or load them from Numba's cache."""

@@ -42,9 +42,13 @@ class OpenCVBackend:
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
         if options.max_iter not in MAX_ITER:
-            raise OptionError(f"The backend opencv takes --max-iter from 2 to 100, not {options.max_iter}.")
+            raise OptionError(
+                f"max_iter must be from 2 to 100 with the backend opencv, not {options.max_iter}.", "max_iter"
+            )
         if options.seed > MAX_SEED:
-            raise OptionError(f"The backend opencv takes --seed from 0 to {MAX_SEED}, not {options.seed}.")
+            raise OptionError(
+                f"seed must be from 0 to {MAX_SEED} with the backend opencv, not {options.seed}.", "seed"
+            )
 
     def warm_up(self) -> None:
         """See `Backend.warm_up`: there is nothing to do."""

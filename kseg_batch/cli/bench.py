@@ -63,7 +63,7 @@ def bench(
     from kseg_batch.bench.options import DEFAULT_SIZE, BenchOptions, parse_sizes
     from kseg_batch.bench.progress import Progress
     from kseg_batch.bench.report import parts
-    from kseg_batch.kmeans.options import parse_k_list
+    from kseg_batch.cli.parsing import parse_k_list
     from kseg_batch.processes import usable_cores
 
     if sizes is None and folder is None:

@@ -46,7 +46,9 @@ def exit_with_message(interrupted: str = "interrupted", image: Path | None = Non
     """
     try:
         yield
-    except (OptionError, BackendUnavailableError) as error:
+    except OptionError as error:
+        fail(error.with_flags, EXIT_USAGE)
+    except BackendUnavailableError as error:
         fail(str(error), EXIT_USAGE)
     except (BackendError, ImageError, MemoryError) as error:
         fail(describe(error) if image is None else f"{image}: {describe(error)}", EXIT_NOTHING_DONE)

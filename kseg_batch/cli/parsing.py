@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kseg_batch.errors import OptionError
+from kseg_batch.kmeans.options import FitOptions
 
 
 def parse_bytes(text: str) -> int:
@@ -58,3 +59,14 @@ def refuse_contradiction(gpu: bool | None, *, require_gpu: bool) -> None:
     """Raise an OptionError if a GPU is both required and forbidden."""
     if require_gpu and gpu is False:
         raise OptionError("--require-gpu and --no-gpu contradict each other.")
+
+
+def parse_k_list(text: str) -> tuple[int, ...]:
+    """Numbers of clusters such as 2,3,8, ascending.
+
+    Raises:
+        OptionError: They are none, or out of range.
+    """
+    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
+        raise OptionError(f"--k must be numbers of clusters such as 2,3,8, not {text!r}.")
+    return tuple(sorted({FitOptions(k=int(part)).k for part in text.split(",")}))

@@ -62,10 +62,10 @@ def show(
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.workers.jobs import Settings
     from kseg_batch.batch.workers.load_image import load_image
-    from kseg_batch.cli.parsing import parse_pixels
+    from kseg_batch.cli.parsing import parse_k_list, parse_pixels
     from kseg_batch.errors import count
     from kseg_batch.images.decode import prepare_process
-    from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k, parse_k_list
+    from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
     from kseg_batch.segmentation.regions import load_cleaner
     from kseg_batch.show import output
     from kseg_batch.show.figure import check, divide, draw

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from kseg_batch.errors import BackendUnavailableError
-from kseg_batch.optional import import_cv2
+from kseg_batch.optional import explain_numba, import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -101,10 +100,8 @@ def convert(image: NDArray[np.uint8], color_space: ColorSpace) -> NDArray[np.uin
         cv2 = import_cv2()
         lab: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
         return lab
-    try:
+    with explain_numba():
         from kseg_batch.kernels.color_spaces import to_oklab
-    except (ImportError, RuntimeError) as error:
-        raise BackendUnavailableError(f"oklab needs Numba, which fails: {error}", installed=True) from error
     tables = oklab_tables()
     oklab = np.empty_like(image)
     arrays = tables.linear, tables.roots, tables.to_lms, tables.to_oklab, tables.offsets

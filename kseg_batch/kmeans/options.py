@@ -35,28 +35,29 @@ class FitOptions:
     """Where distances are measured; `color_spaces.convert` brings images there."""
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range or no whole number, naming the option as the command line does."""
+        """Raise an OptionError for a value that is out of range or no whole number."""
         for name in ("k", "attempts", "max_iter", "seed"):
             value = getattr(self, name)
             try:
                 operator.index(value)
             except TypeError as error:
-                flag = name.replace("_", "-")
-                raise OptionError(f"--{flag} must be a whole number, not {value!r}.") from error
+                raise OptionError(f"{name} must be a whole number, not {value!r}.", name) from error
         if not 1 <= self.k <= MAX_CLUSTERS:
-            raise OptionError(f"--k must be from 1 to {MAX_CLUSTERS}, not {self.k}.")
+            raise OptionError(f"k must be from 1 to {MAX_CLUSTERS}, not {self.k}.", "k")
         if not 1 <= self.attempts < 1 << 16:
-            raise OptionError(f"--attempts must be from 1 to 65535, not {self.attempts}.")
+            raise OptionError(f"attempts must be from 1 to 65535, not {self.attempts}.", "attempts")
         if not 1 <= self.max_iter <= 1_000_000:
-            raise OptionError(f"--max-iter must be from 1 to 1000000, not {self.max_iter}.")
+            raise OptionError(f"max_iter must be from 1 to 1000000, not {self.max_iter}.", "max_iter")
         if not (math.isfinite(self.eps) and self.eps >= 0):
-            raise OptionError(f"--eps must be a distance in grey levels, 0 or more, not {self.eps}.")
+            raise OptionError(f"eps must be a distance in grey levels, 0 or more, not {self.eps}.", "eps")
         if not 0 <= self.seed < 1 << 63:
-            raise OptionError(f"--seed must be from 0 to 2**63 - 1, not {self.seed}.")
+            raise OptionError(f"seed must be from 0 to 2**63 - 1, not {self.seed}.", "seed")
         if self.init not in (None, "k-means++", "random"):
-            raise OptionError(f"--init must be k-means++ or random, not {self.init}.")
+            raise OptionError(f"init must be k-means++ or random, not {self.init}.", "init")
         if self.color_space not in COLOR_SPACES:
-            raise OptionError(f"--color-space must be {', '.join(COLOR_SPACES)}, not {self.color_space}.")
+            raise OptionError(
+                f"color_space must be {', '.join(COLOR_SPACES)}, not {self.color_space}.", "color_space"
+            )
 
     @property
     def max_shift(self) -> int:
@@ -78,16 +79,20 @@ class RegionOptions:
     """Pixels; regions of fewer are merged with what surrounds them. 0 and 1 for none."""
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range or no whole number, naming the option as the command line does."""
-        for flag, value in (("smooth", self.smooth), ("min-region", self.min_region)):
+        """Raise an OptionError for a value that is out of range or no whole number."""
+        for name, value in (("smooth", self.smooth), ("min_region", self.min_region)):
             try:
                 operator.index(value)
             except TypeError as error:
-                raise OptionError(f"--{flag} must be a whole number, not {value!r}.") from error
+                raise OptionError(f"{name} must be a whole number, not {value!r}.", name) from error
         if not 0 <= self.smooth <= MAX_SMOOTH:
-            raise OptionError(f"--smooth must be a radius from 0 to {MAX_SMOOTH} pixels, not {self.smooth}.")
+            raise OptionError(
+                f"smooth must be a radius from 0 to {MAX_SMOOTH} pixels, not {self.smooth}.", "smooth"
+            )
         if self.min_region < 0:
-            raise OptionError(f"--min-region must be a number of pixels, 0 or more, not {self.min_region}.")
+            raise OptionError(
+                f"min_region must be a number of pixels, 0 or more, not {self.min_region}.", "min_region"
+            )
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -104,11 +109,12 @@ class KRange:
     """Most clusters, up to 256."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no range, naming the option as the command line does."""
+        """Raise an OptionError for what is no range."""
         if not 2 <= self.low < self.high <= MAX_CLUSTERS:
             raise OptionError(
-                f"--k auto takes a range from 2 to {MAX_CLUSTERS} such as auto:2-20, the lower number first, "
-                f"not {self.low}-{self.high}."
+                f"k must be a range from 2 to {MAX_CLUSTERS} such as auto:2-20, the lower number first, "
+                f"not {self.low}-{self.high}.",
+                "k",
             )
 
 
@@ -127,17 +133,6 @@ def parse_k(k: int | str) -> tuple[int, KRange | None]:
         return int(k), None
     match = re.fullmatch(r"auto(?::(\d{1,9})-(\d{1,9}))?", k)
     if match is None:
-        raise OptionError(f"--k must be a whole number, auto, or a range such as auto:2-20, not {k!r}.")
+        raise OptionError(f"k must be a whole number, auto, or a range such as auto:2-20, not {k!r}.", "k")
     k_range = KRange() if match[1] is None else KRange(int(match[1]), int(match[2]))
     return k_range.high, k_range
-
-
-def parse_k_list(text: str) -> tuple[int, ...]:
-    """Numbers of clusters such as 2,3,8, ascending.
-
-    Raises:
-        OptionError: They are none, or out of range.
-    """
-    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
-        raise OptionError(f"--k must be numbers of clusters such as 2,3,8, not {text!r}.")
-    return tuple(sorted({FitOptions(k=int(part)).k for part in text.split(",")}))

@@ -91,13 +91,15 @@ class ClusterSelection:
             OptionError: Something is none of these, or both `disable` and `keep` are given.
         """
         if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise OptionError(f"--tolerance must be a Delta E, 0 or more, not {tolerance:g}.")
-        flag, texts = "--disable", _texts(disable)
+            raise OptionError(f"tolerance must be a Delta E, 0 or more, not {tolerance:g}.", "tolerance")
+        parameter, texts = "disable", _texts(disable)
         if keep is not None:
             if texts:
-                raise OptionError("--disable and --keep contradict each other: what is not kept is black.")
-            flag, texts = "--keep", _texts(keep)
-        targets = {_target(flag, text, k, names) for text in texts}
+                raise OptionError(
+                    "disable and keep contradict each other: what is not kept is black.", "disable", "keep"
+                )
+            parameter, texts = "keep", _texts(keep)
+        targets = {_target(parameter, text, k, names) for text in texts}
         return cls(tuple(sorted(targets, key=lambda target: target.text)), keep is not None, tolerance)
 
     def __str__(self) -> str:
@@ -144,26 +146,28 @@ def _texts(named: Named) -> list[str]:
     return [str(one).strip() for one in several]
 
 
-def _target(flag: str, text: str, k: int, names: Sequence[str]) -> Target:
+def _target(parameter: str, text: str, k: int, names: Sequence[str]) -> Target:
     """What a text stands for."""
     if NUMBER.fullmatch(text):
         if len(text) > 9 or not 0 <= int(text) < k:
-            raise OptionError(f"{flag} {text}: the clusters are 0 to {k - 1}.")
+            raise OptionError(f"{parameter} {text}: the clusters are 0 to {k - 1}.", parameter)
         return Target(str(int(text)), int(text))
     numbers = {folded(name): number for number, name in enumerate(names) if name}
     number = numbers.get(folded(text))
-    return _color(flag, text, names) if number is None else Target(names[number], number)
+    return _color(parameter, text, names) if number is None else Target(names[number], number)
 
 
-def _color(flag: str, text: str, names: Sequence[str]) -> Target:
+def _color(parameter: str, text: str, names: Sequence[str]) -> Target:
     from PIL import ImageColor
 
     name = text.lower()
     if name.startswith("#"):
         if not re.fullmatch("#([0-9a-f]{3}){1,2}", name):
-            raise OptionError(f"{flag} {text}: a colour has 3 or 6 hexadecimal digits, such as #2e8b57.")
+            raise OptionError(
+                f"{parameter} {text}: a colour has 3 or 6 hexadecimal digits, such as #2e8b57.", parameter
+            )
     elif name not in ImageColor.colormap:
-        raise OptionError(f"{flag} {shlex.quote(text)}: {_unknown(name, names)}")
+        raise OptionError(f"{parameter} {shlex.quote(text)}: {_unknown(name, names)}", parameter)
     color = ImageColor.getrgb(name)
     return Target("#" + bytes(color).hex() if name.startswith("#") else name, color)
 

@@ -37,7 +37,7 @@ def load_cleaner() -> RegionCleaner:
     try:
         from kseg_batch.segmentation.region_cleaner import RegionCleaner
     except BackendUnavailableError as error:
-        reason = f"--smooth and --min-region need Numba: {error}"
+        reason = f"Smoothing labels and merging small regions needs Numba: {error}"
         raise BackendUnavailableError(reason, installed=error.installed) from error
     return RegionCleaner()
 

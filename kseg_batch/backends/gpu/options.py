@@ -24,14 +24,14 @@ class GpuOptions:
     """Bytes of its memory that may be used; None for four fifths of what is free."""
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range, naming the option as the command line does."""
+        """Raise an OptionError for a value that is out of range."""
         if self.device < 0:
-            raise OptionError(f"--device must be the number of a GPU, 0 or more, not {self.device}.")
+            raise OptionError(f"device must be the number of a GPU, 0 or more, not {self.device}.", "device")
         if self.memory is not None and self.memory < MIN_GPU_MEMORY:
-            raise OptionError(f"--gpu-memory must be at least {MIN_GPU_MEMORY >> 20} MiB.")
+            raise OptionError(f"gpu_memory must be at least {MIN_GPU_MEMORY >> 20} MiB.", "gpu_memory")
 
 
 def check_options(name: str, options: FitOptions) -> None:
     """Raise an OptionError for options that the GPU backend of that name does not have."""
     if options.init == "random":
-        raise OptionError(f"The backend {name} has no --init random; --backend opencv has.")
+        raise OptionError(f"The backend {name} has no random init; the backend opencv has.")

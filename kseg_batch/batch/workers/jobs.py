@@ -40,11 +40,11 @@ class Limits:
     """Of an image."""
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range, naming the option as the command line does."""
+        """Raise an OptionError for a value that is out of range."""
         if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
-            raise OptionError(f"--workers must be from 1 to {MAX_WORKERS}, not {self.workers}.")
+            raise OptionError(f"workers must be from 1 to {MAX_WORKERS}, not {self.workers}.", "workers")
         if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
-            raise OptionError(f"--timeout must be a number of seconds above 0, not {self.timeout}.")
+            raise OptionError(f"timeout must be a number of seconds above 0, not {self.timeout}.", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
