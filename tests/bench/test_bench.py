@@ -249,7 +249,7 @@ def test_a_backend_that_is_wrong_is_told_and_not_timed(tmp_path: Path, how: str,
     code = f"""
     import wrong
     from kseg_batch.bench import benchmark
-    measure.OURS = wrong.replaced("numba", open=wrong.open_{how})
+    benchmark.OURS = wrong.replaced("numba", open=wrong.open_{how})
     """
     result = bench(tmp_path, *CPU, *TINY, "--k", "5", "--json", "b.json", code=code, exit_code=1)
     numba, opencv = json.loads((tmp_path / "b.json").read_text())["results"]
@@ -309,7 +309,7 @@ def test_a_peer_that_is_wrong_or_fails_is_told(tmp_path: Path, value: str, expec
     (tmp_path / "sklearnex.py").write_text("import os; os._exit(3)\n")
     code = """
     from kseg_batch.bench import benchmark
-    measure.PEERS = measure.PEERS[4:6] + measure.PEERS[-1:]
+    benchmark.PEERS = benchmark.PEERS[4:6] + benchmark.PEERS[-1:]
     """
     flags = ("--backend", "numba", "--peers", "--k", "2", "--json", "b.json")
     output = bench(tmp_path, *flags, *TINY, code=code, exit_code=1).stdout
@@ -326,7 +326,7 @@ def test_a_slow_contender_is_measured_once_then_skipped_and_in_the_end_stopped(t
     code = """
     import wrong
     from kseg_batch.bench import benchmark
-    measure.OURS = wrong.replaced("opencv", open=wrong.open_slow)
+    benchmark.OURS = wrong.replaced("opencv", open=wrong.open_slow)
     """
     flags = ("--backend", "opencv", *TINY, "--json", "b.json")
     output = bench(tmp_path, *flags, "--k", "2,3", "--budget", "0.1", code=code).stdout

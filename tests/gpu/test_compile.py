@@ -32,7 +32,7 @@ STATIC_SHARED_MEMORY = 48 << 10
 
 FIT = [Variant(most, wide) for most in (launches.NARROW_CLUSTERS, layout.ROW) for wide in (False, True)]
 VARIANTS = {"histogram.cu": [Variant()], "labels.cu": [Variant()], "seeding.cu": FIT, "lloyd.cu": FIT}
-"""What `gpu.py` asks for."""
+"""The variants that `kseg_batch.backends.gpu` launches, by file."""
 
 
 # ---- NVRTC -----------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_numba_has_a_twin_of_every_kernel() -> None:
 
 
 def signature(types_: list[str], *, wide: bool) -> tuple[Any, ...]:
-    """The types of Numba for those of CUDA C: see the head of cuda_numba.py."""
+    """The types of Numba for those of CUDA C: see the head of kernels/numba_cuda.py."""
     from numba import int32, int64, uint8, uint32
     from numba import types as numba_types
 

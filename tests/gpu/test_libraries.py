@@ -128,7 +128,7 @@ with contextlib.suppress(Exception):  # there may be no driver
     numba_cuda._open()
 from kseg_batch.kernels import numba_cuda as kernels
 
-cuda_numba.count_pixels[(1, 1), 32]  # a launch that lacks its arguments: Numba warns here
+kernels.count_pixels[(1, 1), 32]  # a launch that lacks its arguments: Numba warns here
 print("configured")
 """
 
