@@ -8,9 +8,7 @@ import pytest
 
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
-from tests.gpu.emulator.device import EmulatedDevice
-
-EMULATED_MEMORY = 4 << 30
+from tests.gpu.emulator.device import emulated_gpu
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def emulated(cache: Path) -> GpuBackend:
     """The cupy backend's host program and kernels on an emulated device."""
-    return GpuBackend("cupy", EmulatedDevice(cache, memory=EMULATED_MEMORY), EMULATED_MEMORY)
+    return emulated_gpu(cache)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 PARTS = ("kseg_batch", "kernels", "pyproject.toml", "README.md", "LICENSE")
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kseg_batch.cli import app
+from tests.support.paths import ROOT
 from tests.support.videos import pan, write_video
-from tests.test_package import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)

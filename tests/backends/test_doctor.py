@@ -30,6 +30,9 @@ from kseg_batch.backends.numba_cpu import NumbaBackend
 from kseg_batch.backends.self_test import self_test
 from kseg_batch.kmeans.histogram import ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions
+from tests.support.commands import command_line, import_path
+from tests.support.faults import break_module
+from tests.support.gpu import compile_driver
 
 GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
 NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())
@@ -48,10 +51,9 @@ def run_doctor(
         for name, value in os.environ.items()
         if not name.startswith(("NUMBA_", "CUDA_", "PYTHON", "LD_"))
     }
-    code += "\nfrom kseg_batch.cli import main; import sys; sys.argv[0] = 'kseg-batch'; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, "doctor", *arguments],
-        env=outside | {"PYTHONPATH": str(folder)} | environment,
+        command_line("doctor", *arguments, code=code),
+        env=outside | {"PYTHONPATH": import_path(folder)} | environment,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -70,10 +72,6 @@ def examine(folder: Path, exit_code: int, code: str = "", **environment: str) ->
     assert [check["name"] for check in report["backends"]] == list(MODULES)
     report |= {check["name"]: check for check in report["backends"]}
     return report
-
-
-def break_module(folder: Path, name: str) -> None:
-    (folder / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n")
 
 
 def pretend_installed(folder: Path, name: str, version: str) -> None:
@@ -373,13 +371,6 @@ int cuMemGetInfo_v2(size_t *free, size_t *total) {
 def fake_driver(tmp_path: Path) -> Path:
     """A library compiled for the test, which answers as a driver for two GPUs would."""
     return compile_driver(tmp_path, FAKE_DRIVER)
-
-
-def compile_driver(folder: Path, text: str) -> Path:
-    source, library = folder / "driver.c", folder / "libcuda.so.1"
-    source.write_text(text)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    return library
 
 
 def test_gpus_are_read_from_the_driver_and_let_go(

@@ -18,13 +18,14 @@ from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import CELL_SIZE, ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions
 from tests.support.exactness import (
+    assert_consistent,
     assert_equals,
     assert_measures_equally,
     assert_same_histogram,
     assert_same_palette,
-    some_palette,
 )
 from tests.support.images import AWKWARD, PHOTOS, Image, noise, photos
+from tests.support.palettes import random_palette
 
 NUMBA = load("numba")
 
@@ -33,16 +34,6 @@ def assert_equals_oracle(image: Image, options: FitOptions) -> None:
     assert_equals(NUMBA, image, options)
     palette = NUMBA.fit(NUMBA.histogram(image), options)
     assert_consistent(image, NUMBA.assign(image, palette), palette)
-
-
-def assert_consistent(image: Image, labels: Image, palette: Palette) -> None:
-    """Counts and compactness are those of the labels, and the labels those of the nearest centres."""
-    k = len(palette.counts)
-    assert np.array_equal(np.bincount(labels.ravel(), minlength=k), palette.counts)
-    pixels = image.reshape(-1, 3).astype(np.int64) * 64
-    distances = ((pixels[:, None] - palette.fixed_centers[None]) ** 2).sum(axis=2)
-    assert np.array_equal(labels.ravel(), distances.argmin(axis=1))
-    assert palette.compactness == int(distances.min(axis=1).sum()) / 4096
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 256])
@@ -231,7 +222,7 @@ def test_constants_agree_with_the_kernels() -> None:
 def test_measuring_a_palette_of_another_image(name: str, image: Image) -> None:
     """Centres in any order, ties, and more of them than there are colours: as the oracle has it."""
     for k in (1, 3, 9, 256):
-        assert_measures_equally(load(name), image, some_palette(k, seed=k))
+        assert_measures_equally(load(name), image, random_palette(k, seed=k))
 
 
 @given(image=images(), before=images(), options=OPTIONS)

@@ -9,6 +9,7 @@ from kseg_batch.backends import load
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, Init
+from tests.support.exactness import assert_consistent
 from tests.support.images import AWKWARD, PHOTOS, blocks, noise, photos
 
 
@@ -62,8 +63,4 @@ def test_labels_are_those_of_its_own_centers(name: str) -> None:
     backend = load("opencv")
     palette = backend.fit(backend.histogram(image), FitOptions(k=4, attempts=2))
     labels = backend.assign(image, palette)
-    pixels = image.reshape(-1, 3).astype(np.int64) * 64
-    distances = ((pixels[:, None] - palette.fixed_centers[None]) ** 2).sum(axis=2)
-    assert np.array_equal(labels.ravel(), distances.argmin(axis=1))
-    assert np.array_equal(np.bincount(labels.ravel(), minlength=len(palette.counts)), palette.counts)
-    assert palette.compactness == int(distances.min(axis=1).sum()) / 4096
+    assert_consistent(image, labels, palette)

@@ -14,6 +14,8 @@ from kseg_batch.backends.gpu import driver
 from kseg_batch.cli.exit_codes import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.options import FitOptions
+from tests.support.faults import break_module
+from tests.support.gpu import compile_driver
 from tests.support.images import noise
 
 
@@ -70,12 +72,11 @@ def test_what_a_driver_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: int, count: int, problem: str | None
 ) -> None:
     """Asked of a library compiled for the test, which answers as a driver would."""
-    source, library = tmp_path / "driver.c", tmp_path / "driver.so"
-    source.write_text(
+    library = compile_driver(
+        tmp_path,
         f"int cuInit(unsigned f) {{ return {init}; }}\n"
-        f"int cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}\n"
+        f"int cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}\n",
     )
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     monkeypatch.setattr(driver, "LIBRARY", str(library))
     answer = driver.device_problem()
     assert answer is None if problem is None else problem in str(answer)
@@ -106,7 +107,7 @@ def test_numba_has_no_random_init() -> None:
 
 def python_without(tmp_path: Path, package: str, code: str) -> subprocess.CompletedProcess[str]:
     """Run code where importing the package fails, as it does where the package is missing or broken."""
-    (tmp_path / f"{package}.py").write_text(f"raise ImportError('no {package} here')\n")
+    break_module(tmp_path, package)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + code
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

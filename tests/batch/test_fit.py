@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,12 +29,13 @@ from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from tests.batch.test_interruption import CRASHES, PATIENCE, wait_until_alone
-from tests.batch.test_interruption import begin as begin_command
-from tests.batch.test_run import kseg, save
 from tests.gpu.emulator.device import failing_gpu
+from tests.support.commands import begin, kseg
 from tests.support.exactness import assert_same_palette
+from tests.support.faults import crash_workers, held_by_another_process
+from tests.support.image_files import save, save_noise, with_alpha
 from tests.support.images import blocks, noise, photos
+from tests.support.processes import PATIENCE, wait_until, wait_until_session_is_over
 
 READ_SLOWLY = """
 import os, pathlib, sys, time
@@ -106,11 +105,11 @@ def fit_by(
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
     """Photos of different sizes and kinds in a tree, one partly transparent; a.jpg and a.png among them."""
-    clear = noise(40, 60, 0, 2, seed=1)[..., :1] * np.uint8(255)
+    opaque = noise(40, 60, 0, 2, seed=1)[..., 0] > 0
     save(photos()["coffee"], tmp_path / "p/a.jpg")
     save(photos()["chelsea"][:77], tmp_path / "p/a.png")
     save(photos()["china"][:, :201], tmp_path / "p/deep/er/c.webp")
-    save(np.dstack([photos()["astronaut"][:40, :60], clear]), tmp_path / "p/deep/clear.png")
+    save(with_alpha(photos()["astronaut"][:40, :60], opaque), tmp_path / "p/deep/clear.png")
     (tmp_path / "p/notes.txt").touch()
     return tmp_path
 
@@ -339,15 +338,16 @@ def test_wrong_use_gets_one_sentence(
 
 
 def many(folder: Path, number: int) -> Path:
-    for i in range(number):
-        save(noise(30, 30, seed=i), folder / f"p/{i % 3}/{i:03}.bmp")
+    save_noise(folder, number, side=30)
     (folder / "sitecustomize.py").write_text(READ_SLOWLY)
     return folder
 
 
-def environment(folder: Path, delay: float = 0) -> dict[str, str]:
+def begin_fit(folder: Path, *flags: object, delay: float = 0) -> subprocess.Popen[str]:
+    """Start a fit that notes in read.log each image that a worker reads, and takes some time for each."""
     (folder / "read.log").write_text("")
-    return {"PYTHONPATH": str(folder), "READ": str(folder / "read.log"), "DELAY": str(delay)}
+    log = str(folder / "read.log")
+    return begin(folder, *flags, command="fit", path=folder, READ=log, DELAY=str(delay))
 
 
 def read_again(folder: Path) -> int:
@@ -356,34 +356,23 @@ def read_again(folder: Path) -> int:
     return len(names)
 
 
-def begin(folder: Path, *flags: object, **variables: str) -> subprocess.Popen[str]:
-    return begin_command(folder, *flags, command="fit", **variables)
-
-
 def again(folder: Path, *flags: object) -> tuple[int, subprocess.CompletedProcess[str]]:
     """How many images the same command reads now."""
-    process = begin(folder, *flags, **environment(folder))
+    process = begin_fit(folder, *flags)
     output, errors = process.communicate(timeout=PATIENCE)
     result = subprocess.CompletedProcess("", process.returncode, output, errors)
     return read_again(folder), result
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_fit_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     many(tmp_path, 120)
     assert kseg("fit", "p", "-o", "whole.json", cwd=tmp_path).returncode == 0
     partial = tmp_path / "p-palette.json.partial"
-    process = begin(tmp_path, **environment(tmp_path, delay=0.03))
-    wait_for(partial, process)
+    process = begin_fit(tmp_path, delay=0.03)
+    wait_until(partial.exists, process=process, pause=0.005)
     process.kill()
     process.communicate(timeout=PATIENCE)
-    wait_until_alone(process.pid)
+    wait_until_session_is_over(process.pid)
     assert left(tmp_path) == ["p-palette.json.partial", "read.log", "sitecustomize.py", "whole.json"]
     with np.load(partial) as file:
         counted = len(file["images"]) // 16
@@ -399,17 +388,14 @@ def test_a_fit_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fit_that_is_interrupted_goes_on(tmp_path: Path, number: int, code: int) -> None:
     many(tmp_path, 60)
-    process = begin(tmp_path, **environment(tmp_path, delay=0.05))
-    deadline = time.monotonic() + PATIENCE
-    while read_again(tmp_path) < 10:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
+    process = begin_fit(tmp_path, delay=0.05)
+    wait_until(lambda: read_again(tmp_path) >= 10, process=process, pause=0.005)
     os.killpg(process.pid, number)
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert errors == "interrupted: ending the images under way; once more stops at once\n"
     assert "interrupted: the same command goes on with the rest" in output
-    wait_until_alone(process.pid)
+    wait_until_session_is_over(process.pid)
     n_before = read_again(tmp_path)
     assert 10 <= n_before < 60
     n_read, result = again(tmp_path)
@@ -486,7 +472,7 @@ def test_what_is_counted_and_of_no_use(counted: Path, pool: CountPool, change: s
 @pytest.mark.parametrize("limited", [False, True])
 def test_images_that_kill_and_hang_their_worker(tmp_path: Path, limited: bool) -> None:
     """In groups, or one by one where there is a limit to their time."""
-    (tmp_path / "sitecustomize.py").write_text(CRASHES)
+    crash_workers(tmp_path)
     for i in range(20):
         save(noise(9, 9, seed=i), tmp_path / f"p/{i}.bmp")
     for name in ("exit", "segfault", "hang"):
@@ -499,7 +485,7 @@ def test_images_that_kill_and_hang_their_worker(tmp_path: Path, limited: bool) -
         f"failed: p/segfault.png: its worker was killed by SIGSEGV{again}",
     ]
     flags = ("--timeout", 1) if limited else ("--workers", 1)  # one worker makes groups of several images
-    process = begin(tmp_path, *flags, PYTHONPATH=str(tmp_path))
+    process = begin(tmp_path, *flags, command="fit", path=tmp_path)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert sorted(errors.splitlines()) == (expected if limited else expected[::2])
@@ -509,15 +495,8 @@ def test_images_that_kill_and_hang_their_worker(tmp_path: Path, limited: bool) -
 
 
 def test_two_fits_at_a_time(album: Path) -> None:
-    code = "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
-    code += "; print(flush=True); time.sleep(99)"
-    lock = album / ".p-palette.json.kseg-lock"
-    other = subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    other.stdout.readline()
-    result = kseg("fit", "p", cwd=album)
-    other.kill()
-    other.communicate()
+    with held_by_another_process(album / ".p-palette.json.kseg-lock"):
+        result = kseg("fit", "p", cwd=album)
     assert (result.returncode, result.stdout) == (1, "")
     path = album / "p-palette.json"
     assert result.stderr == (
@@ -527,13 +506,10 @@ def test_two_fits_at_a_time(album: Path) -> None:
 
 
 PEAK = """
-import resource, sys
-from kseg_batch.cli import main
-sys.argv = ["kseg-batch", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+import atexit, resource
+rusage = resource.getrusage
+atexit.register(lambda: print("peak", rusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr))
+import sys
 """
 
 
@@ -546,10 +522,8 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     for i in range(20):
         save(noise(1000, 900, 0, 128, seed=i), tmp_path / f"{'few' if i < 4 else 'many'}/{i}.bmp")
     for sources in (["few"], ["few", "many"]):
-        command = [sys.executable, "-c", PEAK, "fit", *sources, "-o", "p.json", "--no-gpu", "--workers", "2"]
-        result = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True
-        )
+        result = kseg("fit", *sources, "-o", "p.json", "--workers", 2, cwd=tmp_path, code=PEAK)
+        assert result.returncode == 0
         peaks.append(int(result.stderr.split("peak ")[1]))
     assert json.loads((tmp_path / "p.json").read_text())["fitted"]["images"] == 20
     assert peaks[1] < peaks[0] + 20, peaks

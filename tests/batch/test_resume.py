@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,11 @@ import pytest
 from kseg_batch.batch.plan import fingerprint
 from kseg_batch.batch.workers.process_image import Settings
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import again, done_again, kseg
+from tests.support.faults import held_by_another_process
+from tests.support.image_files import save
 from tests.support.images import blocks, noise
+from tests.support.outputs import entries, manifest, pngs, state, tree
 
 OTHER_VALUES: dict[str, Any] = {
     "k": 4,
@@ -37,27 +38,6 @@ def album(tmp_path: Path) -> Path:
         save(noise(12, 17, seed=i), tmp_path / f"p/{name}.png")
     assert again(tmp_path, "--k", 3).returncode == 0
     return tmp_path
-
-
-def again(folder: Path, *flags: object) -> subprocess.CompletedProcess[str]:
-    return kseg("run", "p", "-o", "out", *flags, cwd=folder)
-
-
-def state(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of every file, but the lock."""
-    return {name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns) for name in tree(folder)}
-
-
-def entry(folder: Path, name: str) -> dict[str, Any]:
-    (found,) = (line for line in manifest(folder / "out") if line["name"] == name)
-    return found
-
-
-def done_again(folder: Path, *flags: object) -> list[str]:
-    """The names of the images that a run does."""
-    result = again(folder, "--json", *flags)
-    lines = [json.loads(line) for line in result.stdout.splitlines()[:-1]]
-    return sorted(line["name"] for line in lines if line["status"] != "skipped")
 
 
 def test_what_is_done_is_skipped(album: Path) -> None:
@@ -95,7 +75,7 @@ def test_size_and_time_decide_or_the_content(album: Path) -> None:
     os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert done_again(album) == []
     assert done_again(album, "--checksum") == ["a"]
-    failed = entry(album, "a")
+    failed = entries(album / "out")["a"]
     assert failed["status"] == "failed"
     assert all((album / "out" / name).stat().st_size == size for name, size in failed["outputs"].items())
     assert len(failed["outputs"]) == 4  # what was made of it before it was damaged
@@ -104,7 +84,11 @@ def test_size_and_time_decide_or_the_content(album: Path) -> None:
 def test_changed_options_replace_the_outputs(album: Path) -> None:
     assert done_again(album, "--k", 2) == ["a", "b", "deep/c"]
     assert not [name for name in tree(album / "out") if "mask2" in name]
-    assert set(entry(album, "a")["outputs"]) == {"segmented/a.png", "masks/a_mask0.png", "masks/a_mask1.png"}
+    assert set(entries(album / "out")["a"]["outputs"]) == {
+        "segmented/a.png",
+        "masks/a_mask0.png",
+        "masks/a_mask1.png",
+    }
     assert done_again(album, "--k", 2) == []
 
 
@@ -138,13 +122,13 @@ def test_other_kinds_of_output(album: Path) -> None:
     assert done_again(album, "--save", "labels") == ["a", "b", "deep/c"]
     after = state(album / "out")
     assert all(after[name] == before[name] for name in before if name != "manifest.jsonl")
-    assert len(entry(album, "a")["outputs"]) == 5
+    assert len(entries(album / "out")["a"]["outputs"]) == 5
     assert done_again(album, "--save", "labels", "--save", "masks", "--disable", 1) == ["a", "b", "deep/c"]
     assert len(done_again(album, "--disable", 2)) == 3
     assert done_again(album) == []
-    assert len(entry(album, "a")["outputs"]) == 6
+    assert len(entries(album / "out")["a"]["outputs"]) == 6
     assert len(done_again(album, "--save", "labels", "--k", 2)) == 3
-    assert set(entry(album, "a")["outputs"]) == {"labels/a.png"}
+    assert set(entries(album / "out")["a"]["outputs"]) == {"labels/a.png"}
     assert [name for name in tree(album / "out") if "a." in name or "a_" in name] == ["labels/a.png"]
 
 
@@ -170,17 +154,14 @@ def test_failed_ones(album: Path) -> None:
     shutil.copy(album / "p/a.png", album / "p/broken.png")
     result = again(album, "--retry-failed")
     assert result.returncode == 0
-    assert entry(album, "broken")["status"] == "done"
+    assert entries(album / "out")["broken"]["status"] == "done"
     assert done_again(album) == ["new"]
 
 
 def test_overwrite(album: Path) -> None:
-    before = state(album / "out")
+    before = pngs(album / "out")
     assert done_again(album, "--overwrite") == ["a", "b", "deep/c"]
-    after = state(album / "out")
-    assert {n: c for n, (c, _) in after.items() if n.endswith("png")} == {
-        n: c for n, (c, _) in before.items() if n.endswith("png")
-    }
+    assert pngs(album / "out") == before
     result = again(album, "--overwrite", "--retry-failed")
     assert (result.returncode, result.stderr) == (
         2,
@@ -211,15 +192,9 @@ def test_a_dry_run_writes_nothing(album: Path) -> None:
 
 
 def test_two_runs_at_a_time(album: Path) -> None:
-    code = "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
-    code += "; print(flush=True); time.sleep(99)"
-    other = subprocess.Popen([sys.executable, "-c", code, album / "out/.kseg-lock"], stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    other.stdout.readline()
     before = state(album / "out")
-    result = again(album, "--overwrite")
-    other.kill()
-    other.communicate()
+    with held_by_another_process(album / "out/.kseg-lock"):
+        result = again(album, "--overwrite")
     assert result.returncode == 1
     assert result.stderr == "kseg-batch: Another run is writing to out: let it end, or choose another -o.\n"
     assert state(album / "out") == before
@@ -262,6 +237,6 @@ def test_leftovers_of_a_run_that_was_killed(album: Path) -> None:
 def test_any_number_of_workers_writes_the_same(album: Path) -> None:
     for n in (1, 3):
         assert kseg("run", "p", "-o", f"{n}", "--workers", n, cwd=album).returncode == 0
-    one, three = ({k: v[0] for k, v in state(album / n).items() if k.endswith("png")} for n in "13")
+    one, three = (pngs(album / n) for n in "13")
     assert one == three
     assert len(one) == 12

@@ -1,12 +1,10 @@
 """`kseg-batch run`, through the real command line."""
 
-import json
 import os
 import pty
 import re
 import shutil
 import subprocess
-import sys
 import termios
 from pathlib import Path
 
@@ -20,47 +18,11 @@ from kseg_batch.cli import app
 from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_USAGE
 from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.options import Init
+from tests.support.commands import command_line, kseg
+from tests.support.faults import as_ordinary_user, break_module
+from tests.support.image_files import save
 from tests.support.images import blocks, noise, photos
-
-CHOOSING = {"--gpu", "--no-gpu", "--require-gpu", "--device", "--gpu-memory", "--backend"}
-"""Flags that say what to run on."""
-
-
-def kseg(*arguments: object, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does; `path` is put in front of the import path.
-
-    Without a GPU, so that a test does the same wherever it runs, unless the arguments choose; and with one
-    worker, whose start is most of what a small run costs.
-    """
-    if arguments[0] in ("run", "fit") and CHOOSING.isdisjoint(arguments):
-        arguments = (*arguments, "--no-gpu")
-    if arguments[0] in ("run", "fit") and "--workers" not in arguments:
-        arguments = (*arguments, "--workers", 1)
-    environment = dict(os.environ, COLUMNS="80")
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
-    command = [sys.executable, "-m", "kseg_batch", *map(str, arguments)]
-    result = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert "Traceback" not in result.stderr + result.stdout
-    return result
-
-
-def save(image: np.ndarray, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
-    return path
-
-
-def tree(folder: Path) -> list[str]:
-    """All files below a folder, but the lock."""
-    found = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    return sorted(name for name in found if name != ".kseg-lock")
-
-
-def manifest(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+from tests.support.outputs import manifest, state, tree
 
 
 @pytest.fixture
@@ -111,7 +73,7 @@ def test_the_manifest_has_a_line_per_image(album: Path) -> None:
     assert [line["source"] for line in lines] == [str(album / "photos" / name) for name in names]
     s = segment(decode((album / "photos/coffee.jpg").read_bytes()).rgb, 2)
     line = lines[0]
-    assert line.pop("seconds") > 0  # type: ignore[operator]
+    assert line.pop("seconds") > 0
     source = album / "photos/coffee.jpg"
     fingerprint = line.pop("fingerprint")
     assert re.fullmatch(r"[0-9a-f]{16}", str(fingerprint))
@@ -340,9 +302,7 @@ def test_gpu_without_a_gpu_says_so_once_and_runs(tmp_path: Path) -> None:
 
 
 def test_without_numba_it_runs_through_opencv_and_says_so(tmp_path: Path) -> None:
-    blocked = tmp_path / "blocked"
-    blocked.mkdir()
-    (blocked / "numba.py").write_text("raise ImportError('no numba here')\n")
+    blocked = break_module(tmp_path / "blocked", "numba")
     save(noise(8, 8), tmp_path / "a.png")
     result = kseg("run", "a.png", cwd=tmp_path, path=blocked)
     assert result.returncode == 0
@@ -405,13 +365,9 @@ def test_what_is_passed_over_is_said(album: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_entered(album: Path) -> None:
-    """As a user who is not root: root's right to read everything is dropped."""
     (album / "photos/pets").chmod(0o000)
     (album / "photos/trips").chmod(0o444)  # may be listed, but nothing in it looked at
-    command = [sys.executable, "-m", "kseg_batch", "run", "photos", "--no-gpu"]
-    if os.geteuid() == 0:
-        rights = "-dac_override,-dac_read_search"
-        command = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
+    command = as_ordinary_user(command_line("run", "photos", "--no-gpu"))
     result = subprocess.run(command, cwd=album, capture_output=True, text=True, timeout=120, check=False)
     for name in ("pets", "trips"):
         (album / "photos" / name).chmod(0o755)
@@ -477,13 +433,9 @@ def test_any_name_can_be_printed_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_sources_are_not_touched(album: Path) -> None:
-    def state() -> dict[Path, tuple[bytes, int]]:
-        files = [path for path in (album / "photos").rglob("*") if path.is_file()]
-        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-
-    before = state()
+    before = state(album / "photos")
     kseg("run", "photos", cwd=album)
-    assert state() == before
+    assert state(album / "photos") == before
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.png", b"new\nline.png", "\u00e9\U0001f600 '\".png".encode()])
@@ -517,7 +469,7 @@ def test_the_bar_on_a_terminal(album: Path) -> None:
     (album / "photos/broken.jpg").write_bytes(b"x")
     parent, child = pty.openpty()
     termios.tcsetwinsize(child, (24, 80))
-    command = [sys.executable, "-m", "kseg_batch", "run", "photos", "--no-gpu"]
+    command = command_line("run", "photos", "--no-gpu")
     process = subprocess.Popen(command, cwd=album, stderr=child, stdout=subprocess.PIPE)
     os.close(child)
     shown = b""

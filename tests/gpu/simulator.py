@@ -1,8 +1,8 @@
 """The Numba CUDA kernels in Numba's CUDA simulator, compared with the oracle.
 
 `python -m tests.gpu.simulator GROUP`, with NUMBA_ENABLE_CUDASIM=1, runs the cases of a group and prints a
-line of JSON for each: its name, and what went wrong or null. It is a program of its own because the simulator has
-to be chosen before Numba is imported, and would be in the way of the compiled CPU kernels.
+line of JSON for each: the name of the case, and the error or null. This is a program of its own because the
+simulator has to be chosen before Numba is imported, and would replace the compiled CPU kernels.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from kseg_batch.images.label_map import LabelMap
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import SCALE, ColorHistogram, Palette
 from kseg_batch.kmeans.options import FitOptions
-from tests.support.exactness import some_palette
+from tests.support.exactness import assert_same_histogram, assert_same_labels, assert_same_palette
 from tests.support.images import AWKWARD, Image, flat, noise, two_colors
+from tests.support.palettes import random_palette
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,18 +92,8 @@ def backend(threads: int = 4) -> GpuBackend:
 # ---- comparisons -----------------------------------------------------------------------------------------
 
 
-def assert_same_palette(palette: Palette, expected: Palette) -> None:
-    np.testing.assert_array_equal(palette.fixed_centers, expected.fixed_centers)
-    np.testing.assert_array_equal(palette.counts, expected.counts)
-    assert palette.compactness == expected.compactness
-    assert palette.n_iter == expected.n_iter
-
-
 def check_histogram(image: Image, threads: int = 4) -> None:
-    histogram, expected = backend(threads).histogram(image), ColorHistogram.from_pixels(image)
-    np.testing.assert_array_equal(histogram.codes, expected.codes)
-    np.testing.assert_array_equal(histogram.counts, expected.counts)
-    assert histogram.counts.dtype == expected.counts.dtype
+    assert_same_histogram(backend(threads).histogram(image), ColorHistogram.from_pixels(image))
 
 
 def check_fit(image: Image, options: FitOptions, threads: int = 4) -> None:
@@ -115,7 +106,7 @@ def check_fit(image: Image, options: FitOptions, threads: int = 4) -> None:
 
 
 def check_measure(image: Image, k: int) -> None:
-    histogram, palette = ColorHistogram.from_pixels(image), some_palette(k, seed=k)
+    histogram, palette = ColorHistogram.from_pixels(image), random_palette(k, seed=k)
     assert_same_palette(backend().measure(histogram, palette), reference.measure_palette(histogram, palette))
     given = Task(image, FitOptions(k=k), masks=True, palette=palette)
     check_batches([[given, Task(image, FitOptions(k=2, attempts=1), masks=False)]])
@@ -225,11 +216,7 @@ def check_batches(batches: Sequence[Sequence[Task]], gpu: GpuBackend | None = No
         assert_same_palette(result.palette, expected)
         k = len(expected.counts)
         packed = LabelMap.pack(reference.assign(image, expected), k)
-        assert result.labels.bits == packed.bits
-        np.testing.assert_array_equal(result.labels.rows, packed.rows)
-        np.testing.assert_array_equal(result.labels.labels, packed.labels)
-        for cluster in range(k if result.task.masks else 0):
-            np.testing.assert_array_equal(result.labels.mask(cluster), packed.mask(cluster))
+        assert_same_labels(result.labels, packed, masks=k if result.task.masks else 0)
 
 
 def ragged_batch() -> None:

@@ -5,7 +5,6 @@ What the kernels would do on a real device in an undefined order, the emulator d
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,17 +38,18 @@ from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, GpuOptions, parse_bytes
 from kseg_batch.segmentation.segment import segment_with
-from tests.conftest import EMULATED_MEMORY as MEMORY
-from tests.gpu.emulator.device import EmulatedDevice
+from tests.gpu.emulator.device import GPU_MEMORY, EmulatedDevice
 from tests.support.exactness import (
     assert_batch_equals,
     assert_equals,
     assert_measures_equally,
     assert_same_histogram,
     assert_same_palette,
-    some_palette,
+    assert_tasks_done,
 )
+from tests.support.gpu import ragged_batch, seven_tasks
 from tests.support.images import AWKWARD, PHOTOS, Image, flat, noise, photos
+from tests.support.palettes import random_palette
 
 # ---- equality --------------------------------------------------------------------------------------------
 
@@ -98,7 +98,9 @@ def test_any_image_and_options(
 @pytest.mark.parametrize("threads", [1, 2, 32, 64, 512])
 @pytest.mark.parametrize("order", ["ascending", "descending", 7])
 def test_the_order_and_number_of_threads_do_not_matter(cache: Path, threads: int, order: Any) -> None:
-    gpu = GpuBackend("cupy", EmulatedDevice(cache, threads=threads, memory=MEMORY, order=order), MEMORY)
+    gpu = GpuBackend(
+        "cupy", EmulatedDevice(cache, threads=threads, memory=GPU_MEMORY, order=order), GPU_MEMORY
+    )
     for name, k in (("gradient", 3), ("dark noise", 40)):
         assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), oracle=False)
 
@@ -124,9 +126,9 @@ WARP_PIXELS = 32 * PIXEL_ALIGNMENT
 def test_a_warp_of_one_color_adds_to_the_table_once(
     cache: Path, threads: int, n: int, atomics: int, order: Any
 ) -> None:
-    device = EmulatedDevice(cache, threads=threads, memory=MEMORY, order=order)
+    device = EmulatedDevice(cache, threads=threads, memory=GPU_MEMORY, order=order)
     image = flat(1, n)
-    histogram = GpuBackend("cupy", device, MEMORY).histogram(image)
+    histogram = GpuBackend("cupy", device, GPU_MEMORY).histogram(image)
     assert_same_histogram(histogram, ColorHistogram.from_pixels(image))
     assert device.atomics["count_pixels"] == atomics + 1  # the one for the cell
 
@@ -156,7 +158,9 @@ def nearly_flat() -> dict[str, Image]:
 @pytest.mark.parametrize("threads", [1, 16, 32, 64, 512])
 @pytest.mark.parametrize("order", ["ascending", "descending", 7])
 def test_images_that_are_flat_in_part(cache: Path, threads: int, order: Any) -> None:
-    gpu = GpuBackend("cupy", EmulatedDevice(cache, threads=threads, memory=MEMORY, order=order), MEMORY)
+    gpu = GpuBackend(
+        "cupy", EmulatedDevice(cache, threads=threads, memory=GPU_MEMORY, order=order), GPU_MEMORY
+    )
     images = nearly_flat()
     for image in images.values():
         assert_same_histogram(gpu.histogram(image), ColorHistogram.from_pixels(image))
@@ -184,7 +188,7 @@ def test_empty_clusters_move_to_the_farthest_colors(
     cache: Path, max_iter: int, threads: int, order: Any
 ) -> None:
     """From equal centres, all clusters but the first start empty."""
-    device = EmulatedDevice(cache, threads=threads, memory=MEMORY, order=order)
+    device = EmulatedDevice(cache, threads=threads, memory=GPU_MEMORY, order=order)
     histogram = ColorHistogram.from_pixels(AWKWARD["cell borders"])
     points = histogram.colors.astype(np.int64) * 64
     start = np.full((7, 3), 64 * 100, np.int64)
@@ -197,7 +201,7 @@ def test_empty_clusters_move_to_the_farthest_colors(
     centers = np.zeros((ROW, 4), np.int32)
     centers[:7, :3] = start
     slot = Slot(device)
-    arrays = slot.reserve(layout.arrays(), MEMORY)
+    arrays = slot.reserve(layout.arrays(), GPU_MEMORY)
     hosts: dict[str, NDArray[Any]] = {
         "images": layout.images.reshape(-1),
         "states": state,
@@ -231,7 +235,7 @@ def test_the_variants_of_a_batch_agree(emulated: GpuBackend) -> None:
 @pytest.mark.parametrize("name", AWKWARD)
 def test_measuring_a_palette_of_another_image(emulated: GpuBackend, name: str) -> None:
     for k in (1, 3, 9, 256):
-        assert_measures_equally(emulated, AWKWARD[name], some_palette(k, seed=k))
+        assert_measures_equally(emulated, AWKWARD[name], random_palette(k, seed=k))
 
 
 def test_clusters_are_numbered_by_the_lightness_of_their_space(emulated: GpuBackend) -> None:
@@ -244,33 +248,15 @@ def test_clusters_are_numbered_by_the_lightness_of_their_space(emulated: GpuBack
 # ---- ragged batches --------------------------------------------------------------------------------------
 
 
-def ragged(n: int) -> tuple[list[Image], list[FitOptions]]:
-    """Images of all shapes, each with options of its own."""
-    rng = np.random.default_rng(n)
-    names = list(AWKWARD)
-    images = [AWKWARD[names[i % len(names)]] for i in range(n)]
-    options = [
-        FitOptions(
-            k=int(rng.choice([1, 2, 3, 4, 5, 7, 16, 17])),
-            attempts=int(rng.integers(1, 4)),
-            max_iter=int(rng.choice([1, 3, 100])),
-            eps=float(rng.choice([0, 0.2, 5])),
-            seed=int(rng.integers(1 << 62)),
-        )
-        for _ in range(n)
-    ]
-    return images, options
-
-
 @pytest.mark.parametrize("n", [1, 2, 5, 17])
 def test_a_ragged_batch(emulated: GpuBackend, n: int) -> None:
-    assert_batch_equals(emulated, *ragged(n))
+    assert_batch_equals(emulated, *ragged_batch(n))
 
 
 def test_a_batch_with_palettes_and_without(emulated: GpuBackend) -> None:
     """Images whose clusters are given, also more than they have colours, among those that are fitted."""
-    images, options = ragged(17)
-    palettes = [some_palette(k, seed=k) if k % 4 else None for k in (*range(1, 16), 33, 256)]
+    images, options = ragged_batch(17)
+    palettes = [random_palette(k, seed=k) if k % 4 else None for k in (*range(1, 16), 33, 256)]
     assert_batch_equals(emulated, images, options, palettes=palettes)
 
 
@@ -291,11 +277,11 @@ def test_what_travels_back_is_at_most_a_byte_a_pixel() -> None:
 @pytest.mark.parametrize("tuning", [Tuning(1, 1), Tuning(7, 2), Tuning(1 << 20, 64)])
 def test_sizes_of_a_launch_change_no_result(cache: Path, tuning: Tuning) -> None:
     """Grids of one block for all images together and of many; tables for one image, for some and for all."""
-    device = EmulatedDevice(cache, max_blocks=1 << 20, threads=64, memory=MEMORY)
-    gpu = GpuBackend("cupy", device, MEMORY, tuning)
-    images, options = ragged(9)
+    device = EmulatedDevice(cache, max_blocks=1 << 20, threads=64, memory=GPU_MEMORY)
+    gpu = GpuBackend("cupy", device, GPU_MEMORY, tuning)
+    images, options = ragged_batch(9)
     images[4] = noise(90, 80, seed=40)
-    palettes = [some_palette(5) if i in (2, 8) else None for i in range(9)]
+    palettes = [random_palette(5) if i in (2, 8) else None for i in range(9)]
     assert_batch_equals(gpu, images, options, palettes=palettes)
 
 
@@ -315,8 +301,8 @@ def test_no_launch_has_more_blocks_than_it_may(cache: Path) -> None:
             grids[kernel] = grid
             super().launch(kernel, variant, grid, *rest)
 
-    device = WatchedDevice(cache, max_blocks=1 << 20, threads=32, memory=MEMORY)
-    gpu = GpuBackend("cupy", device, MEMORY, Tuning(blocks=12, counted_together=3))
+    device = WatchedDevice(cache, max_blocks=1 << 20, threads=32, memory=GPU_MEMORY)
+    gpu = GpuBackend("cupy", device, GPU_MEMORY, Tuning(blocks=12, counted_together=3))
     images = [noise(40, 60, seed=i) for i in range(4)]
     assert_batch_equals(gpu, images, [FitOptions(k=3, attempts=2)] * 4)
     assert grids["count_pixels"] == (5, 1) and grids["drain_table"] == (12, 1)  # of the last image, alone
@@ -325,7 +311,7 @@ def test_no_launch_has_more_blocks_than_it_may(cache: Path) -> None:
 
 
 def test_batches_come_back_in_their_order(emulated: GpuBackend) -> None:
-    images, options = ragged(12)
+    images, options = ragged_batch(12)
     tasks = [
         Task(image, wanted, True, i) for i, (image, wanted) in enumerate(zip(images, options, strict=True))
     ]
@@ -393,7 +379,7 @@ def test_a_caller_that_stops_early_leaves_nothing_under_way(emulated: GpuBackend
     results = emulated.segment_batches(batches)
     next(results)
     results.close()
-    assert_all_done(emulated, seven_tasks())
+    assert_tasks_done(emulated, seven_tasks())
 
 
 def test_one_image_between_two_results_of_a_batch(emulated: GpuBackend) -> None:
@@ -407,22 +393,6 @@ def test_one_image_between_two_results_of_a_batch(emulated: GpuBackend) -> None:
 
 
 # ---- memory ----------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def seven_tasks() -> list[Task]:
-    images = [photos()["coffee"][i::13, ::11] for i in range(7)]
-    return [Task(image, FitOptions(k=3, attempts=1), True, i) for i, image in enumerate(images)]
-
-
-def assert_all_done(gpu: GpuBackend, tasks: Sequence[Task]) -> None:
-    results = list(gpu.segment_batches([tasks]))
-    assert [result.task.tag for result in results] == [task.tag for task in tasks]
-    for result in results:
-        expected = segment_with(load("numba"), result.task.image, result.task.options)
-        assert result.palette is not None and result.labels is not None
-        assert_same_palette(result.palette, expected.palette)
-        assert np.array_equal(result.labels.labels, expected.labels)
 
 
 def need(n: int) -> int:
@@ -440,7 +410,7 @@ def test_a_batch_is_split_to_fit(cache: Path, fits: int) -> None:
     device = EmulatedDevice(cache, memory=limit)
     gpu = GpuBackend("cupy", device, limit)
     for _ in range(3):
-        assert_all_done(gpu, seven_tasks())
+        assert_tasks_done(gpu, seven_tasks())
 
 
 def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> None:
@@ -449,20 +419,20 @@ def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> N
     limit = SLOTS * (need(5) + 1000)
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
     for _ in range(2):
-        assert_all_done(gpu, seven_tasks()[:5])
-        assert_all_done(gpu, [large])
+        assert_tasks_done(gpu, seven_tasks()[:5])
+        assert_tasks_done(gpu, [large])
 
 
 @pytest.mark.parametrize("fits", [1, 3])
 def test_memory_is_a_bound_whatever_goes_on(cache: Path, fits: int) -> None:
     """Batches on both of their slots, and single images between, as when k is chosen for each image."""
     limit = SLOTS * (need(fits) + 1000)
-    device = EmulatedDevice(cache, memory=MEMORY)
+    device = EmulatedDevice(cache, memory=GPU_MEMORY)
     gpu = GpuBackend("cupy", device, limit)
     for result in gpu.segment_batches([seven_tasks(), seven_tasks()]):
         assert result.error is None
         gpu.fit(gpu.histogram(result.task.image), result.task.options)
-        gpu.assign(result.task.image, some_palette(3))
+        gpu.assign(result.task.image, random_palette(3))
     assert limit // 2 < device.most_used <= limit
 
 
@@ -475,21 +445,21 @@ def test_the_out_of_memory_path_on_a_card_of_any_size(cache: Path) -> None:
 @pytest.mark.parametrize("fits", [1, 2, 3])
 def test_a_device_with_less_memory_than_it_told(cache: Path, fits: int) -> None:
     """A batch that runs out of memory is halved, and the run goes on."""
-    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=need(fits) + 1000), MEMORY)
-    assert_all_done(gpu, seven_tasks())
-    assert_all_done(gpu, seven_tasks())
+    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=need(fits) + 1000), GPU_MEMORY)
+    assert_tasks_done(gpu, seven_tasks())
+    assert_tasks_done(gpu, seven_tasks())
 
 
 @pytest.mark.parametrize("n", range(1, 50, 6))
 def test_any_allocation_may_fail(cache: Path, n: int) -> None:
-    device = EmulatedDevice(cache, memory=MEMORY)
+    device = EmulatedDevice(cache, memory=GPU_MEMORY)
     gpu = GpuBackend("cupy", device, SLOTS * (need(3) + 1000))
     device.fail_at(n)
-    assert_all_done(gpu, seven_tasks())
+    assert_tasks_done(gpu, seven_tasks())
 
 
 def test_an_image_too_large_for_the_device_comes_back_with_the_reason(cache: Path) -> None:
-    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=MEMORY), SLOTS * (need(1) + 1000))
+    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=GPU_MEMORY), SLOTS * (need(1) + 1000))
     large = Task(noise(1000, 1000), FitOptions(k=2), True, "large")
     small = seven_tasks()[0]
     first, second, third = gpu.segment_batches([[small, large, small]])
@@ -517,12 +487,12 @@ class FaultyDevice(EmulatedDevice):
 @pytest.mark.parametrize("n", range(1, 9))
 def test_after_a_failure_the_next_batch_is_right(cache: Path, n: int) -> None:
     """What a failed batch left in the tables is not counted with the next one."""
-    device = FaultyDevice(cache, memory=MEMORY)
-    gpu = GpuBackend("cupy", device, MEMORY)
+    device = FaultyDevice(cache, memory=GPU_MEMORY)
+    gpu = GpuBackend("cupy", device, GPU_MEMORY)
     device.launches_left = n
     with pytest.raises(BackendError, match="off the bus"):
         list(gpu.segment_batches([seven_tasks()[:2]]))
-    assert_all_done(gpu, seven_tasks()[:3])
+    assert_tasks_done(gpu, seven_tasks()[:3])
     assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), oracle=False)
     device.launches_left = min(n, 3)
     with pytest.raises(BackendError, match="off the bus"):

@@ -13,7 +13,6 @@ from typing import cast
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks.gpu.checks import require_halving
 from kseg_batch.backends import GPU_BACKENDS, load
@@ -22,17 +21,19 @@ from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, GpuOptions
-from tests.batch.workers.test_gpu_pipeline import files, on_cpu, on_gpu
-from tests.gpu.test_emulated import ragged
+from tests.support.commands import kseg
 from tests.support.exactness import (
     assert_batch_equals,
     assert_equals,
     assert_measures_equally,
     assert_same_palette,
-    some_palette,
 )
-from tests.support.images import AWKWARD, PHOTOS, noise, photos
-from tests.support.images import Image as Pixels
+from tests.support.executors import on_cpu, on_gpu
+from tests.support.gpu import ragged_batch
+from tests.support.image_files import save
+from tests.support.images import AWKWARD, PHOTOS, Image, noise, photos
+from tests.support.outputs import pngs
+from tests.support.palettes import random_palette
 
 pytestmark = pytest.mark.gpu
 
@@ -81,12 +82,12 @@ def test_every_k(gpu: GpuBackend) -> None:
 @pytest.mark.parametrize("name", AWKWARD)
 def test_measuring_a_palette_of_another_image(gpu: GpuBackend, name: str) -> None:
     for k in (1, 3, 9, 256):
-        assert_measures_equally(gpu, AWKWARD[name], some_palette(k, seed=k))
+        assert_measures_equally(gpu, AWKWARD[name], random_palette(k, seed=k))
 
 
 def test_a_batch_with_palettes_and_without(gpu: GpuBackend) -> None:
-    images, options = ragged(33)
-    palettes = [some_palette(k, seed=k) if k % 4 else None for k in (*range(1, 32), 33, 256)]
+    images, options = ragged_batch(33)
+    palettes = [random_palette(k, seed=k) if k % 4 else None for k in (*range(1, 32), 33, 256)]
     assert_batch_equals(gpu, images, options, palettes=palettes)
 
 
@@ -96,7 +97,7 @@ def test_clusters_are_numbered_by_the_lightness_of_their_space(gpu: GpuBackend) 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 33, 64])
 def test_ragged_batches(gpu: GpuBackend, n: int) -> None:
-    assert_batch_equals(gpu, *ragged(n))
+    assert_batch_equals(gpu, *ragged_batch(n))
 
 
 def test_a_batch_of_photos(gpu: GpuBackend) -> None:
@@ -170,7 +171,7 @@ def test_counts_of_64_bits(gpu: GpuBackend) -> None:
 
 @pytest.mark.parametrize("colors", ["photo", "noise"])
 def test_a_hundred_megapixels(gpu: GpuBackend, colors: str) -> None:
-    image: Pixels = noise(10000, 10000)
+    image: Image = noise(10000, 10000)
     if colors == "photo":
         image = np.tile(photos()["coffee"], (25, 17, 1))[:10000, :10000]
     assert_equals(gpu, image, FitOptions(k=3, attempts=2), oracle=False)
@@ -200,23 +201,20 @@ def test_a_device_that_is_not_there(gpu: GpuBackend) -> None:
 
 def test_a_run_writes_the_same_as_on_the_cpu(gpu: GpuBackend, tmp_path: Path) -> None:
     source = tmp_path / "photos"
-    source.mkdir()
     for i in range(40):
-        name = PHOTOS[i % len(PHOTOS)]
-        Image.fromarray(photos()[name][i:, 2 * i :]).save(source / f"{i:02}.jpg")
+        save(photos()[PHOTOS[i % len(PHOTOS)]][i:, 2 * i :], source / f"{i:02}.jpg")
     (source / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     outcomes, lost = on_gpu(source, tmp_path / "gpu", gpu, 4)
     on_cpu(source, tmp_path / "cpu", 4)
     assert not lost
     assert sorted(o.status for o in outcomes) == ["done"] * 40 + ["failed"]
-    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
+    assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
 
 
 def test_the_command_line(gpu: GpuBackend, tmp_path: Path) -> None:
-    Image.fromarray(photos()["coffee"]).save(tmp_path / "coffee.png")
-    command = [sys.executable, "-m", "kseg_batch", "run", "coffee.png", "--require-gpu", "--device", "0"]
-    command += ["--backend", gpu.name, "--gpu-memory", "1G"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    save(photos()["coffee"], tmp_path / "coffee.png")
+    flags = ("--require-gpu", "--device", 0, "--backend", gpu.name, "--gpu-memory", "1G")
+    result = kseg("run", "coffee.png", *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"images/s with {gpu.name}" in result.stdout
     assert (tmp_path / "coffee.png-kseg/masks/coffee_mask2.png").is_file()

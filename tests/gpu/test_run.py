@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.backends.test_doctor import compile_driver
-from tests.batch.test_run import manifest, save, tree
+from tests.support.commands import command_line, import_path
+from tests.support.gpu import compile_driver
+from tests.support.image_files import save
 from tests.support.images import photos
-from tests.test_package import ROOT
+from tests.support.outputs import manifest, pngs, state
 
 if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
@@ -74,7 +74,7 @@ class Machine:
         libraries, opened = self.folder / "libraries", self.folder / "libraries/opened"
         opened.write_text("")
         environment = os.environ | {
-            "PYTHONPATH": f"{libraries}{os.pathsep}{ROOT}",
+            "PYTHONPATH": import_path(libraries),
             "LD_LIBRARY_PATH": str(libraries),
             "EMULATED_GPUS": "2",
             "EMULATED_KERNELS": str(self._kernels),
@@ -82,7 +82,7 @@ class Machine:
             "OPENED_GPUS": str(opened),
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "kseg_batch", *map(str, arguments), "--workers", "1"],
+            command_line(*arguments, "--workers", 1),
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -98,11 +98,7 @@ class Machine:
 
     def pngs(self, out: str) -> dict[str, bytes]:
         """The pictures of an output folder."""
-        return {
-            name: (self.folder / out / name).read_bytes()
-            for name in tree(self.folder / out)
-            if name.endswith(".png")
-        }
+        return pngs(self.folder / out)
 
 
 @pytest.fixture
@@ -159,7 +155,7 @@ def test_a_gpu_that_was_asked_for_and_cannot_be_opened(
 ) -> None:
     """What was done before stays, too."""
     assert machine.kseg("run", "p/0.png", "-o", "out", "--no-gpu").code == 0
-    before = {name: (machine.folder / "out" / name).read_bytes() for name in tree(machine.folder / "out")}
+    before = state(machine.folder / "out")
     for out in ("out", "new"):
         done = machine.kseg("run", "p", "-o", out, *flags, broken=str(broken))
         assert (done.code, done.output) == (2, "")
@@ -167,7 +163,7 @@ def test_a_gpu_that_was_asked_for_and_cannot_be_opened(
         assert done.errors.count("\n") == 1
         assert done.opened_itself == set()
     assert not (machine.folder / "new").exists()
-    assert {n: (machine.folder / "out" / n).read_bytes() for n in tree(machine.folder / "out")} == before
+    assert state(machine.folder / "out") == before
 
 
 def test_a_gpu_that_was_preferred_and_cannot_be_opened(machine: Machine) -> None:

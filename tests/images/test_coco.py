@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,19 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from tests.batch.test_interruption import PATIENCE, begin, images, wait_for_lines, wait_until_alone
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import begin, kseg, wait_for_images
+from tests.support.faults import hide_modules
+from tests.support.image_files import save, save_noise
 from tests.support.images import blocks, flat, noise, photos
+from tests.support.outputs import manifest, tree
+from tests.support.processes import PATIENCE, wait_until_session_is_over
 
 pytestmark = pytest.mark.filterwarnings(  # pycocotools 2.0.11 decodes so; newer NumPy may refuse it
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
 ONE = ("--workers", 1)
-"""For the sake of the time that they take to start."""
+"""A single worker, because workers take long to start."""
 
 BOTH = ("--save", "masks", "--save", "coco", *ONE)
 FOUR = blocks([(0, 0, 0), (200, 0, 0), (0, 250, 0), (255, 255, 255)])
@@ -45,7 +46,7 @@ def check(out: Path) -> dict[str, int]:
     assert [ann["id"] for ann in dataset.dataset["annotations"]] == list(range(1, len(dataset.anns) + 1))
     names = [image["file_name"] for image in listed]
     assert names == sorted(names, key=lambda name: Path(name).parts)
-    assert len(dataset.cats) == max(len(line["counts"]) for line in lines.values())  # type: ignore[arg-type]
+    assert len(dataset.cats) == max(len(line["counts"]) for line in lines.values())
     for number, category in dataset.cats.items():
         assert category == {"id": number, "name": f"cluster {number - 1}", "supercategory": "cluster"}
     n_annotations = {}
@@ -102,7 +103,7 @@ def test_coco_alone(album: Path) -> None:
     names = ["coffee", "column", "flat", "pets/Chelsea the cat", "pets/b/é", "row"]
     own = [f"coco/{name}.json" for name in names]
     assert tree(out) == sorted(["annotations.json", "manifest.jsonl", "coco/.kseg-batch", *own])
-    outputs = {name for line in manifest(out) for name in line["outputs"]}  # type: ignore[attr-defined]
+    outputs = {name for line in manifest(out) for name in line["outputs"]}
     assert outputs == set(own)
     alone = COCO(out / "coco/pets/b/é.json")  # is a dataset, too
     assert alone.imgs == {1: {"id": 1, "width": 32, "height": 12, "file_name": "pets/b/é.bmp"}}
@@ -178,15 +179,15 @@ def test_a_damaged_photo_keeps_what_it_had(tmp_path: Path) -> None:
 
 def test_a_run_that_is_killed(tmp_path: Path) -> None:
     """There is no file that lacks images, and the next run makes it whole."""
-    images(tmp_path, 20)
+    save_noise(tmp_path, 20)
     out = tmp_path / "p-kseg"
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
     whole = text(out)
     process = begin(tmp_path, *BOTH, "--k", 4)
-    wait_for_lines(tmp_path, process, 24)
+    wait_for_images(tmp_path, process, 24)
     process.kill()
     process.communicate(timeout=PATIENCE)
-    wait_until_alone(process.pid)
+    wait_until_session_is_over(process.pid)
     assert not (out / "annotations.json").exists()
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
     assert text(out) == whole
@@ -194,9 +195,9 @@ def test_a_run_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_interrupted(tmp_path: Path) -> None:
-    images(tmp_path, 90)
+    save_noise(tmp_path, 90)
     process = begin(tmp_path, *BOTH)
-    wait_for_lines(tmp_path, process, 4)
+    wait_for_images(tmp_path, process, 4)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -205,9 +206,9 @@ def test_a_run_that_is_interrupted(tmp_path: Path) -> None:
 
 def test_a_folder_that_goes_away(tmp_path: Path) -> None:
     """No file says that there are no images."""
-    images(tmp_path, 90)
+    save_noise(tmp_path, 90)
     process = begin(tmp_path, "--save", "coco", *ONE)
-    wait_for_lines(tmp_path, process, 4)
+    wait_for_images(tmp_path, process, 4)
     out = tmp_path / "p-kseg"
     (out / "coco").rename(tmp_path / "gone")
     output, _ = process.communicate(timeout=PATIENCE)
@@ -274,9 +275,7 @@ def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
 
 def test_without_pycocotools_the_command_that_brings_it(tmp_path: Path) -> None:
     save(FOUR, tmp_path / "p/a.png")
-    code = "import sys; sys.modules['pycocotools'] = None; from kseg_batch.cli import main; main()"
-    words = [sys.executable, "-c", code, "run", "p", "--no-gpu", "--save", "coco"]
-    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    told = kseg("run", "p", "--save", "coco", cwd=tmp_path, code=hide_modules("pycocotools"))
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr == (
         "kseg-batch: --save coco needs pycocotools; to add it: pip install 'kseg-batch[coco]'.\n"

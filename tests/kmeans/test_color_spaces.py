@@ -15,9 +15,11 @@ from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_lab, to_rgb
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from tests.batch.test_run import kseg, manifest, save
+from tests.support.commands import kseg
 from tests.support.exactness import assert_same_palette
+from tests.support.image_files import save
 from tests.support.images import AWKWARD, Image, noise, photos
+from tests.support.outputs import manifest
 
 CHECKSUMS = {
     "lab": "b3067516fa862bb008af4ffb4da5555722524a70776bf7ffd523a90f4331480c",

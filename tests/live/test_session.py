@@ -16,10 +16,8 @@ import av
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from typer.testing import CliRunner
 
 from kseg_batch.backends.numba_cpu import load
-from kseg_batch.cli import app
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live import progress
@@ -28,21 +26,15 @@ from kseg_batch.live.picture import Picture
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.video import Video
-from tests.batch.test_interruption import PATIENCE
-from tests.batch.test_run import kseg
+from tests.support.commands import command_line, kseg, live
+from tests.support.faults import with_small_files
 from tests.support.images import flat
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.streams import http_server, mjpeg_parts
 from tests.support.videos import TICKS, pan, read_video, write_video
 
 if TYPE_CHECKING:
     from tests.support.images import Image
-
-
-def live(*words: object) -> Any:
-    """The command in this process, without a window: what a user types, less the second that Python takes."""
-    result = CliRunner().invoke(app, ["live", "--no-window", *map(str, words)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
 
 
 def pictures(images: list[Image], k: int, disabled: tuple[int, ...] = ()) -> list[Picture]:
@@ -283,9 +275,8 @@ def test_quiet_and_an_occasional_line(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
     """As on a full disk: of the video nothing is left, and the frames that were written stay."""
     write_video(tmp_path / "clip.mkv", pan(30, 640, 360))
-    base = [sys.executable, "-m", "kseg_batch", "live", "--no-window", "--source", "clip.mkv", "--save"]
-    shell = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *base, "out.mp4"]
-    result = subprocess.run(shell, capture_output=True, text=True, check=False)
+    command = command_line("live", "--no-window", "--source", "clip.mkv", "--save", "out.mp4")
+    result = subprocess.run(with_small_files(command, 100), capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "kseg-batch: out.mp4 cannot be written: File too large.\n"
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
@@ -295,14 +286,9 @@ def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
 def test_interrupted(tmp_path: Path, number: int, code: int) -> None:
     """In the middle of a stream; what was written is a whole video."""
     with http_server("multipart/x-mixed-replace; boundary=frame", mjpeg_parts(pan(20)) * 200) as address:
-        command = [sys.executable, "-m", "kseg_batch", "live", "--no-window", "--save", "out.mp4"]
-        process = subprocess.Popen(
-            [*command, "--source", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        deadline = time.monotonic() + PATIENCE
-        while not list(tmp_path.glob(".out.kseg-tmp.mp4")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
+        command = command_line("live", "--no-window", "--save", "out.mp4", "--source", address)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: list(tmp_path.glob(".out.kseg-tmp.mp4")) != [], process=process)
         time.sleep(0.3)
         process.send_signal(number)
         output, errors = process.communicate(timeout=PATIENCE)

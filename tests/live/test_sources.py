@@ -14,7 +14,7 @@ import pytest
 
 from kseg_batch.live.reader import AHEAD, BEHIND, End, Reader
 from kseg_batch.live.source import Frame
-from tests.live.test_session import live
+from tests.support.commands import live
 from tests.support.images import flat
 from tests.support.streams import http_server, mjpeg_parts, rtsp_server
 from tests.support.videos import pan, read_video, write_video

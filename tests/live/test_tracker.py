@@ -21,6 +21,7 @@ from kseg_batch.live.source import Frame
 from kseg_batch.live.stabilizer import LONGEST, Steadier, held
 from kseg_batch.live.tracker import Tracker, renumbered
 from tests.support.images import Image, blocks, flat, gradient, noise, photos
+from tests.support.palettes import palette_of
 from tests.support.videos import pan
 
 NUMBA = load()
@@ -34,11 +35,6 @@ def noisy(image: Image, sigma: float, seed: int) -> Image:
     """With a sensor's noise."""
     rng = np.random.default_rng(seed)
     return np.clip(image + rng.normal(0, sigma, image.shape) + 0.5, 0, 255).astype(np.uint8)
-
-
-def palette(*centers: tuple[float, float, float]) -> Palette:
-    fixed = (np.array(centers) * 64).astype(np.int32)
-    return Palette(fixed, np.arange(1, len(centers) + 1), 0.0, 1, "numba")
 
 
 @given(
@@ -70,7 +66,7 @@ def test_steady_labels_equal_the_oracle(rgb: tuple[int, int, int], k: int, margi
 
 def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -> None:
     """The border is at 120: with a margin of 8 a pixel goes over after 128, and back before 112."""
-    two = palette((100, 100, 100), (140, 100, 100))
+    two = palette_of((100, 100, 100), (140, 100, 100))
     reds = np.arange(100, 141, dtype=np.uint8)
     row = np.stack([reds, np.full_like(reds, 100), np.full_like(reds, 100)], axis=-1)[None]
     for before, changes in ((0, reds > 128), (1, reds >= 112)):
@@ -186,8 +182,8 @@ def test_a_video_that_begins_black_gets_its_clusters_when_there_are_colours() ->
 
 
 def test_new_centres_get_the_numbers_of_those_that_they_are_most_like() -> None:
-    old = palette((200, 0, 0), (0, 0, 0), (250, 250, 250))
-    new = palette((5, 5, 5), (90, 90, 90), (190, 0, 0), (255, 255, 255))
+    old = palette_of((200, 0, 0), (0, 0, 0), (250, 250, 250), counts=(1, 2, 3))
+    new = palette_of((5, 5, 5), (90, 90, 90), (190, 0, 0), (255, 255, 255), counts=(1, 2, 3, 4))
     found = renumbered(new, old)
     assert found.centers.tolist() == [[190, 0, 0], [5, 5, 5], [255, 255, 255], [90, 90, 90]]
     assert found.counts.tolist() == [3, 1, 4, 2]

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +18,9 @@ from PIL import Image as Pillow
 from PIL import ImageGrab
 
 from kseg_batch.live.view import PALETTE_HEIGHT
-from tests.batch.test_interruption import PATIENCE
-from tests.batch.test_run import kseg
-from tests.live.test_session import live as without_window
+from tests.support.commands import command_line, kseg, live
 from tests.support.images import Image, flat
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.streams import http_server, mjpeg_parts
 from tests.support.videos import pan, write_video
 
@@ -55,7 +53,7 @@ class Screen:
         command = ["xdotool", *words]
         environment = dict(os.environ, DISPLAY=self._display)
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         return done.stdout
 
@@ -99,12 +97,8 @@ class Screen:
         return np.asarray(ImageGrab.grab(xdisplay=self._display).convert("RGB"))
 
     def wait(self, holds: Callable[[], bool]) -> None:
-        """Until something holds; what is on the screen is not there at once."""
-        deadline = time.monotonic() + PATIENCE
-        while not holds():
-            assert self._process.poll() is None, self._process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        """Wait until a condition holds, because the screen changes some time after the key."""
+        wait_until(holds, process=self._process, pause=0.02)
 
     def wait_for(self, *colors: tuple[int, int, int]) -> None:
         """Until the scene's three areas, and those beside it, have these colours, to within JPEG's loss."""
@@ -128,9 +122,8 @@ BLUE, RED, YELLOW, BLACK = (30, 40, 160), (200, 30, 40), (240, 220, 60), (0, 0, 
 
 @contextmanager
 def window(folder: Path, display: str, *words: object) -> Iterator[tuple[Screen, subprocess.Popen[str]]]:
-    command = [sys.executable, "-m", "kseg_batch", "live", *map(str, words)]
     with subprocess.Popen(
-        command,
+        command_line("live", *words),
         cwd=folder,
         env=dict(os.environ, DISPLAY=display),
         stdout=subprocess.PIPE,
@@ -216,7 +209,7 @@ def test_a_file_is_shown_at_its_own_pace_and_to_its_end(tmp_path: Path, display:
     """Twenty-five frames a second last a second."""
     write_video(tmp_path / "clip.mp4", pan(26, 64, 48))
     result = subprocess.run(
-        [sys.executable, "-m", "kseg_batch", "live", "--source", "clip.mp4", "--save", "out.mp4"],
+        command_line("live", "--source", "clip.mp4", "--save", "out.mp4"),
         cwd=tmp_path,
         env=dict(os.environ, DISPLAY=display),
         capture_output=True,
@@ -266,6 +259,6 @@ def test_with_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) -> None
     """What the build of opencv-python-headless says of itself."""
     told = "\n  GUI:                           NONE\n\n  Media I/O: \n"
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: told)
-    result = without_window("--window", "--source", "none.mp4")
+    result = live("--window", "--source", "none.mp4")
     assert result.exit_code == 1
     assert result.stderr.startswith("kseg-batch: This OpenCV is a headless one, which has no windows: ")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from kseg_batch import Palette, segment
 from kseg_batch.backends import load
@@ -23,18 +23,13 @@ from kseg_batch.errors import MissingClusterWarning, OptionError
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, to_lab
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import kseg
+from tests.support.image_files import pixels_of, save
 from tests.support.images import blocks, flat, photos
+from tests.support.outputs import entries, tree
+from tests.support.palettes import palette_of
 
 BLACK, GREEN, LIME, WHITE = (0, 0, 0), (0, 128, 0), (0, 255, 0), (255, 255, 255)
-
-
-def palette(
-    *colors: tuple[float, ...], named: tuple[str, ...] = (), counts: list[int] | None = None
-) -> Palette:
-    """Clusters of the given colours."""
-    centers = np.round(64 * np.array(colors, float)).astype(np.int32)
-    return Palette(centers, np.array(counts or [1] * len(colors), np.int64), 0.0, 0, "hand", names=named)
 
 
 def resolve(found: Palette, *, k: int | None = None, **flags: Any) -> tuple[list[int], list[str]]:
@@ -45,7 +40,7 @@ def resolve(found: Palette, *, k: int | None = None, **flags: Any) -> tuple[list
 
 
 def test_numbers_names_and_colors() -> None:
-    found = palette(BLACK, (60, 120, 50), (20, 90, 200), WHITE, named=("", "tree", "Red", "snow"))
+    found = palette_of(BLACK, (60, 120, 50), (20, 90, 200), WHITE, names=("", "tree", "Red", "snow"))
     assert resolve(found) == ([], [])
     assert resolve(found, disable=[3, "0", np.int64(1)]) == ([0, 1, 3], [])
     assert resolve(found, disable="tree") == ([1], [])
@@ -57,9 +52,9 @@ def test_numbers_names_and_colors() -> None:
 
 
 def test_the_nearest_within_the_tolerance_and_the_first_of_equals() -> None:
-    assert resolve(palette(LIME, (0, 120, 0), GREEN, GREEN), disable="green") == ([2], [])
-    assert resolve(palette(BLACK, GREEN), keep="green", tolerance=0) == ([0], [])
-    greys = palette(BLACK, (119, 119, 119))
+    assert resolve(palette_of(LIME, (0, 120, 0), GREEN, GREEN), disable="green") == ([2], [])
+    assert resolve(palette_of(BLACK, GREEN), keep="green", tolerance=0) == ([0], [])
+    greys = palette_of(BLACK, (119, 119, 119))
     distance = float(np.linalg.norm(to_lab((119, 119, 119)) - to_lab(GREEN)))
     note = f"no cluster is within 55 of green: the nearest is {distance:.1f} away"
     assert resolve(greys, keep="green") == ([0, 1], [note])
@@ -70,11 +65,11 @@ def test_the_nearest_within_the_tolerance_and_the_first_of_equals() -> None:
 
 def test_colors_are_compared_with_the_centers_themselves() -> None:
     """The rounded ones would tie."""
-    assert resolve(palette((10.4, 10, 10), (10.2, 10, 10)), disable="#0a0a0a") == ([1], [])
+    assert resolve(palette_of((10.4, 10, 10), (10.2, 10, 10)), disable="#0a0a0a") == ([1], [])
 
 
 def test_what_an_image_does_not_have_is_noted() -> None:
-    found = palette(BLACK, WHITE, named=("night", "snow"), counts=[9, 0])
+    found = palette_of(BLACK, WHITE, names=("night", "snow"), counts=[9, 0])
     assert resolve(found, k=4, disable=[2, 0]) == ([0], ["it has no cluster 2"])
     assert resolve(found, keep="snow") == ([0], ["none of its pixels is in the cluster snow"])
 
@@ -134,19 +129,19 @@ def test_what_names_no_cluster(flags: dict[str, Any], message: str) -> None:
 )
 def test_what_cannot_be_a_name(name: str, fault: str) -> None:
     with pytest.raises(OptionError, match=f"^A cluster cannot be called .+: .*{re.escape(fault)}"):
-        palette(BLACK, WHITE, named=("", name))
+        palette_of(BLACK, WHITE, names=("", name))
 
 
 def test_names_have_to_differ_on_every_file_system() -> None:
     for other in ("tree", "TREE"):
         with pytest.raises(OptionError, match="Two clusters cannot be called 'tree' and"):
-            palette(BLACK, GREEN, WHITE, named=("tree", "", other))
+            palette_of(BLACK, GREEN, WHITE, names=("tree", "", other))
     with pytest.raises(OptionError, match="have to differ"):
-        palette(BLACK, WHITE, named=("caf\u00e9", "cafe\u0301"))
+        palette_of(BLACK, WHITE, names=("caf\u00e9", "cafe\u0301"))
     with pytest.raises(OptionError, match="a name for each cluster or none: 2, not 1"):
-        palette(BLACK, WHITE, named=("tree",))
-    palette(BLACK, WHITE, named=("", ""))
-    palette(BLACK, WHITE, named=("x" * 64, "big tree, \u6728"))
+        palette_of(BLACK, WHITE, names=("tree",))
+    palette_of(BLACK, WHITE, names=("", ""))
+    palette_of(BLACK, WHITE, names=("x" * 64, "big tree, \u6728"))
 
 
 def test_no_two_images_have_masks_of_the_same_name() -> None:
@@ -183,7 +178,7 @@ def test_named_clusters_have_masks_of_their_name(tmp_path: Path) -> None:
     outcome = process(Job(tmp_path / "photo.png", Path("photo")), settings, Naming())
     assert (outcome.error, outcome.disabled) == (None, (0,))
     written = {
-        output.name: np.asarray(Image.open(tmp_path / output.name))
+        output.name: pixels_of(tmp_path / output.name)
         for output in outcome.outputs
         if not output.name.startswith(("segmented", "coco"))
     }
@@ -231,10 +226,6 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def entries(out: Path) -> dict[str, dict[str, Any]]:
-    return {str(line["name"]): line for line in manifest(out)}
-
-
 def test_a_color_over_photos_of_different_scenes(album: Path) -> None:
     kinds = ("--save", "kept", "--save", "labels")
     result = kseg("run", "p", "-o", "out", "--keep", "green", *kinds, cwd=album)
@@ -252,10 +243,10 @@ def test_a_color_over_photos_of_different_scenes(album: Path) -> None:
     assert re.fullmatch(r"no cluster is within 55 of green: the nearest is \d\d\.\d away", note)
     assert lines["day"]["notes"] == lines["night"]["notes"] == []
     for name in lines:
-        rgb = np.asarray(Image.open(album / f"p/{name}.png"))
-        kept = np.asarray(Image.open(album / f"out/kept/{name}.png"))
+        rgb = pixels_of(album / f"p/{name}.png")
+        kept = pixels_of(album / f"out/kept/{name}.png")
         assert np.array_equal(kept, (rgb == MEADOW).all(axis=2))
-        masked = np.asarray(Image.open(album / f"out/masked/{name}.png"))
+        masked = pixels_of(album / f"out/masked/{name}.png")
         assert np.array_equal(masked, np.where(kept[..., None], rgb, 0))
 
 
@@ -342,4 +333,4 @@ def test_photos_without_green_have_none_by_default(k: int) -> None:
 def test_grass_and_leaves_are_green_by_default() -> None:
     """Centres of photos of them at k = 5: meadow, wet leaves, weeds, garden, dry grass, shade."""
     for color in ("#5e9d2a", "#388222", "#6c8432", "#86913f", "#665e0d", "#404419"):
-        assert resolve(palette(BLACK, ImageColor.getrgb(color), WHITE), keep="green") == ([0, 2], [])
+        assert resolve(palette_of(BLACK, ImageColor.getrgb(color), WHITE), keep="green") == ([0, 2], [])

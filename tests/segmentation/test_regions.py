@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 
 from kseg_batch import segment
 from kseg_batch.errors import ImageError, OptionError
-from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.segmentation import region_cleaner
 from kseg_batch.segmentation.regions import load_cleaner, merged, smoothed
-from tests.batch.test_run import kseg, manifest, save
+from tests.support.commands import kseg
+from tests.support.faults import break_module
+from tests.support.image_files import pixels_of, save, with_alpha
 from tests.support.images import blocks, noise, photos
+from tests.support.outputs import manifest
+from tests.support.palettes import random_palette
 
 Labels = NDArray[np.uint8]
 
@@ -35,10 +37,6 @@ def random_labels(height: int, width: int, n: int, seed: int = 0) -> Labels:
 
 def of_photo(name: str, k: int, height: int, width: int) -> Labels:
     return segment(photos()[name][100 : 100 + height, 100 : 100 + width], k).labels
-
-
-def palette_of(k: int) -> Palette:
-    return Palette(np.zeros((k, 3), np.int32), np.zeros(k, np.int64), 0.0, 1, "by hand")
 
 
 def region_sizes(labels: Labels, k: int) -> list[int]:
@@ -202,15 +200,10 @@ def test_options_out_of_range(options: dict[str, int], message: str) -> None:
 def test_transparent_pixels_next_to_256_clusters() -> None:
     opaque = np.array([[True, False]])
     with pytest.raises(ImageError, match="use 255, or --alpha ignore"):
-        load_cleaner().clean(picture("0"), palette_of(256), RegionOptions(1), opaque)
+        load_cleaner().clean(picture("0"), random_palette(256), RegionOptions(1), opaque)
 
 
 # ---- the command line ------------------------------------------------------------------------------------
-
-
-def read(path: Path) -> Labels:
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 SAVE = [word for kind in ("segmented", "masks", "labels") for word in ("--save", kind)]
@@ -223,12 +216,12 @@ def test_a_run_writes_and_counts_clean_labels(tmp_path: Path) -> None:
     result = kseg("run", "p", *flags, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     out = tmp_path / "p-kseg"
-    labels = read(out / "labels/china.png")
+    labels = pixels_of(out / "labels/china.png")
     s = segment(rgb, 4, smooth=1, min_region=50)
     assert np.array_equal(labels, s.labels)
     assert min(region_sizes(labels, 4)) >= 50 > min(region_sizes(segment(rgb, 4).labels, 4))
-    assert np.array_equal(read(out / "segmented/china.png"), labels)
-    masks = [read(out / f"masks/china_mask{i}.png") for i in range(4)]
+    assert np.array_equal(pixels_of(out / "segmented/china.png"), labels)
+    masks = [pixels_of(out / f"masks/china_mask{i}.png") for i in range(4)]
     assert all(np.array_equal(mask, labels == i) for i, mask in enumerate(masks))
     (line,) = manifest(out)
     assert line["counts"] == [int(mask.sum()) for mask in masks] == s.counts.tolist()
@@ -238,18 +231,18 @@ def test_a_run_writes_and_counts_clean_labels(tmp_path: Path) -> None:
     plan = kseg("run", "p", *flags, "--min-region", 51, "--dry-run", cwd=tmp_path)
     assert "do   p/china.png: the options changed" in plan.stdout
     assert kseg("run", "p", "--k", 4, *SAVE, cwd=tmp_path).stdout.startswith("1 image, ")
-    assert np.array_equal(read(out / "labels/china.png"), segment(rgb, 4).labels)
+    assert np.array_equal(pixels_of(out / "labels/china.png"), segment(rgb, 4).labels)
 
 
 def test_transparent_pixels_stay_and_have_no_say(tmp_path: Path) -> None:
     rgb = photos()["coffee"][100:140, 100:150]
     opaque = random_labels(40, 50, 5, seed=1) > 0
-    save(np.dstack([rgb, opaque * np.uint8(255)]), tmp_path / "photo.png")
+    save(with_alpha(rgb, opaque), tmp_path / "photo.png")
     kseg("run", "photo.png", *SAVE, "-o", "plain", cwd=tmp_path)
     kseg("run", "photo.png", *SAVE, "-o", "clean", "--smooth", 1, "--min-region", 40, cwd=tmp_path)
-    plain = np.where(opaque, read(tmp_path / "plain/labels/photo.png"), 3).astype(np.uint8)
+    plain = np.where(opaque, pixels_of(tmp_path / "plain/labels/photo.png"), 3).astype(np.uint8)
     expected = merged(smoothed(plain, 3, 1), 3, 40)
-    labels = read(tmp_path / "clean/labels/photo.png")
+    labels = pixels_of(tmp_path / "clean/labels/photo.png")
     assert np.array_equal(labels, np.where(opaque, expected, 255))
     assert not np.array_equal(expected, plain)
     assert manifest(tmp_path / "clean")[0]["counts"] == [int((labels == i).sum()) for i in range(3)]
@@ -265,11 +258,10 @@ def test_flags_out_of_range(tmp_path: Path, flag: str, value: int) -> None:
 
 
 def test_without_numba_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
-    (tmp_path / "blocked").mkdir()
-    (tmp_path / "blocked/numba.py").write_text("raise ImportError('no numba here')\n")
+    blocked = break_module(tmp_path / "blocked", "numba")
     save(noise(8, 8), tmp_path / "a.png")
     flags = ["--backend", "opencv", "--min-region", 5]
-    result = kseg("run", "a.png", *flags, cwd=tmp_path, path=tmp_path / "blocked")
+    result = kseg("run", "a.png", *flags, cwd=tmp_path, path=blocked)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(
         "kseg-batch: --smooth and --min-region need Numba: Numba cannot be imported (no numba here)"
@@ -281,4 +273,4 @@ def test_without_numba_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
 def test_the_picture_in_the_readme_is_what_its_script_makes() -> None:
     from benchmarks.figures.regions import TARGET, panels, side_by_side
 
-    assert np.array_equal(read(TARGET), side_by_side(*panels()))
+    assert np.array_equal(pixels_of(TARGET), side_by_side(*panels()))

@@ -23,12 +23,14 @@ from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
 from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
 from kseg_batch.segmentation.select_k import FEW_PENALTY, choose_k
-from tests.batch.test_run import kseg, manifest, save, tree
-from tests.batch.workers.test_gpu_pipeline import files, settings_for
 from tests.gpu.emulator.device import EmulatedDevice
+from tests.support.commands import kseg
 from tests.support.exactness import assert_same_palette
+from tests.support.executors import settings_for
+from tests.support.image_files import save, with_alpha
 from tests.support.images import PHOTOS, Image, blocks, flat, gradient, noise, photos, two_colors
-from tests.test_package import ROOT
+from tests.support.outputs import manifest, pngs, tree
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,8 +196,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("album")
     for k in (2, 3, 5):
         save(blobs(k, 5, seed=k, side=40), folder / f"{k}.png")
-    opaque = noise(40, 40, 0, 2)[..., 0] * np.uint8(255)
-    save(np.dstack([blobs(4, 3, seed=9, side=40), opaque]), folder / "clear.png")
+    save(with_alpha(blobs(4, 3, seed=9, side=40), noise(40, 40, 0, 2)[..., 0] > 0), folder / "clear.png")
     save(flat(9, 9), folder / "flat.png")
     return folder
 
@@ -205,7 +206,7 @@ def test_a_run_on_a_gpu_gives_the_same_files(album: Path, tmp_path: Path, emulat
     on_cpu, on_gpu = (replace(settings_for(tmp_path / name, k=6), k_range=k_range) for name in ("cpu", "gpu"))
     expected = [process(job, on_cpu, load("numba")) for job in Scan([album]).jobs()]
     found = [cast("Outcome", done) for done in process_on_gpu(Scan([album]).jobs(), on_gpu, emulated)]
-    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
+    assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
     curves = {outcome.job.name: outcome.k_curve for outcome in expected}
     assert {outcome.job.name: outcome.k_curve for outcome in found} == curves
     palettes = {outcome.job.name: outcome.palette for outcome in found}

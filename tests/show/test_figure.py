@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,13 +22,16 @@ from kseg_batch import segment
 from kseg_batch.backends import load
 from kseg_batch.images.decode import Photo
 from kseg_batch.kmeans.color_spaces import convert
-from kseg_batch.kmeans.histogram import Palette
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.show import output
 from kseg_batch.show.figure import Way, divide, draw
-from tests.batch.test_run import kseg, save
+from tests.support.commands import command_line, kseg
+from tests.support.faults import hide_modules
+from tests.support.image_files import save
 from tests.support.images import Image as Picture
 from tests.support.images import blocks, noise, photos
+from tests.support.palettes import palette_of
+from tests.support.processes import PATIENCE, wait_until
 
 LONG = "a" * 300 + ".png"
 
@@ -177,11 +179,6 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
     assert texts[:2] == ["4 × 4", "k = 2, 100.0% explained"]
 
 
-def palette(k: int) -> Palette:
-    counts = np.arange(1, k + 1) ** 3
-    return Palette(np.full((k, 3), 5000, np.int32), counts, 1e9, 9, "numba")
-
-
 @pytest.mark.parametrize("shape", [(300, 1), (60, 20), (20, 30), (3, 90), (1, 1)])
 @pytest.mark.parametrize("numbers", [(1,), (3,), (7,), (16,), (32,), (256,), (2, 3, 4, 16)])
 def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tuple[int, ...]) -> None:
@@ -189,7 +186,11 @@ def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tu
     photo = Photo(np.zeros((*shape, 3), np.uint8), ())
     labels = np.zeros(shape, np.uint8)
     figure = output.empty(dpi=100)
-    draw(figure, photo, [Way(labels, palette(k), 0.999) for k in numbers])
+    draw(
+        figure,
+        photo,
+        [Way(labels, palette_of(*[(78, 78, 78)] * k, counts=range(1, k + 1)), 0.999) for k in numbers],
+    )
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     pictures = [axes.get_window_extent(renderer) for axes in figure.axes if axes.images]
     titles = [axes.title.get_window_extent(renderer) for axes in figure.axes if axes.images]
@@ -239,7 +240,7 @@ def test_what_cannot_be_done(tmp_path: Path, arguments: tuple[str, ...], code: i
 
 def window(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
     """The command that opens a window, where the environment has a display."""
-    words = [sys.executable, "-m", "kseg_batch", "show", str(path), "--no-gpu"]
+    words = command_line("show", path, "--no-gpu")
     gone = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "XDG_SESSION_TYPE")
     return words, {name: value for name, value in os.environ.items() if name not in gone} | environment
 
@@ -257,7 +258,9 @@ def test_without_a_display(tmp_path: Path, environment: dict[str, str], reason: 
     words, variables = window(save(THREE, tmp_path / "a.png"), **environment)
     if reason.startswith("the display") and find_spec("_tkinter") is None:
         pytest.skip("without Tk, that is the reason")
-    result = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        words, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
         f"kseg-batch: No window can be opened here ({reason}); --save FILE.png writes the figure to a file.\n"
@@ -265,10 +268,8 @@ def test_without_a_display(tmp_path: Path, environment: dict[str, str], reason: 
 
 
 def test_without_matplotlib_the_command_that_brings_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['matplotlib'] = None; from kseg_batch.cli import main; main()"
     path = save(THREE, tmp_path / "a.png")
-    words = [sys.executable, "-c", code, "show", str(path), "--save", "a.svg"]
-    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    result = kseg("show", path, "--save", "a.svg", cwd=tmp_path, code=hide_modules("matplotlib"))
     assert result.returncode == 2
     told = "kseg-batch: A figure needs matplotlib; to add it: pip install 'kseg-batch[show]'.\n"
     assert result.stderr == told
@@ -283,13 +284,9 @@ def test_a_window(tmp_path: Path, display: str) -> None:
     words, variables = window(save(THREE, tmp_path / "a.png"), DISPLAY=display)
     with subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True) as command:
         wanted = {tuple(color) for color in segment(THREE, 3).palette.colors}
-        deadline = time.monotonic() + 60
-        while not wanted <= (seen := colors_on(display)) and time.monotonic() < deadline:
-            assert command.poll() is None
-            time.sleep(0.2)
+        wait_until(lambda: wanted <= colors_on(display), process=command, pause=0.2)
         command.send_signal(signal.SIGINT)
-        told = command.communicate(timeout=60)[1]
-    assert wanted <= seen
+        told = command.communicate(timeout=PATIENCE)[1]
     assert (command.returncode, told) == (130, "kseg-batch: interrupted\n")
 
 

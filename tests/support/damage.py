@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
+from tests.support.image_files import encoded, with_alpha
 from tests.support.images import noise, photos
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ LENGTHS = 12
 def _samples() -> dict[str, bytes]:
     pillow_heif.register_heif_opener()
     photo = Image.fromarray(photos()["coffee"][60:100, 100:160])
-    alpha = noise(40, 60, 0, 2)[..., :1] * np.uint8(255)
-    clear = Image.fromarray(np.dstack([np.asarray(photo), alpha]))
+    clear = Image.fromarray(with_alpha(np.asarray(photo), noise(40, 60, 0, 2)[..., 0] > 0))
     deep = np.asarray(photo).astype(np.uint16) * 257
     kinds: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
         "jpeg.jpg": (photo, "JPEG", {}),
@@ -49,9 +48,7 @@ def _samples() -> dict[str, bytes]:
     }
     samples = {}
     for name, (picture, kind, options) in kinds.items():
-        buffer = io.BytesIO()
-        picture.save(buffer, kind, **options)
-        samples[name] = buffer.getvalue()
+        samples[name] = encoded(picture, kind, **options)
     samples["png-16.png"] = cv2.imencode(".png", deep)[1].tobytes()
     samples["tiff-16.tif"] = cv2.imencode(".tiff", deep)[1].tobytes()
     return samples

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import socket
 import threading
 import time
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 from PIL import Image as Pillow
+
+from tests.support.image_files import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,9 +63,7 @@ def mjpeg_parts(images: Sequence[Image]) -> list[bytes]:
     """What a network camera sends as multipart/x-mixed-replace."""
     parts = []
     for image in images:
-        buffer = io.BytesIO()
-        Pillow.fromarray(image).save(buffer, "JPEG", quality=95)
-        data = buffer.getvalue()
+        data = encoded(Pillow.fromarray(image), "JPEG", quality=95)
         parts.append(
             b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(data), data)
         )

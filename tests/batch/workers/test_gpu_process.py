@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,19 +16,14 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import Image
 
 from kseg_batch.batch.run import Summary, run
-from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job, Scan
 from kseg_batch.batch.workers import gpu_process
 from kseg_batch.batch.workers.cpu import Team, cpu_pool
-from kseg_batch.batch.workers.gpu_process import GpuProcess
 from kseg_batch.batch.workers.process_image import Lost, Outcome, Settings
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.kmeans.options import FitOptions, parse_k
-from tests.batch.workers.test_gpu_pipeline import ALL, FILTER, files
-from tests.batch.workers.test_pool import PATIENCE, children
 from tests.gpu.emulator.device import (
     dying_gpu,
     emulated_gpu,
@@ -40,8 +34,12 @@ from tests.gpu.emulator.device import (
     mistaken_gpu,
     sealed_gpu,
 )
-from tests.support.exactness import some_palette
+from tests.support.executors import ALL_KINDS, FILTER, start_gpu_process
+from tests.support.image_files import save
 from tests.support.images import photos
+from tests.support.outputs import pngs
+from tests.support.palettes import random_palette
+from tests.support.processes import PATIENCE, child_workers, wait_until_gone
 
 if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
@@ -53,7 +51,7 @@ def album(tmp_path_factory: pytest.TempPathFactory, emulated: GpuBackend) -> Pat
     emulated.warm_up()
     folder = tmp_path_factory.mktemp("album")
     for i in range(12):
-        Image.fromarray(photos()["coffee"][i * 7 : i * 7 + 30 + i, : 61 - i]).save(folder / f"{i:02}.png")
+        save(photos()["coffee"][i * 7 : i * 7 + 30 + i, : 61 - i], folder / f"{i:02}.png")
     (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:500])
     return folder
 
@@ -81,9 +79,9 @@ def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
     team = Team(pool, "numba", exact=True, gpus=named, gpus_required=required)
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL_KINDS, filter=FILTER)
     summary = run(Scan([album]).jobs(), [album], settings, team, listener)
-    assert not children()
+    assert not child_workers()
     return summary, listener.outcomes
 
 
@@ -92,14 +90,14 @@ def expected(album: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """The files of a run on the CPU."""
     out = tmp_path_factory.mktemp("cpu")
     segment(album, out)
-    return files(out)
+    return pngs(out)
 
 
 def test_a_run_on_two_gpus(album: Path, tmp_path: Path, cache: Path, expected: dict[str, Any]) -> None:
     threads = threading.active_count()
     summary, outcomes = segment(album, tmp_path, *[partial(emulated_gpu, cache)] * 2)
     assert (summary.done, summary.failed, summary.fallbacks) == (12, 1, 0)
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
     assert {o.palette.backend for o in outcomes if o.palette} == {"cupy"}
     assert threading.active_count() == threads
 
@@ -112,7 +110,7 @@ def test_a_gpu_that_fails_in_mid_run(
     assert (summary.done, summary.failed) == (12, 1)
     assert (launches > 0) or summary.fallbacks == 12
     assert 0 < summary.fallbacks <= 12
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
     for outcome in outcomes:
         if outcome.palette is not None:
             assert (outcome.palette.backend == "numba") == (outcome.fallback is not None)
@@ -135,7 +133,7 @@ def test_a_gpu_that_cannot_be_opened(
     assert (summary.done, summary.failed) == (12, 1)
     assert {o.fallback for o in outcomes} <= {None, reason}
     assert summary.fallbacks > 0
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
 
 
 @pytest.mark.parametrize("clusters", ["3", "40", "auto:31-33", "palette"])
@@ -151,7 +149,7 @@ def test_every_kernel_is_compiled_before_the_first_image(
         fit = replace(fit, k=k)
     settings = Settings(tmp_path, fit, frozenset({"segmented", "masks"}), k_range=k_range)
     if clusters == "palette":
-        settings = replace(settings, palette=some_palette(34))
+        settings = replace(settings, palette=random_palette(34))
     listener = Listener()
     team = Team(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
     summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, listener)
@@ -169,7 +167,7 @@ def test_an_image_that_begins_on_the_cpu_has_the_reasons_of_all_gpus(
     reasons = {o.fallback for o in outcomes}
     assert f"{missing}; {dead}" in reasons
     assert reasons <= {missing, dead, f"{missing}; {dead}"}
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -187,7 +185,7 @@ def test_nothing_is_written_where_a_gpu_that_is_required_cannot_be_opened(
     with pytest.raises(kind, match=f"(?s)^{reason}"):
         segment(album, tmp_path / "out", partial(emulated_gpu, cache), gpu, required=True)
     assert not (tmp_path / "out").exists()
-    assert not children()
+    assert not child_workers()
     assert threading.active_count() == threads
 
 
@@ -197,24 +195,18 @@ def test_a_gpu_that_is_required_is_not_waited_for_without_end(
     monkeypatch.setattr(gpu_process, "OPENING_SECONDS", 1)
     with pytest.raises(BackendUnavailableError, match=r"^GPU 0: nothing came back for 1 seconds$"):
         segment(album, tmp_path / "out", endless_gpu, required=True)
-    assert not children()
-
-
-def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:
-    prepare(out, ALL, [])
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, filter=FILTER)
-    return GpuProcess(gpu, settings, done, name="GPU 5", timeout=timeout, threads=2)
+    assert not child_workers()
 
 
 def test_one_that_is_killed_gives_back_what_it_had(album: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     jobs = list(Scan([album]).jobs())
-    process = begin(tmp_path, partial(emulated_gpu, cache), done)
+    process = start_gpu_process(tmp_path, partial(emulated_gpu, cache), done)
     capacity = process.capacity
     for job in jobs[:capacity]:
         process.submit(job)
     first = done.get(timeout=PATIENCE)
-    (pid,) = children()
+    (pid,) = child_workers()
     os.kill(pid, signal.SIGKILL)
     results = [first, *(done.get(timeout=PATIENCE) for _ in jobs[1:capacity])]
     assert sorted(r.job.name for r in results) == [job.name for job in jobs[:capacity]]
@@ -230,22 +222,22 @@ def test_one_that_is_killed_gives_back_what_it_had(album: Path, tmp_path: Path, 
 
 def test_one_that_says_nothing_is_ended(album: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
-    process = begin(tmp_path, partial(hanging_gpu, cache), done, timeout=1)
+    process = start_gpu_process(tmp_path, partial(hanging_gpu, cache), done, timeout=1)
     process.submit(Job(album / "00.png", Path("00")))
     lost = done.get(timeout=PATIENCE)
     assert lost.reason == "GPU 5: nothing came back for 1 seconds"
     process.stop()
-    assert not children()
+    assert not child_workers()
 
 
 def test_stopped_at_work(album: Path, tmp_path: Path, cache: Path) -> None:
     threads = threading.active_count()
     done: SimpleQueue[Any] = SimpleQueue()
-    process = begin(tmp_path, partial(emulated_gpu, cache), done)
+    process = start_gpu_process(tmp_path, partial(emulated_gpu, cache), done)
     for job in list(Scan([album]).jobs())[: process.capacity]:
         process.submit(job)
     process.stop()
-    assert not children()
+    assert not child_workers()
     assert threading.active_count() == threads
 
 
@@ -255,12 +247,16 @@ import time
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from tests.batch.workers.test_gpu_process import begin, children, hanging_gpu, Job
+from kseg_batch.batch.storage.scan import Job
+from tests.gpu.emulator.device import hanging_gpu
+from tests.support.executors import start_gpu_process
+from tests.support.processes import child_workers
 if __name__ == "__main__":
-    process = begin(Path({str(tmp_path)!r}), partial(hanging_gpu, Path({str(cache)!r})), SimpleQueue())
+    gpu = partial(hanging_gpu, Path({str(cache)!r}))
+    process = start_gpu_process(Path({str(tmp_path)!r}), gpu, SimpleQueue())
     process.submit(Job(Path("a.png"), Path("a")))
     time.sleep(0.5)
-    print(*children(), flush=True)
+    print(*child_workers(), flush=True)
     time.sleep(1000)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -270,7 +266,4 @@ if __name__ == "__main__":
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + PATIENCE
-    while Path("/proc", line.strip()).exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_gone([int(line)])

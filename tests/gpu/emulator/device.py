@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+GPU_MEMORY = 4 << 30
+"""Bytes of the emulated GPUs that are made here, unless a test says otherwise."""
 MAX_THREADS = 512
 ALIGNMENT = 16
 """Bytes of the widest load. CUDA aligns arrays to 256; here the fence is to be near the end."""
@@ -313,22 +315,22 @@ class SealedDevice(EmulatedDevice):
         super().launch(kernel, variant, *rest)
 
 
-def emulated_gpu(folder: Path, memory: int = 4 << 30) -> GpuBackend:
+def emulated_gpu(folder: Path, memory: int = GPU_MEMORY) -> GpuBackend:
     """The cupy backend's host program and kernels on an emulated device."""
     return GpuBackend("cupy", EmulatedDevice(folder, memory=memory), memory)
 
 
 def failing_gpu(folder: Path, launches: int) -> GpuBackend:
     """The same on a device that fails after some launches."""
-    device = FailingDevice(folder, memory=4 << 30)
+    device = FailingDevice(folder, memory=GPU_MEMORY)
     device.launches = launches
-    return GpuBackend("cupy", device, 4 << 30)
+    return GpuBackend("cupy", device, GPU_MEMORY)
 
 
 def sealed_gpu(folder: Path) -> GpuBackend:
     """The same on a device that compiles nothing once it is warm."""
-    device = SealedDevice(folder, memory=4 << 30)
-    gpu = GpuBackend("cupy", device, 4 << 30)
+    device = SealedDevice(folder, memory=GPU_MEMORY)
+    gpu = GpuBackend("cupy", device, GPU_MEMORY)
     warm_up = gpu.warm_up
 
     def warm_up_and_seal(ks: Iterable[int] = (2,)) -> None:
