@@ -17,7 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "soak: has a full length, which --soak gives (set by the fixture soak)")
+    config.addinivalue_line(
+        "markers", "soak: has a full length, which --soak gives (set by the fixture soak)"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

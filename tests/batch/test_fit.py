@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,89 +12,19 @@ from PIL import Image
 
 from kseg_batch import read_palette, segment
 from kseg_batch.backends import load
-from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu.backend import GpuBackend
-from kseg_batch.batch.dataset_histogram import Summary
-from kseg_batch.batch.fit import Task, fit
-from kseg_batch.batch.storage.scan import Scan
-from kseg_batch.batch.workers.count_colors import Counting, CountPool, count_pool
-from kseg_batch.batch.workers.process_image import Outcome
-from kseg_batch.errors import OptionError, OutputError
-from kseg_batch.images.decode import decode
+from kseg_batch.batch.workers.count_colors import CountPool
+from kseg_batch.errors import OutputError
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from tests.gpu.emulator.device import failing_gpu
-from tests.support.commands import begin, kseg
+from tests.support.commands import kseg
 from tests.support.exactness import assert_same_palette
-from tests.support.faults import crash_workers, held_by_another_process
-from tests.support.image_files import save, save_noise, with_alpha
+from tests.support.faults import held_by_another_process
+from tests.support.fits import files_beside, fit_by, pixels_below
+from tests.support.image_files import save, with_alpha
 from tests.support.images import blocks, noise, photos
-from tests.support.processes import PATIENCE, wait_until, wait_until_session_is_over
-
-READ_SLOWLY = """
-import os, pathlib, sys, time
-if "spawn_main" in " ".join(sys.orig_argv):
-    whole_open = pathlib.Path.open
-
-    def slow_open(path, *args, **kwargs):
-        if path.suffix == ".bmp":
-            time.sleep(float(os.environ.get("DELAY", "0")))
-            with whole_open(pathlib.Path(os.environ["READ"]), "a") as log:
-                log.write(path.name + "\\n")
-        return whole_open(path, *args, **kwargs)
-
-    pathlib.Path.open = slow_open
-"""
-"""For workers: note each image that is read, and take some time for it."""
-
-
-NUMBA = load("numba")
-
-
-class Told:
-    """A report that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.lines: list[dict[str, object]] = []
-
-    def resumed(self, n_images: int) -> None:
-        """The summary has it, too."""
-
-    def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
-        """Keep the line."""
-        self.lines.append(line)
-
-    def message(self, text: str) -> None:
-        """Keep the text."""
-        self.messages.append(text)
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[CountPool]:
-    """One worker for all fits that are not commands of their own."""
-    with count_pool(1, None) as workers:
-        yield workers
-
-
-def fit_by(
-    pool: CountPool,
-    out: Path,
-    sources: list[Path],
-    k: int = 3,
-    names: tuple[str, ...] = (),
-    backend: Backend = NUMBA,
-    **how: Any,
-) -> tuple[Summary, list[str]]:
-    """Write a palette as the command does; return the totals, and the messages."""
-    counting = Counting(**{"alpha": "keep", "max_pixels": 200_000_000, **how})
-    options = FitOptions(k=k, color_space=counting.color_space)
-    told = Told()
-    found = Scan(sources, outputs=False)
-    summary, _ = fit(found, Task(out, options, counting, names), pool, "numba", backend, told)
-    assert len(told.lines) == summary.counted + summary.failed == found.total - summary.resumed
-    return summary, told.messages
 
 
 @pytest.fixture
@@ -114,13 +39,6 @@ def album(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def pixels(folder: Path) -> np.ndarray:
-    """(1, N, 3) all opaque pixels of all images of a folder."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".txt"]
-    found = [decode(path.read_bytes()).pixels.reshape(-1, 3) for path in files]
-    return np.concatenate(found)[None]
-
-
 @pytest.mark.parametrize(("k", "color_space"), [(8, "rgb"), (5, "oklab")])
 def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
     album: Path, k: int, color_space: ColorSpace
@@ -128,7 +46,7 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
     flags = ("-k", k, "--attempts", 3, "--seed", 7, "--max-iter", 50, "--eps", 0.1)
     result = kseg("fit", "p", *flags, "--color-space", color_space, cwd=album)
     assert (result.returncode, result.stderr) == (0, "")
-    glued = pixels(album / "p")
+    glued = pixels_below(album / "p")
     s = segment(glued, k, attempts=3, seed=7, max_iter=50, eps=0.1, color_space=color_space)
     path = album / "p-palette.json"
     palette = read_palette(path)
@@ -155,12 +73,7 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
     assert result.stdout.splitlines()[-1] == f"palette    {path}"
     assert f"      0  #{bytes(palette.colors[0]).hex()}  " in result.stdout
     assert "1 file passed over, not images by name" in result.stdout
-    assert left(album) == ["p-palette.json"]
-
-
-def left(folder: Path) -> list[str]:
-    """The files beside the source, but the lock."""
-    return sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.endswith(".kseg-lock"))
+    assert files_beside(album) == ["p-palette.json"]
 
 
 def test_neither_order_nor_workers_nor_names_matter(album: Path, pool: CountPool) -> None:
@@ -269,7 +182,7 @@ def test_damaged_images_are_named_and_left_out(album: Path, pool: CountPool) -> 
     expected = json.loads((album / "whole.json").read_text())
     assert expected["fitted"].pop("failed") == 0
     assert content == expected
-    assert left(album) == ["p-palette.json", "whole.json"]
+    assert files_beside(album) == ["p-palette.json", "whole.json"]
 
 
 def test_nothing_but_damaged_images(tmp_path: Path) -> None:
@@ -278,7 +191,7 @@ def test_nothing_but_damaged_images(tmp_path: Path) -> None:
     result = kseg("fit", "p", cwd=tmp_path)
     assert result.returncode == 1
     assert "failed: p/empty.png: the file is empty" in result.stderr
-    assert left(tmp_path) == []
+    assert files_beside(tmp_path) == []
 
 
 def test_a_gpu_clusters_and_the_cpu_where_it_fails(
@@ -331,167 +244,7 @@ def test_wrong_use_gets_one_sentence(
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("kseg-batch: ")
     assert message in result.stderr
-    assert left(tmp_path) == ["a.png"]
-
-
-# ---- going on --------------------------------------------------------------------------------------------
-
-
-def many(folder: Path, number: int) -> Path:
-    save_noise(folder, number, side=30)
-    (folder / "sitecustomize.py").write_text(READ_SLOWLY)
-    return folder
-
-
-def begin_fit(folder: Path, *flags: object, delay: float = 0) -> subprocess.Popen[str]:
-    """Start a fit that notes in read.log each image that a worker reads, and takes some time for each."""
-    (folder / "read.log").write_text("")
-    log = str(folder / "read.log")
-    return begin(folder, *flags, command="fit", path=folder, READ=log, DELAY=str(delay))
-
-
-def read_again(folder: Path) -> int:
-    names = (folder / "read.log").read_text().split()
-    assert len(names) == len(set(names))
-    return len(names)
-
-
-def again(folder: Path, *flags: object) -> tuple[int, subprocess.CompletedProcess[str]]:
-    """How many images the same command reads now."""
-    process = begin_fit(folder, *flags)
-    output, errors = process.communicate(timeout=PATIENCE)
-    result = subprocess.CompletedProcess("", process.returncode, output, errors)
-    return read_again(folder), result
-
-
-def test_a_fit_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    many(tmp_path, 120)
-    assert kseg("fit", "p", "-o", "whole.json", cwd=tmp_path).returncode == 0
-    partial = tmp_path / "p-palette.json.partial"
-    process = begin_fit(tmp_path, delay=0.03)
-    wait_until(partial.exists, process=process, pause=0.005)
-    process.kill()
-    process.communicate(timeout=PATIENCE)
-    wait_until_session_is_over(process.pid)
-    assert left(tmp_path) == ["p-palette.json.partial", "read.log", "sitecustomize.py", "whole.json"]
-    with np.load(partial) as file:
-        counted = len(file["images"]) // 16
-    n_read, result = again(tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert 0 < counted < 120
-    assert n_read == 120 - counted
-    assert f"{counted} images had been counted before" in result.stdout
-    assert (tmp_path / "p-palette.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
-    assert not partial.exists()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_fit_that_is_interrupted_goes_on(tmp_path: Path, number: int, code: int) -> None:
-    many(tmp_path, 60)
-    process = begin_fit(tmp_path, delay=0.05)
-    wait_until(lambda: read_again(tmp_path) >= 10, process=process, pause=0.005)
-    os.killpg(process.pid, number)
-    output, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == code
-    assert errors == "interrupted: ending the images under way; once more stops at once\n"
-    assert "interrupted: the same command goes on with the rest" in output
-    wait_until_session_is_over(process.pid)
-    n_before = read_again(tmp_path)
-    assert 10 <= n_before < 60
-    n_read, result = again(tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert n_read == 60 - n_before
-    assert read_palette(tmp_path / "p-palette.json").counts.sum() == 60 * 900
-    assert left(tmp_path) == ["p-palette.json", "read.log", "sitecustomize.py"]
-
-
-@pytest.fixture
-def counted(tmp_path: Path, pool: CountPool) -> Path:
-    """A dataset whose images are counted, of too few colours for the names that they were to get."""
-    for i in range(4):
-        save(blocks([(0, 0, 0), (9, 9, 9 + i % 2)]), tmp_path / f"p/{i}.bmp")
-    with pytest.raises(OptionError, match="A palette has a name for each cluster or none: 3, not 4"):
-        fit_by(pool, tmp_path / "p.json", [tmp_path / "p"], 4, ("a", "b", "c", "d"))
-    assert left(tmp_path) == ["p.json.partial"]
-    return tmp_path
-
-
-def test_what_is_counted_serves_other_clusters(counted: Path, pool: CountPool) -> None:
-    save(noise(5, 5), counted / "p/new.bmp")
-    summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, ("a", "b"))
-    assert (summary.counted, summary.resumed, messages) == (1, 4, [])
-    palette = read_palette(counted / "p.json")
-    assert palette.names == ("a", "b")
-    assert left(counted) == ["p.json"]
-    expected = segment(pixels(counted / "p"), 2)
-    assert np.array_equal(palette.fixed_centers, expected.palette.fixed_centers)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("touched", "1 image of those counted changed or left"),
-        ("replaced", "1 image of those counted changed or left"),
-        ("gone", "2 images of those counted changed or left"),
-        ("other options", "it was counted with other options"),
-        ("torn", "it is damaged, or no such file"),
-        ("flipped", "it is damaged, or no such file"),
-        ("foreign", "it is damaged, or no such file"),
-        ("another array", "it is damaged, or no such file"),
-        ("empty", "it is damaged, or no such file"),
-    ],
-)
-def test_what_is_counted_and_of_no_use(counted: Path, pool: CountPool, change: str, reason: str) -> None:
-    """All is counted anew, and nothing twice."""
-    partial = counted / "p.json.partial"
-    data = partial.read_bytes()
-    if change == "touched":
-        os.utime(counted / "p/1.bmp", ns=(1, 1))
-    elif change == "replaced":
-        save(noise(5, 5), counted / "p/1.bmp")
-    elif change == "gone":
-        (counted / "p/1.bmp").unlink()
-        (counted / "p/2.bmp").unlink()
-    elif change == "another array":
-        with partial.open("wb") as file:
-            np.save(file, np.arange(3))
-    elif change == "flipped":
-        middle = data.index(b"counts.npy") + 200  # in the last of the counts
-        partial.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
-    elif change != "other options":
-        content = {"torn": data[: len(data) // 2], "foreign": b"a letter", "empty": b""}
-        partial.write_bytes(content[change])
-    how: dict[str, Any] = {"color_space": "lab"} if change == "other options" else {}
-    summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, **how)
-    assert messages == [f"{partial}: {reason}: starting anew"]
-    assert (summary.resumed, summary.counted) == (0, len(list((counted / "p").iterdir())))
-    assert read_palette(counted / "p.json").counts.sum() == pixels(counted / "p").shape[1]
-    assert left(counted) == ["p.json"]
-
-
-@pytest.mark.parametrize("limited", [False, True])
-def test_images_that_kill_and_hang_their_worker(tmp_path: Path, limited: bool) -> None:
-    """In groups, or one by one where there is a limit to their time."""
-    crash_workers(tmp_path)
-    for i in range(20):
-        save(noise(9, 9, seed=i), tmp_path / f"p/{i}.bmp")
-    for name in ("exit", "segfault", "hang"):
-        if name != "hang" or limited:
-            save(noise(4, 4), tmp_path / f"p/{name}.png")
-    again = ", and again when it was tried alone"
-    expected = [
-        f"failed: p/exit.png: its worker ended with exit code 3{again}",
-        f"failed: p/hang.png: it took longer than 1 seconds{again}",
-        f"failed: p/segfault.png: its worker was killed by SIGSEGV{again}",
-    ]
-    flags = ("--timeout", 1) if limited else ("--workers", 1)  # one worker makes groups of several images
-    process = begin(tmp_path, *flags, command="fit", path=tmp_path)
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 3
-    assert sorted(errors.splitlines()) == (expected if limited else expected[::2])
-    content = json.loads((tmp_path / "p-palette.json").read_text())
-    assert (content["fitted"]["images"], content["fitted"]["failed"]) == (20, 3 if limited else 2)
-    assert sum(content["counts"]) == 20 * 81
+    assert files_beside(tmp_path) == ["a.png"]
 
 
 def test_two_fits_at_a_time(album: Path) -> None:
@@ -502,7 +255,7 @@ def test_two_fits_at_a_time(album: Path) -> None:
     assert result.stderr == (
         f"kseg-batch: Another process is about to write {path}: let it end, or choose another -o.\n"
     )
-    assert left(album) == []
+    assert files_beside(album) == []
 
 
 PEAK = """

@@ -147,29 +147,6 @@ def test_histograms_add_up() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("k", 0),
-        ("k", 257),
-        ("attempts", 0),
-        ("attempts", 1 << 16),
-        ("max_iter", 0),
-        ("max_iter", 1_000_001),
-        ("max_iter", 2.5),
-        ("k", "3"),
-        ("eps", -0.1),
-        ("eps", float("nan")),
-        ("seed", -1),
-        ("seed", 1 << 63),
-        ("init", "forgy"),
-    ],
-)
-def test_options_out_of_range(field: str, value: object) -> None:
-    with pytest.raises(OptionError, match=f"--{field.replace('_', '-')} must be .*{value}"):
-        FitOptions(**{field: value})  # type: ignore[arg-type]
-
-
 def test_a_sum_may_be_taken_and_begun_again() -> None:
     one, other = (ColorHistogram.from_pixels(noise(30, 40, low, 20, seed=low)) for low in (0, 9))
     total = HistogramSum()

@@ -18,10 +18,10 @@ from kseg_batch.batch.plan import fingerprint
 from kseg_batch.batch.storage.scan import Scan
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
 from kseg_batch.batch.workers.process_image import Lost, Outcome, process
-from kseg_batch.errors import FewerColorsWarning, OptionError
+from kseg_batch.errors import FewerColorsWarning
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
-from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
+from kseg_batch.kmeans.options import FitOptions, KRange
 from kseg_batch.segmentation.select_k import FEW_PENALTY, choose_k
 from tests.gpu.emulator.device import EmulatedDevice
 from tests.support.commands import kseg
@@ -297,14 +297,6 @@ def test_wrong_values(tmp_path: Path, flags: list[str], reason: str) -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("kseg-batch: --") and reason in result.stderr
     assert tree(tmp_path) == ["a.png"]
-
-
-@pytest.mark.parametrize(
-    "k", ["", "auto:", "auto:2", "auto:2-", "auto:1-4", "auto:5-5", "auto:2-257", "3.5", " 3", "9" * 5000]
-)
-def test_what_is_no_number_of_clusters(k: str) -> None:
-    with pytest.raises(OptionError, match=r"^--k "):
-        parse_k(k)
 
 
 # ---- from Python -----------------------------------------------------------------------------------------

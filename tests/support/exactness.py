@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.testing import assert_array_equal
@@ -17,9 +17,17 @@ from kseg_batch.segmentation.segment import segment_with
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from kseg_batch.backends.base import Backend
     from kseg_batch.kmeans.options import FitOptions
     from tests.support.images import Image
+
+
+def greatest_difference(one: NDArray[Any], other: NDArray[Any]) -> int:
+    """The greatest difference between two images, in steps of a channel."""
+    assert one.shape == other.shape
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
 def assert_same_histogram(one: ColorHistogram, other: ColorHistogram) -> None:

@@ -66,6 +66,30 @@ def start_gpu_process(
     return GpuProcess(gpu, settings_for(out), done, name="GPU 5", timeout=timeout, threads=2)
 
 
+class RecordingReport:
+    """The report of a run or a fit, which records outcomes, lines and messages."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.lines: list[dict[str, Any]] = []
+        self.messages: list[str] = []
+
+    def skipped(self, _: Any) -> None:
+        """Record nothing: the summary has the number."""
+
+    def resumed(self, _: int) -> None:
+        """Record nothing: the summary has the number."""
+
+    def finished(self, outcome: Outcome, line: dict[str, Any]) -> None:
+        """Record an image."""
+        self.outcomes.append(outcome)
+        self.lines.append(line)
+
+    def message(self, text: str) -> None:
+        """Record a message."""
+        self.messages.append(text)
+
+
 def comparable(outcomes: list[Outcome]) -> dict[str, Any]:
     """The outcome of each image, without the values that depend on the machine."""
     return {

@@ -34,7 +34,7 @@ from tests.gpu.emulator.device import (
     mistaken_gpu,
     sealed_gpu,
 )
-from tests.support.executors import ALL_KINDS, FILTER, start_gpu_process
+from tests.support.executors import ALL_KINDS, FILTER, RecordingReport, start_gpu_process
 from tests.support.image_files import save
 from tests.support.images import photos
 from tests.support.outputs import pngs
@@ -56,33 +56,16 @@ def album(tmp_path_factory: pytest.TempPathFactory, emulated: GpuBackend) -> Pat
     return folder
 
 
-class Listener:
-    """Remembers what a run says."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-
-    def skipped(self, _: Any) -> None:
-        """See `Report`."""
-
-    def message(self, _: str) -> None:
-        """See `Report`."""
-
-    def finished(self, outcome: Outcome, _: Any) -> None:
-        """See `Report`."""
-        self.outcomes.append(outcome)
-
-
 def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple[Summary, list[Outcome]]:
     """A whole run, on GPUs that these functions open, or on the CPU."""
-    listener = Listener()
+    report = RecordingReport()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
     team = Team(pool, "numba", exact=True, gpus=named, gpus_required=required)
     settings = Settings(out, FitOptions(k=3, attempts=2), ALL_KINDS, filter=FILTER)
-    summary = run(Scan([album]).jobs(), [album], settings, team, listener)
+    summary = run(Scan([album]).jobs(), [album], settings, team, report)
     assert not child_workers()
-    return summary, listener.outcomes
+    return summary, report.outcomes
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +133,10 @@ def test_every_kernel_is_compiled_before_the_first_image(
     settings = Settings(tmp_path, fit, frozenset({"segmented", "masks"}), k_range=k_range)
     if clusters == "palette":
         settings = replace(settings, palette=random_palette(34))
-    listener = Listener()
+    report = RecordingReport()
     team = Team(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
-    summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, listener)
-    assert {o.fallback for o in listener.outcomes} == {None}
+    summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, report)
+    assert {o.fallback for o in report.outcomes} == {None}
     assert (summary.done, summary.fallbacks) == (3, 0)
 
 
