@@ -1,5 +1,6 @@
 """`kseg-batch run` through the real command line: its outputs, its options, and its words."""
 
+import json
 import os
 import pty
 import re
@@ -135,6 +136,35 @@ def test_the_opencv_backend_and_its_inits(tmp_path: Path) -> None:
         s = segment(rgb, 3, backend="opencv", init=init)
         assert manifest(tmp_path / init)[0]["centers"] == s.centers.tolist()
         assert manifest(tmp_path / init)[0]["backend"] == "opencv"
+
+
+def test_another_color_space(tmp_path: Path) -> None:
+    """Files of the same clusters, coloured in RGB; another space is another result, and done again."""
+    rgba = np.dstack([photos()["chelsea"], np.full(photos()["chelsea"].shape[:2], 255, np.uint8)])
+    rgba[:50] = (7, 8, 9, 0)
+    save(photos()["coffee"], tmp_path / "in/coffee.png")
+    save(rgba, tmp_path / "in/seen through.png")
+    flags = ("run", "in", "--k", 4, "--color-space")
+    assert kseg(*flags, "lab", "--disable", 0, cwd=tmp_path).returncode == 0
+    s = segment(photos()["coffee"], 4, color_space="lab")
+    written = np.array(Image.open(tmp_path / "in-kseg/segmented/coffee.png").convert("RGB"))
+    assert np.array_equal(written, s.segmented())
+    masked = np.array(Image.open(tmp_path / "in-kseg/masked/coffee.png").convert("RGB"))
+    assert np.array_equal(masked, s.masked(photos()["coffee"], [0]))
+    line = next(line for line in manifest(tmp_path / "in-kseg") if line["name"] == "coffee")
+    assert line["centers"] == s.centers.tolist()
+    assert line["compactness"] == s.compactness
+    seen = segment(photos()["chelsea"][50:], 4, color_space="lab")
+    written = np.array(Image.open(tmp_path / "in-kseg/segmented/seen through.png").convert("RGBA"))
+    assert np.array_equal(written[50:, :, :3], seen.segmented())
+    assert (written[:50, :, 3] == 0).all()
+
+    again = kseg(*flags, "lab", "--json", cwd=tmp_path)
+    assert [json.loads(line).get("status") for line in again.stdout.splitlines()[:2]] == ["skipped"] * 2
+    other = kseg(*flags, "oklab", "--json", cwd=tmp_path)
+    assert [json.loads(line).get("status") for line in other.stdout.splitlines()[:2]] == ["done"] * 2
+    result = kseg(*flags, "hsv", cwd=tmp_path)
+    assert result.returncode == 2 and "hsv" in result.stderr
 
 
 def test_gpu_without_a_gpu_says_so_once_and_runs(tmp_path: Path) -> None:

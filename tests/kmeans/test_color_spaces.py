@@ -1,12 +1,9 @@
-"""Clustering in other colour spaces: what pixels become, what comes back, and the command line."""
+"""Clustering in other colour spaces: conversion, the way back to RGB, and segmentation."""
 
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
 from skimage import color
 
 from kseg_batch import apply_palette, fit_palette, segment
@@ -15,11 +12,8 @@ from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_lab, to_rgb
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from tests.support.commands import kseg
 from tests.support.exactness import assert_same_palette
-from tests.support.image_files import save
 from tests.support.images import AWKWARD, Image, noise, photos
-from tests.support.outputs import manifest
 
 CHECKSUMS = {
     "lab": "b3067516fa862bb008af4ffb4da5555722524a70776bf7ffd523a90f4331480c",
@@ -151,32 +145,3 @@ def test_a_palette_knows_its_space() -> None:
 def test_an_unknown_space_is_refused() -> None:
     with pytest.raises(OptionError, match="--color-space must be rgb, lab, oklab, not hsv"):
         segment(noise(3, 3), 2, color_space="hsv")  # type: ignore[arg-type]
-
-
-def test_run(tmp_path: Path) -> None:
-    """Files of the same clusters, coloured in RGB; another space is another result, and done again."""
-    rgba = np.dstack([photos()["chelsea"], np.full(photos()["chelsea"].shape[:2], 255, np.uint8)])
-    rgba[:50] = (7, 8, 9, 0)
-    save(photos()["coffee"], tmp_path / "in/coffee.png")
-    save(rgba, tmp_path / "in/seen through.png")
-    flags = ("run", "in", "--k", 4, "--color-space")
-    assert kseg(*flags, "lab", "--disable", 0, cwd=tmp_path).returncode == 0
-    s = segment(photos()["coffee"], 4, color_space="lab")
-    written = np.array(Pillow.open(tmp_path / "in-kseg/segmented/coffee.png").convert("RGB"))
-    assert np.array_equal(written, s.segmented())
-    masked = np.array(Pillow.open(tmp_path / "in-kseg/masked/coffee.png").convert("RGB"))
-    assert np.array_equal(masked, s.masked(photos()["coffee"], [0]))
-    line = next(line for line in manifest(tmp_path / "in-kseg") if line["name"] == "coffee")
-    assert line["centers"] == s.centers.tolist()
-    assert line["compactness"] == s.compactness
-    seen = segment(photos()["chelsea"][50:], 4, color_space="lab")
-    written = np.array(Pillow.open(tmp_path / "in-kseg/segmented/seen through.png").convert("RGBA"))
-    assert np.array_equal(written[50:, :, :3], seen.segmented())
-    assert (written[:50, :, 3] == 0).all()
-
-    again = kseg(*flags, "lab", "--json", cwd=tmp_path)
-    assert [json.loads(line).get("status") for line in again.stdout.splitlines()[:2]] == ["skipped"] * 2
-    other = kseg(*flags, "oklab", "--json", cwd=tmp_path)
-    assert [json.loads(line).get("status") for line in other.stdout.splitlines()[:2]] == ["done"] * 2
-    result = kseg(*flags, "hsv", cwd=tmp_path)
-    assert result.returncode == 2 and "hsv" in result.stderr

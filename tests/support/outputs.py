@@ -50,6 +50,11 @@ def pngs(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in tree(out) if name.endswith(".png")}
 
 
+def n_masks(out: Path) -> int:
+    """The number of masks."""
+    return len(list((out / "masks").rglob("*.png")))
+
+
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Content and time of modification of every file, the lock left out."""
     return {name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns) for name in tree(folder)}
