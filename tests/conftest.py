@@ -1,4 +1,4 @@
-"""Compile the kernels before the first test, so that no command line under test has to."""
+"""Options of pytest, and fixtures for all tests; the kernels are compiled before the first test."""
 
 import subprocess
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def compiled_kernels() -> None:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the emulator keeps what g++ has compiled."""
+    """The folder of the kernels that g++ compiles for the emulator."""
     return tmp_path_factory.mktemp("kernels")
 
 

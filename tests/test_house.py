@@ -63,7 +63,7 @@ def test_no_module_imports_a_test_module() -> None:
     ],
 )
 def test_an_import_of_a_test_module_would_be_found(text: str) -> None:
-    """The examples have another name for `tests`, or they would be found in this file."""
+    """The examples name the package TESTS, because the name `tests` would be found in this file."""
     assert len(imports_of_test_modules(text.replace("TESTS", "tests"))) == 1
 
 

@@ -1,4 +1,4 @@
-"""What is installed, what an import loads, and what the README promises."""
+"""The installed package, and the modules that an import loads."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture
 def source_tree(tmp_path: Path) -> Path:
-    """A copy of what a build reads, so that builds leave nothing in the checkout."""
+    """A copy of the files of a build, so that builds leave nothing in the checkout."""
     tree = tmp_path / "tree"
     tree.mkdir()
     ignore = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
@@ -45,7 +45,7 @@ def source_tree(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist", "editable"])
 def test_installs_without_a_top_level_kernels(source_tree: Path, tmp_path: Path, kind: str) -> None:
-    """Installed into an environment of its own, which sees the dependencies of this one."""
+    """Install into a fresh environment, which sees the dependencies of the current one."""
     python = tmp_path / "venv/bin/python"
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     site = next((tmp_path / "venv").glob("lib/python*/site-packages"))

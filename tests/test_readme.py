@@ -49,7 +49,7 @@ def test_each_command_succeeds(session: list[str], tmp_path: Path) -> None:
 
 
 def test_python_examples_run(tmp_path: Path) -> None:
-    """The one that reads annotations prints what is shown under it."""
+    """The example that reads annotations prints the lines shown below the example."""
     reading, using = (block for language, block in BLOCKS if language == "python")
     python = [sys.executable, "-W", "error"]
     subprocess.run([*python, "-c", using], cwd=tmp_path, check=True, timeout=300)
@@ -113,7 +113,7 @@ def test_make_demo_in_a_clean_copy(tmp_path: Path) -> None:
 
 
 def test_the_pictures_are_what_their_script_makes() -> None:
-    """To within the loss of JPEG, which is 0.3 to 2.8 grey levels on average.
+    """Equal to within the loss of JPEG, which is 0.3 to 2.8 grey levels on average.
 
     Another k gives 35 where the segmented scene is, and up to 8 where the trees are alone.
     """
@@ -133,7 +133,7 @@ def test_the_pictures_are_what_their_script_makes() -> None:
 
 @pytest.mark.parametrize(("name", "k"), [("show.png", "4"), ("show_k.png", "2,3,4,5,6")])
 def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> None:
-    """But for the letters, which differ between versions of matplotlib, in 1.5% of the pixels."""
+    """Equal but for letters, which differ between versions of matplotlib, in 1.5% of the pixels."""
     import numpy as np
     from PIL import Image
 
@@ -151,7 +151,7 @@ def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> N
 
 
 def test_the_picture_of_the_window_is_what_its_script_makes() -> None:
-    """But for the text, whose font changes with OpenCV: to within JPEG's loss, which is 2.3 grey levels."""
+    """Equal to within JPEG's loss of 2.3 grey levels, the text left out, whose font changes with OpenCV."""
     import cv2
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""`kseg-batch doctor` says what works, what does not, and how to mend it, whatever is broken."""
+"""`kseg-batch doctor` names the parts that work, the parts that do not, and the command that mends each."""
 
 import ctypes
 import json
@@ -45,7 +45,7 @@ def driver_for(cuda: str) -> Driver:
 def run_doctor(
     folder: Path, *arguments: str, code: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """The real command line; modules and package folders in `folder` come before those installed."""
+    """Run the real command line; modules and package folders in `folder` come before the installed ones."""
     outside = {
         name: value
         for name, value in os.environ.items()
@@ -63,7 +63,7 @@ def run_doctor(
 
 
 def examine(folder: Path, exit_code: int, code: str = "", **environment: str) -> dict[str, Any]:
-    """The JSON of a doctor that has to end with the given exit code, and the backends by their names."""
+    """The JSON of a doctor that has to exit with the given code, with each backend by its name, too."""
     result = run_doctor(folder, "--json", code=code, **environment)
     assert result.returncode == exit_code, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
@@ -145,7 +145,7 @@ def test_without_any_backend(tmp_path: Path) -> None:
 
 
 def test_an_opencv_of_which_only_the_folder_is_left(tmp_path: Path) -> None:
-    """As when one of two OpenCV packages was removed: it can be imported, and has nothing in it."""
+    """As after the removal of one of two OpenCV packages: cv2 can be imported, and is empty."""
     (tmp_path / "cv2.py").touch()
     report = examine(tmp_path, 1)
     assert report["opencv"]["status"] == "FAILED"
@@ -189,7 +189,7 @@ def test_a_backend_that_raises_fails_the_whole(tmp_path: Path) -> None:
 
 
 class Spoiled(NumbaBackend):
-    """A backend that changes one thing in its results."""
+    """A backend with one fault in its results."""
 
     def __init__(self, name: str, part: str) -> None:
         super().__init__()
@@ -279,7 +279,7 @@ def test_compilation_is_announced(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_packages_that_clash(tmp_path: Path) -> None:
-    """Two OpenCVs and two CuPys, of which nothing but their metadata is there, and a half-removed package."""
+    """The metadata of two OpenCVs and of two CuPys, without the packages, and a half-removed package."""
     (tmp_path / "half_removed-1.0.dist-info").mkdir()
     for name, version in (
         ("opencv-python", "4.11.0"),
@@ -311,7 +311,7 @@ def test_packages_that_clash(tmp_path: Path) -> None:
     ],
 )
 def test_what_makes_the_gpu_backends_work(driver: Driver, packages: list[str], fix: str) -> None:
-    """A driver first; then the extra for its CUDA, or for the CuPy that is there, if that can run."""
+    """A driver first; then the extra for the driver's CUDA, or for an installed CuPy that can run."""
     assert gpu_fix(driver, dict.fromkeys(packages, "14.0")) == fix
 
 
@@ -413,7 +413,7 @@ def test_a_driver_that_does_not_start(tmp_path: Path) -> None:
 
 
 def test_gpus_in_the_table(fake_driver: Path) -> None:
-    """Here the GPU backends cannot work, whatever is installed, because these GPUs compute nothing."""
+    """The GPU backends cannot work here, because these GPUs compute nothing."""
     result = run_doctor(fake_driver.parent, LD_LIBRARY_PATH=str(fake_driver.parent))
     assert "Traceback" not in result.stderr
     text = " ".join(result.stdout.split())

@@ -1,4 +1,4 @@
-"""The numba backend equals the NumPy oracle, bit for bit."""
+"""The numba backend equals the NumPy reference, bit for bit."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_photo_with_few_and_many_clusters(k: int) -> None:
 
 @pytest.mark.parametrize("k", [64, 65])
 def test_many_colors_and_many_clusters(k: int) -> None:
-    """Coarse and fine points differ, and 64 to 65 is where the coarse ones become more."""
+    """Coarse and fine points differ, and from k = 65 on the coarse points are more."""
     assert_equals_oracle(noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2))
 
 
@@ -69,7 +69,7 @@ LAYOUTS = {
 
 @st.composite
 def images(draw: st.DrawFn) -> Image:
-    """Noise of any contrast, quantised to steps so that ties occur, in any memory layout."""
+    """Noise of any contrast, quantised to steps to provoke ties, in any memory layout."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     span = draw(st.sampled_from([1, 2, 3, 9, 40, 256]))
     low = draw(st.integers(0, 256 - span))
@@ -220,7 +220,7 @@ def test_constants_agree_with_the_kernels() -> None:
 @pytest.mark.parametrize("name", ["numba", "opencv"])
 @pytest.mark.parametrize("image", AWKWARD.values(), ids=AWKWARD)
 def test_measuring_a_palette_of_another_image(name: str, image: Image) -> None:
-    """Centres in any order, ties, and more of them than there are colours: as the oracle has it."""
+    """Centres in any order, with ties, and more centres than colours: equal to the reference."""
     for k in (1, 3, 9, 256):
         assert_measures_equally(load(name), image, random_palette(k, seed=k))
 

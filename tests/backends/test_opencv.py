@@ -1,4 +1,4 @@
-"""The opencv backend is the tutorial's call, and agrees with the exact ones as far as it can."""
+"""The opencv backend is the tutorial's call, and agrees with the exact backends up to rounding."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Which backend is taken, and the true reason where one is not."""
+"""The choice of a backend, and the true reason where a backend is passed over."""
 
 import subprocess
 import sys
@@ -106,7 +106,7 @@ def test_numba_has_no_random_init() -> None:
 
 
 def python_without(tmp_path: Path, package: str, code: str) -> subprocess.CompletedProcess[str]:
-    """Run code where importing the package fails, as it does where the package is missing or broken."""
+    """Run code where importing the package fails, as with a missing or broken package."""
     break_module(tmp_path, package)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + code
     command = [sys.executable, "-c", code]
@@ -132,7 +132,7 @@ print(segment(rgb, 2, backend=choice.backend.name).counts.tolist())
 
 
 def test_without_a_cache_folder_numba_says_so(tmp_path: Path) -> None:
-    """Numba's own error, raised by a stand-in: root may write to every folder, so it cannot be provoked."""
+    """Numba's own error, raised by a stand-in, because root may write to every folder."""
     (tmp_path / "numba.py").write_text(
         "def njit(**_): raise RuntimeError('cannot cache function: no locator available')"
     )

@@ -1,4 +1,4 @@
-"""Photos and a worker that the tests of several modules take."""
+"""Photos and a worker for the tests of several modules."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.images import photos
 
 @pytest.fixture
 def photo_tree(tmp_path: Path) -> Path:
-    """A folder with photos, which holds three photos in a tree and one file that is no image."""
+    """A folder that holds photos: a tree of three photos, and a text file."""
     save(photos()["coffee"], tmp_path / "photos/coffee.jpg")
     save(photos()["chelsea"], tmp_path / "photos/pets/Chelsea the cat.PNG")
     save(photos()["china"], tmp_path / "photos/trips/2024/china.webp")
@@ -22,6 +22,6 @@ def photo_tree(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[CountPool]:
-    """One worker for all fits that are not commands of their own."""
+    """One worker for all fits in this process."""
     with count_pool(1, None) as workers:
         yield workers

@@ -69,7 +69,7 @@ def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache
 
 
 def done(folder: Path, *flags: object) -> dict[str, int]:
-    """The images that a run does, and their clusters."""
+    """The number of clusters of each image that a run does."""
     result = kseg("run", "p", "-o", "out", "--json", *flags, cwd=folder)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()[:-1]]
@@ -82,7 +82,7 @@ def test_what_is_chosen_is_done_once_and_again_when_the_range_changes(tmp_path: 
     assert done(tmp_path, "--k", 7) == {"five": 7}
     assert n_masks(out) == 7
     assert done(tmp_path, "--k", "auto") == {"five": 5}
-    assert n_masks(out) == 5  # those of the larger k are gone
+    assert n_masks(out) == 5  # the masks of the larger k are gone
     assert done(tmp_path, "--k", "auto") == done(tmp_path, "--k", "auto:2-12") == {}
     assert done(tmp_path, "--k", "auto:2-4")["five"] <= 4
     assert done(tmp_path, "--k", 3) == {"five": 3}
@@ -91,7 +91,7 @@ def test_what_is_chosen_is_done_once_and_again_when_the_range_changes(tmp_path: 
     assert "k_curve" not in line
     (tmp_path / "kseg.toml").write_text('k = "auto:3-9"\n')
     assert done(tmp_path, "--config", "kseg.toml") == {"five": 5}
-    assert done(tmp_path, "--k", 12) == {"five": 12}  # the end of the default range is not that range
+    assert done(tmp_path, "--k", 12) == {"five": 12}  # 12 is the end of the default range, not the range
 
 
 def test_fingerprints_know_the_range(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def test_no_two_images_have_masks_of_the_same_name() -> None:
 
 
 def test_named_clusters_have_masks_of_their_name(tmp_path: Path) -> None:
-    """And all of the outputs agree about a photo that is partly transparent."""
+    """All outputs agree about a partly transparent photo."""
 
     class Naming:
-        """Our backend, which finds names for the clusters, too."""
+        """The numba backend with names for the clusters."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(load("numba"), name)
@@ -84,7 +84,7 @@ MEADOW, NO_GREEN = (90, 150, 50), (150, 140, 130)
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Green in another place among the clusters of each image, and none in one."""
+    """Images in which green is another cluster each time, and an image without green."""
     folder = tmp_path_factory.mktemp("album")
     save(blocks([MEADOW, (120, 170, 240), WHITE]), folder / "p/day.png")
     save(blocks([(10, 12, 40), (60, 60, 70), MEADOW]), folder / "p/night.png")
@@ -135,7 +135,7 @@ def test_another_choice_is_done_again_and_nothing_else(album: Path) -> None:
     assert entries(out)["day"]["disabled"] == [0, 1, 2]
     assert n_done("--disable", 1, "--save", "masked") == 4
     assert entries(out)["day"]["disabled"] == [1]
-    assert not (out / "kept/day.png").exists()  # it would show other clusters than masked
+    assert not (out / "kept/day.png").exists()  # the kinds would show different clusters
     assert n_done("--save", "labels") == 0
     assert entries(out)["day"]["filter"] == "--disable 1"
     assert (out / "labels/day.png").stat().st_mtime_ns == labels

@@ -35,9 +35,9 @@ def text(out: Path) -> bytes:
 
 
 def check(out: Path) -> dict[str, int]:
-    """The masks in annotations.json are those in the PNG files of all images that are done.
+    """Check the masks in annotations.json against the PNG files of all images that are done.
 
-    Return how many annotations each image has, by its name there.
+    Return the number of annotations of each image, by its name in the file.
     """
     dataset = COCO(out / "annotations.json")
     lines = {line["name"]: line for line in manifest(out) if line["status"] == "done"}
@@ -114,7 +114,7 @@ def test_coco_alone(album: Path) -> None:
 def test_transparent_pixels_are_in_no_mask(tmp_path: Path) -> None:
     rgba = np.dstack([FOUR, np.full(FOUR.shape[:2], 255, np.uint8)])
     rgba[2:5, :, 3] = 0
-    rgba[:, 8:16, 3] = 0  # all that is red
+    rgba[:, 8:16, 3] = 0  # every red pixel
     save(rgba, tmp_path / "p/a.png")
     assert kseg("run", "p", "--k", 4, *BOTH, cwd=tmp_path).returncode == 0
     assert check(tmp_path / "p-kseg") == {"a.png": 3}
@@ -148,7 +148,7 @@ def test_images_come_and_change_and_go(tmp_path: Path) -> None:
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
     out = tmp_path / "p-kseg"
     assert check(out) == {"b.png": 3, "d.png": 3}
-    (tmp_path / "p/b.png").unlink()  # and its outputs stay
+    (tmp_path / "p/b.png").unlink()  # the outputs of b.png stay
     save(noise(8, 8), tmp_path / "p/c.png")
     save(flat(3, 3), tmp_path / "p/d.png")
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
@@ -158,7 +158,9 @@ def test_images_come_and_change_and_go(tmp_path: Path) -> None:
     assert kseg("run", "p", "--dry-run", "--overwrite", *BOTH, cwd=tmp_path).returncode == 0
     assert (out / "annotations.json").stat().st_mtime_ns == time
     save(noise(9, 9), tmp_path / "p/c.png")
-    assert kseg("run", "p", "--save", "masks", *ONE, cwd=tmp_path).returncode == 0  # what is outdated goes
+    assert (
+        kseg("run", "p", "--save", "masks", *ONE, cwd=tmp_path).returncode == 0
+    )  # outdated outputs are removed
     assert [image["file_name"] for image in json.loads(text(out))["images"]] == ["b.png", "d.png"]
     assert "1 image, " in kseg("run", "p", *BOTH, cwd=tmp_path).stdout
     assert check(out) == {"b.png": 3, "c.png": 3, "d.png": 1}
@@ -178,7 +180,7 @@ def test_a_damaged_photo_keeps_what_it_had(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed(tmp_path: Path) -> None:
-    """There is no file that lacks images, and the next run makes it whole."""
+    """No file lacks images, and the next run writes a whole file."""
     save_noise(tmp_path, 20)
     out = tmp_path / "p-kseg"
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
@@ -205,7 +207,7 @@ def test_a_run_that_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_goes_away(tmp_path: Path) -> None:
-    """No file says that there are no images."""
+    """The run writes no file that lists no images."""
     save_noise(tmp_path, 90)
     process = begin(tmp_path, "--save", "coco", *ONE)
     wait_for_images(tmp_path, process, 4)
@@ -218,10 +220,7 @@ def test_a_folder_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
-    """Files that are not what was written, as after a power cut, of images that this run does not do.
-
-    And clusters that had other names when the palette was another.
-    """
+    """Files damaged by a power cut, of images that this run skips; clusters named by another palette."""
     for name in "abcd":
         save(FOUR, tmp_path / f"p/{name}.png")
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
@@ -230,7 +229,7 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
         (tmp_path / f"p/{name}.png").unlink()
     (out / "coco/a.json").write_bytes(bytes((out / "coco/a.json").stat().st_size))
     (out / "coco/b.json").write_text("{}")
-    for name, called in (("c", "sky above"), ("d", "the ocean")):  # as long as what was there
+    for name, called in (("c", "sky above"), ("d", "the ocean")):  # as long as the name before
         path = out / f"coco/{name}.json"
         path.write_text(path.read_text().replace("cluster 0", called).replace("cluster 1", "grassland"))
     (out / "coco/other.json").write_text("none of ours")
@@ -249,7 +248,7 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
 
 
 def test_categories_have_the_names_of_the_palette(tmp_path: Path) -> None:
-    """A cluster without pixels in an image has no annotation of it."""
+    """A cluster without pixels in an image has no annotation there."""
     save(FOUR, tmp_path / "p/a.png")
     save(flat(3, 3, (255, 255, 255)), tmp_path / "p/b.png")
     (tmp_path / "own.txt").write_text("#000000 ground\n#c80000\n#00fa00 a b\n#ffffff sky\n")

@@ -14,10 +14,10 @@ from tests.support.damage import SAMPLES, damaged_files
 from tests.support.outputs import check_consistent, manifest
 
 MOST_MEMORY = 400 << 20
-"""Bytes that a process of the run may hold: little more than it has before the first of 2,000 images."""
+"""Bytes that a process of the run may hold: little more than before the first of 2,000 images."""
 
 CRASHES = ("its worker", "it took longer")
-"""How errors begin of images that killed their worker or were not done in time."""
+"""The beginnings of the errors of images that killed their worker or took too long."""
 
 
 def test_every_damaged_file_is_done_or_failed_with_a_reason(tmp_path: Path, soak: bool) -> None:
@@ -70,7 +70,7 @@ def test_every_damaged_file_is_done_or_failed_with_a_reason(tmp_path: Path, soak
 
 
 def watch(process: subprocess.Popen[bytes], memory: dict[int, int]) -> None:
-    """Note the most that each process of the session ever held, while it is there."""
+    """Record the peak memory of each process of the session, until the command exits."""
     while process.poll() is None:
         for path in Path("/proc").glob("[0-9]*"):
             try:

@@ -1,4 +1,4 @@
-"""`kseg-batch fit`, through the real command line; where many fits are needed, by what stands behind it."""
+"""`kseg-batch fit`, through the real command line, or in this process where many fits are needed."""
 
 from __future__ import annotations
 
@@ -267,9 +267,9 @@ import sys
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
-    """Of noise in 2 million colours, of which four images have most and sixteen more bring few.
+    """Noise in 2 million colours: four images have most of the colours, and sixteen more add few.
 
-    Their histograms would take 60 MB more if they were kept, and their pixels 50; the bound is a third.
+    To keep all histograms would take 60 MB more, and to keep all pixels 50 MB; the bound is a third.
     """
     peaks = []
     for i in range(20):
@@ -283,7 +283,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
 
 
 def test_the_number_of_clusters_is_chosen_for_all_photos_together(tmp_path: Path) -> None:
-    """Six colours, three in each of two images; and `--k` is what the curve says."""
+    """Six colours, three in each of two images; `--k` is the minimum of the curve."""
     colors = [(10, 10, 20), (200, 20, 20), (30, 220, 40), (20, 30, 230), (240, 230, 60), (250, 250, 250)]
     rng = np.random.default_rng(0)
     for name, three in (("a", colors[:3]), ("b", colors[3:])):

@@ -1,4 +1,4 @@
-"""Fits that are interrupted, killed or disturbed go on from what is counted, and count no image twice."""
+"""A fit after an interrupted or killed fit resumes from the checkpoint, and counts no image twice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if "spawn_main" in " ".join(sys.orig_argv):
 
     pathlib.Path.open = slow_open
 """
-"""For workers: note each image that is read, and take some time for it."""
+"""For workers: record the name of each image that is read, after a delay."""
 
 
 def many(folder: Path, number: int) -> Path:
@@ -46,7 +46,7 @@ def many(folder: Path, number: int) -> Path:
 
 
 def begin_fit(folder: Path, *flags: object, delay: float = 0) -> subprocess.Popen[str]:
-    """Start a fit that notes in read.log each image that a worker reads, and takes some time for each."""
+    """Start a fit whose workers record each image in read.log, after a delay."""
     (folder / "read.log").write_text("")
     log = str(folder / "read.log")
     return begin(folder, *flags, command="fit", path=folder, READ=log, DELAY=str(delay))
@@ -59,7 +59,7 @@ def read_again(folder: Path) -> int:
 
 
 def fit_again(folder: Path, *flags: object) -> tuple[int, subprocess.CompletedProcess[str]]:
-    """Fit once more; return the number of images that are read now, and the result."""
+    """Fit once more; return the number of images that the fit reads, and the result."""
     process = begin_fit(folder, *flags)
     output, errors = process.communicate(timeout=PATIENCE)
     result = subprocess.CompletedProcess("", process.returncode, output, errors)
@@ -109,7 +109,7 @@ def test_a_fit_that_is_interrupted_goes_on(tmp_path: Path, number: int, code: in
 
 @pytest.fixture
 def counted(tmp_path: Path, pool: CountPool) -> Path:
-    """A dataset whose images are counted, of too few colours for the names that they were to get."""
+    """A dataset with a checkpoint: its images were counted, and had too few colours for the names."""
     for i in range(4):
         save(blocks([(0, 0, 0), (9, 9, 9 + i % 2)]), tmp_path / f"p/{i}.bmp")
     with pytest.raises(OptionError, match="A palette has a name for each cluster or none: 3, not 4"):
@@ -144,7 +144,7 @@ def test_what_is_counted_serves_other_clusters(counted: Path, pool: CountPool) -
     ],
 )
 def test_what_is_counted_and_of_no_use(counted: Path, pool: CountPool, change: str, reason: str) -> None:
-    """All is counted anew, and nothing twice."""
+    """Every image is counted anew, and none twice."""
     partial = counted / "p.json.partial"
     data = partial.read_bytes()
     if change == "touched":
@@ -173,7 +173,7 @@ def test_what_is_counted_and_of_no_use(counted: Path, pool: CountPool, change: s
 
 @pytest.mark.parametrize("limited", [False, True])
 def test_images_that_kill_and_hang_their_worker(tmp_path: Path, limited: bool) -> None:
-    """In groups, or one by one where there is a limit to their time."""
+    """Images are counted in groups, or one by one where a time limit is set."""
     crash_workers(tmp_path)
     for i in range(20):
         save(noise(9, 9, seed=i), tmp_path / f"p/{i}.bmp")

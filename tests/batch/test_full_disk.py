@@ -1,4 +1,4 @@
-"""Outputs that fail: one image's, or all."""
+"""Outputs that cannot be written: of one image, or of all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.processes import PATIENCE
 
 
 def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
-    """It fails, its other outputs are taken back, and the rest go on."""
+    """The image fails, its other outputs are removed, and the rest go on."""
     for i in range(4):
         save(noise(30, 30, seed=i), tmp_path / f"p/{i}.bmp")
     save(noise(900, 900), tmp_path / "p/large.bmp")
@@ -34,7 +34,7 @@ def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
 
 
 def mount(folder: Path, size: str) -> bool:
-    """Whether a small file system could be mounted there."""
+    """Mount a small file system; return whether mounting succeeded."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     return (
@@ -68,7 +68,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_an_output_folder_that_goes_away(tmp_path: Path) -> None:
-    """It is not made anew: it may have been a disk that is no longer mounted."""
+    """The run does not create the folder again, which may have been on a disk that was unmounted."""
     save_noise(tmp_path, 300)
     process = begin(tmp_path, "--save", "labels")
     wait_for_images(tmp_path, process, 3)
@@ -97,4 +97,4 @@ def test_a_folder_without_rights(tmp_path: Path) -> None:
     assert result.stdout.startswith("6 images,")
     for line in manifest(tmp_path / "p-kseg"):
         for name in line["outputs"]:
-            assert (tmp_path / "p-kseg" / name).exists()  # what the last run wrote is still there
+            assert (tmp_path / "p-kseg" / name).exists()  # the outputs of the last run stay

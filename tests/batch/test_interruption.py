@@ -1,4 +1,4 @@
-"""Runs and workers that are interrupted and killed: nothing half-written, nothing lost, nobody left."""
+"""Runs and workers that are interrupted and killed: no half-written file, no lost image, no process left."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_interrupted(tmp_path: Path, number: int, code: int, to_group: bool) -> 
     assert not unfinished(out)
     done = check_consistent(out)
     assert 4 <= done < 150
-    assert {line["status"] for line in manifest(out)} == {"done"}  # those under way were ended
+    assert {line["status"] for line in manifest(out)} == {"done"}  # the images under way were ended
     result = kseg("run", "p", cwd=tmp_path)
     assert result.returncode == 0
     assert f"{done} images skipped" in result.stdout
@@ -47,7 +47,7 @@ def test_interrupted(tmp_path: Path, number: int, code: int, to_group: bool) -> 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_while_workers_start(tmp_path: Path, number: int, code: int) -> None:
-    """A terminal sends it to all of them; none of them may have anything to say about it."""
+    """A terminal sends the signal to every process; no worker may print anything."""
     save_noise(tmp_path, 9)
     process = begin(tmp_path, "--workers", 3)
     wait_until(lambda: session_workers(process.pid) != [], process=process, pause=0.001)

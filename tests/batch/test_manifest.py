@@ -1,4 +1,4 @@
-"""The journal: what is read back, whatever happened to its file."""
+"""The journal: entries are read back also from a file that is torn, damaged or foreign."""
 
 import subprocess
 import sys

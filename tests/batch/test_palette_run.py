@@ -62,7 +62,7 @@ def test_labels_are_those_of_apply_palette(album: Path, k: int, color_space: Col
 
 
 def test_a_cluster_is_the_same_in_every_image_and_some_have_no_pixel(album: Path) -> None:
-    """In the order of the list, which is not that of lightness."""
+    """Clusters keep the order of the list, which is not the order of lightness."""
     save(flat(5, 5, (30, 31, 32)), album / "p/dark.png")
     save(blocks([(250, 250, 250), (40, 30, 30)]), album / "p/both.png")
     flags = ("--palette", ",".join(GIVEN), "--save", "labels", "--save", "segmented", "--save", "masks")
@@ -103,7 +103,7 @@ def test_transparent_pixels_are_in_no_cluster(tmp_path: Path) -> None:
 
 
 def test_files_of_every_kind(album: Path) -> None:
-    """The same colours from a GIMP palette, whose useless names are told of, and from a list."""
+    """The same colours from a GIMP palette, with a warning about its useless names, and from a list."""
     gimp = "\n".join(f"{int(c[1:3], 16)} {int(c[3:5], 16)} {int(c[5:], 16)} 7" for c in GIVEN)
     (album / "p.gpl").write_text(f"GIMP Palette\n{gimp}\n")
     (album / "p.txt").write_text("\n".join(GIVEN))

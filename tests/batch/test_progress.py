@@ -1,4 +1,4 @@
-"""What a run says, to people and to machines."""
+"""The messages of a run, for people and for machines."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_log_file_that_cannot_be_written(folder: Path, path: str, code: int) -
 
 
 def test_standard_output_that_is_closed(folder: Path) -> None:
-    """As by `| head -1`: the journal has all that was done, and the next run goes on."""
+    """As by `| head -1`: the journal has every image that was done, and the next run goes on."""
     for i in range(40):
         save(noise(9, 9, seed=i), folder / f"p/{i}.png")
     command = command_line("run", "p", "--no-gpu", "--json", "--save", "labels")

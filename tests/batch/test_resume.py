@@ -1,4 +1,4 @@
-"""What a second run does, through the real command line."""
+"""A second run, through the real command line: the images and outputs that the run does again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OTHER_VALUES: dict[str, Any] = {
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """Three small images; what a run makes of them is in out."""
+    """Three small images, and the outputs of a run in out."""
     for i, name in enumerate(("a", "b", "deep/c")):
         save(noise(12, 17, seed=i), tmp_path / f"p/{name}.png")
     assert again(tmp_path, "--k", 3).returncode == 0
@@ -61,7 +61,7 @@ def test_a_changed_source_is_done_again(album: Path) -> None:
 
 def test_size_and_time_decide_or_the_content(album: Path) -> None:
     source = album / "p/a.png"
-    assert done_again(album, "--checksum") == ["a", "b", "deep/c"]  # there were no checksums yet
+    assert done_again(album, "--checksum") == ["a", "b", "deep/c"]  # the first run took no checksums
     assert done_again(album, "--checksum") == []
     os.utime(source, ns=(1, 1))
     assert done_again(album, "--checksum") == []
@@ -78,7 +78,7 @@ def test_size_and_time_decide_or_the_content(album: Path) -> None:
     failed = entries(album / "out")["a"]
     assert failed["status"] == "failed"
     assert all((album / "out" / name).stat().st_size == size for name, size in failed["outputs"].items())
-    assert len(failed["outputs"]) == 4  # what was made of it before it was damaged
+    assert len(failed["outputs"]) == 4  # the outputs from before the damage
 
 
 def test_changed_options_replace_the_outputs(album: Path) -> None:
@@ -224,7 +224,7 @@ def test_what_is_gone_from_the_source_stays(album: Path) -> None:
 
 
 def test_leftovers_of_a_run_that_was_killed(album: Path) -> None:
-    """And only those: a user's file of a similar name stays."""
+    """Leftovers are removed, and a user's file of a similar name stays."""
     ours = album / f"out/masks/deep/.{'0a' * 16}-3.kseg-tmp"
     theirs = [album / "out/masks/my.kseg-tmp", album / "out/.0a-1.kseg-tmp", album / f"p/{ours.name}"]
     for path in (ours, *theirs):

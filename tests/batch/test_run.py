@@ -1,4 +1,4 @@
-"""`kseg-batch run` through the real command line: its outputs, its options, and its words."""
+"""`kseg-batch run` through the real command line: its outputs, its options, and its messages."""
 
 import json
 import os

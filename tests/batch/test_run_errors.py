@@ -1,4 +1,4 @@
-"""Images that fail while the rest goes on, and command lines that a run refuses in a sentence."""
+"""Images that fail while the run goes on, and command lines that a run refuses with one sentence."""
 
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def test_wrong_use_gets_one_sentence(tmp_path: Path, arguments: list[str], code:
 def test_names_that_no_file_can_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    """The system refuses even to look whether they are there."""
+    """The system refuses even to look for the file."""
     monkeypatch.chdir(tmp_path)
     save(noise(20, 30), tmp_path / "photo.png")
     result = CliRunner().invoke(app, [text.replace("LONG", "x" * 300) for text in arguments])
@@ -136,4 +136,4 @@ def test_an_output_that_cannot_be_written_fails_that_image(photo_tree: Path) -> 
     assert result.stdout.startswith("3 images,")
     assert not [
         name for name in tree(photo_tree / "photos-kseg") if "xxx" in name
-    ]  # its segmented.png is gone too
+    ]  # no output of the failed image is left

@@ -1,4 +1,4 @@
-"""Which files a run takes, and their names among the outputs: folders, collisions, links, its own outputs."""
+"""The files that a run takes, and their names among the outputs: folders, collisions, links, own outputs."""
 
 import os
 import shutil
@@ -82,7 +82,7 @@ def test_what_is_passed_over_is_said(photo_tree: Path) -> None:
 
 def test_a_folder_that_cannot_be_entered(photo_tree: Path) -> None:
     (photo_tree / "photos/pets").chmod(0o000)
-    (photo_tree / "photos/trips").chmod(0o444)  # may be listed, but nothing in it looked at
+    (photo_tree / "photos/trips").chmod(0o444)  # may be listed, but not entered
     command = as_ordinary_user(command_line("run", "photos", "--no-gpu"))
     result = subprocess.run(command, cwd=photo_tree, capture_output=True, text=True, timeout=120, check=False)
     for name in ("pets", "trips"):

@@ -1,4 +1,4 @@
-"""`kseg-batch bench` measures what is right, says so of what is wrong, and tells the conditions."""
+"""`kseg-batch bench` measures correct results, names wrong ones, and reports the conditions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PEERS = (
     "Pillow median cut",
     "Pillow median cut, kmeans",
 )
-"""Those that come with the tests."""
+"""The peers that are installed with the tests."""
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -52,7 +52,7 @@ def variables(folder: Path) -> dict[str, str]:
 def bench(
     folder: Path, *arguments: str, code: str = "", exit_code: int = 0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """A run that has to end with the given exit code."""
+    """Run the command, which has to exit with the given code."""
     result = subprocess.run(
         command_line("bench", *arguments, code=code),
         env=variables(folder) | environment,
@@ -69,7 +69,7 @@ def bench(
 
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """The output of a run with peers, where the heavy ones are not installed, and its JSON."""
+    """The output of a run with peers, the heavy ones not installed, and its JSON."""
     folder = tmp_path_factory.mktemp("peers")
     hide = hide_modules("sklearnex", "faiss", "imagequant")
     flags = ("--peers", "--k", "3,2", "--threads", "2", "--json", "b.json")
@@ -93,7 +93,7 @@ def test_without_a_terminal_every_contender_has_one_line_for_each_k(peers: tuple
     assert columns[:4] == ["threads", "size", "k", "ms"]
     for name in ("numba", "opencv", *PEERS):
         rows = [dict(zip(columns, cells, strict=True)) for cells in rows_of(output, name)]
-        assert [row["k"] for row in rows] == ["2", "3"]  # ascending, whatever the order they were given in
+        assert [row["k"] for row in rows] == ["2", "3"]  # ascending, though given in another order
         for row in rows:
             assert row["size"] == "0.01 MP"
             numbers = {column: float(row[column].replace(",", "")) for column in columns if column != "size"}

@@ -1,6 +1,6 @@
-"""`kseg-batch run` on GPUs: which process opens them, and what happens if one cannot be opened.
+"""`kseg-batch run` and `fit` on GPUs: the process that opens a GPU, and GPUs that cannot be opened.
 
-The command is the real one. The driver is a library that counts GPUs; CuPy is `tests.gpu.emulator.cupy`.
+The command is real. The driver is a library that counts GPUs; CuPy is `tests.gpu.emulator.cupy`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BUSY = "CuPy does not work here (the GPU failed: cudaErrorDevicesUnavailable: th
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that ended."""
+    """A command that has exited."""
 
     code: int
     output: str
@@ -153,7 +153,7 @@ def test_refused_before_a_gpu_is_opened(machine: Machine, flags: list[str], mess
 def test_a_gpu_that_was_asked_for_and_cannot_be_opened(
     machine: Machine, flags: list[str], broken: int
 ) -> None:
-    """What was done before stays, too."""
+    """The outputs of an earlier run stay, too."""
     assert machine.kseg("run", "p/0.png", "-o", "out", "--no-gpu").code == 0
     before = state(machine.folder / "out")
     for out in ("out", "new"):

@@ -1,4 +1,4 @@
-"""What can be said of the GPU kernels without a GPU: they compile for all of them, and their twins agree."""
+"""The GPU kernels, without a GPU: they compile for every architecture, and their Numba twins agree."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 STATIC_SHARED_MEMORY = 48 << 10
-"""Bytes of it that a block may have on every GPU."""
+"""Bytes of static shared memory that a block may have on every GPU."""
 
 FIT = [Variant(most, wide) for most in (launches.NARROW_CLUSTERS, layout.ROW) for wide in (False, True)]
 VARIANTS = {"histogram.cu": [Variant()], "labels.cu": [Variant()], "seeding.cu": FIT, "lloyd.cu": FIT}
@@ -45,7 +45,7 @@ VARIANTS = {"histogram.cu": [Variant()], "labels.cu": [Variant()], "seeding.cu":
 
 @pytest.fixture(scope="module")
 def binaries() -> Iterator[dict[tuple[str, Variant, int], Future[Compiled]]]:
-    """All of them, by as many processes as there are cores: NVRTC compiles one at a time in each."""
+    """All kernels, compiled by a process per core: in a process, NVRTC compiles one program at a time."""
     jobs = [
         (file, variant, architecture)
         for architecture in ARCHITECTURES
@@ -156,7 +156,7 @@ def test_numba_has_a_twin_of_every_kernel() -> None:
 
 
 def signature(types_: list[str], *, wide: bool) -> tuple[Any, ...]:
-    """The types of Numba for those of CUDA C: see the head of kernels/numba_cuda.py."""
+    """The types of Numba for types of CUDA C: see the head of kernels/numba_cuda.py."""
     from numba import int32, int64, uint8, uint32
     from numba import types as numba_types
 

@@ -1,6 +1,6 @@
-"""The GPU host program and the CUDA kernels, without a GPU: the kernels run on the CPU, emulated.
+"""The GPU host program and the CUDA kernels equal the reference, on the emulated device.
 
-What the kernels would do on a real device in an undefined order, the emulator does in several orders.
+Threads, whose order is undefined on a GPU, run in several orders.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def test_photos(emulated: GpuBackend, name: str) -> None:
 
 @pytest.mark.parametrize("k", [64, 65])
 def test_many_colors_and_many_clusters(emulated: GpuBackend, k: int) -> None:
-    """Coarse and fine points differ, and 64 to 65 is where the coarse ones become more."""
+    """Coarse and fine points differ, and from k = 65 on the coarse points are more."""
     assert_equals(emulated, noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2), oracle=False)
 
 
@@ -174,7 +174,7 @@ def test_a_ragged_batch(emulated: GpuBackend, n: int) -> None:
 
 
 def test_a_batch_with_palettes_and_without(emulated: GpuBackend) -> None:
-    """Images whose clusters are given, also more than they have colours, among those that are fitted."""
+    """Images with given clusters, also more clusters than colours, among images that are fitted."""
     images, options = ragged_batch(17)
     palettes = [random_palette(k, seed=k) if k % 4 else None for k in (*range(1, 16), 33, 256)]
     assert_batch_equals(emulated, images, options, palettes=palettes)

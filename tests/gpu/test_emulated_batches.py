@@ -64,7 +64,7 @@ def test_batches_come_back_in_their_order(emulated: GpuBackend) -> None:
 
 
 def test_an_empty_batch_brings_what_is_under_way(emulated: GpuBackend) -> None:
-    """So a slow source does not hold results back."""
+    """A slow source does not hold results back."""
     asked: list[int] = []
 
     def batches() -> Any:
@@ -79,7 +79,7 @@ def test_an_empty_batch_brings_what_is_under_way(emulated: GpuBackend) -> None:
 
 
 def test_results_stay_while_later_batches_run(emulated: GpuBackend) -> None:
-    """Host memory is lent for as long as anybody looks at it, and used again afterwards."""
+    """Host memory is lent for as long as a result refers to the memory, and used again afterwards."""
     tasks = [[Task(noise(9, 9, seed=i), FitOptions(k=3, attempts=1), True, i)] for i in range(8)]
     results = list(emulated.segment_batches(tasks))
     for task, result in zip(tasks, results, strict=True):
@@ -111,7 +111,7 @@ def test_pinned_memory_is_used_again_when_nobody_looks_at_it(cache: Path) -> Non
 
 
 def test_a_caller_that_stops_early_leaves_nothing_under_way(emulated: GpuBackend) -> None:
-    """Otherwise results would arrive in memory that is lent to somebody else by then."""
+    """Otherwise results would arrive in memory that is lent to another caller by then."""
     batches = [[task] for task in seven_tasks()]
     results = emulated.segment_batches(batches)
     next(results)
@@ -130,12 +130,12 @@ def test_one_image_between_two_results_of_a_batch(emulated: GpuBackend) -> None:
 
 
 class FaultyDevice(EmulatedDevice):
-    """Fails at a launch, as a lost device does."""
+    """A device that fails at one launch."""
 
     launches_left = -1
 
     def launch(self, *args: Any) -> None:
-        """Run a kernel, unless its turn to fail has come."""
+        """Run a kernel, or fail at the chosen launch."""
         self.launches_left -= 1
         if self.launches_left == 0:
             raise BackendError("the GPU failed: it has fallen off the bus")
@@ -144,7 +144,7 @@ class FaultyDevice(EmulatedDevice):
 
 @pytest.mark.parametrize("n", range(1, 9))
 def test_after_a_failure_the_next_batch_is_right(cache: Path, n: int) -> None:
-    """What a failed batch left in the tables is not counted with the next one."""
+    """Counts that a failed batch left in the tables are not added to the next batch."""
     device = FaultyDevice(cache, memory=GPU_MEMORY)
     gpu = GpuBackend("cupy", device, GPU_MEMORY)
     device.launches_left = n

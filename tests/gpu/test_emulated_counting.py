@@ -23,7 +23,7 @@ from tests.support.exactness import (
 from tests.support.images import Image, flat, noise
 
 WARP_PIXELS = 32 * PIXEL_ALIGNMENT
-"""What a warp of count_pixels takes at a time."""
+"""Pixels that a warp of count_pixels takes at a time."""
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", 7])
@@ -47,7 +47,7 @@ def test_a_warp_of_one_color_adds_to_the_table_once(
     image = flat(1, n)
     histogram = GpuBackend("cupy", device, GPU_MEMORY).histogram(image)
     assert_same_histogram(histogram, ColorHistogram.from_pixels(image))
-    assert device.atomics["count_pixels"] == atomics + 1  # the one for the cell
+    assert device.atomics["count_pixels"] == atomics + 1  # one more for the cell
 
 
 def about(n: int) -> tuple[int, int, int]:
@@ -55,7 +55,7 @@ def about(n: int) -> tuple[int, int, int]:
 
 
 def nearly_flat() -> dict[str, Image]:
-    """Images that are white but for some pixels, of sizes about that of a warp's share."""
+    """White images with a few other pixels, of about as many pixels as a warp takes."""
     images = {f"white {n}": flat(1, n, (255, 255, 255)) for n in (1, *about(WARP_PIXELS), *about(2048))}
     for n in (*about(WARP_PIXELS), *about(2048)):
         for place in (0, 15, 16, WARP_PIXELS - 1, n - 1):

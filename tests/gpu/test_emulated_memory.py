@@ -1,4 +1,4 @@
-"""Memory of the emulated device: batches are split to fit, whatever the device has and whatever fails."""
+"""Memory of the emulated device: batches are split to fit, and halved where an allocation fails."""
 
 from __future__ import annotations
 

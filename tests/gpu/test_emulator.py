@@ -1,4 +1,4 @@
-"""The stand-in for a GPU: that it runs what is right, and finds what is wrong."""
+"""The emulator: correct kernels run, and wrong kernels are reported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_divergent_barriers_are_reported(device: EmulatedDevice, kernel: str, me
     for device.order in ORDERS:
         with pytest.raises(EmulationError, match=f"kernel {kernel}, .*divergent barriers: .*{message}"):
             launch(device, kernel, values)
-    test_a_block_adds_up_through_shared_memory(device, "ascending", 32)  # it goes on working
+    test_a_block_adds_up_through_shared_memory(device, "ascending", 32)  # the device goes on working
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -288,7 +288,7 @@ def test_memory_is_limited_and_comes_back(device: EmulatedDevice) -> None:
     device.clear(part, stream)
     del half, part
     gc.collect()
-    assert device.free_memory() == 1 << 19  # what is queued holds it
+    assert device.free_memory() == 1 << 19  # the queue holds the array
     device.wait(stream)
     assert device.free_memory() == 1 << 20
 

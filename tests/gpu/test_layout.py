@@ -23,7 +23,7 @@ def test_what_travels_back_is_at_most_a_byte_a_pixel() -> None:
 
 
 def test_tables_are_for_so_many_images_as_are_counted_together(cache: Path) -> None:
-    """They are most of what a small image needs."""
+    """Tables are most of the memory of a small image."""
     requests = [Request(30, 40, FitOptions(k=3), masks=True)] * 64
     few, all_of_them = (Layout.of(requests, Tuning(counted_together=n)) for n in (8, 64))
     assert few.arrays()["table"] == (8 << 24, "u4")

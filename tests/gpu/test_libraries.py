@@ -1,4 +1,4 @@
-"""CuPy and Numba without a GPU: what the wrappers use of them is there, and their errors are known."""
+"""CuPy and Numba without a GPU: the functions that the devices use exist, and errors are translated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ cuda = pytest.importorskip("numba.cuda", reason="Numba has no CUDA target here")
 
 @pytest.fixture
 def cupy_device() -> CupyDevice:
-    """One that is not opened, because there is none."""
+    """A device that is not opened."""
     device = object.__new__(CupyDevice)
     vars(device).update(_cupy=cupy, _current=contextlib.nullcontext)
     return device

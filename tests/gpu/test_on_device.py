@@ -42,7 +42,7 @@ Loader = Callable[[str, GpuOptions], GpuBackend]
 
 @pytest.fixture(scope="module")
 def open_gpu(request: pytest.FixtureRequest) -> Loader:
-    """A function that loads a GPU backend, or says why it is not there."""
+    """A function that loads a GPU backend, or skips the test with the reason."""
 
     def open_it(name: str, options: GpuOptions) -> GpuBackend:
         try:
@@ -141,7 +141,7 @@ def test_two_batches_at_a_time(gpu: GpuBackend) -> None:
 
 
 def test_two_backends_in_two_threads(gpu: GpuBackend, open_gpu: Loader) -> None:
-    """Each with streams and memory of its own."""
+    """Each backend has its own streams and memory."""
     other = open_gpu(gpu.name, GpuOptions(memory=2 << 30))
     assert other is not gpu
     images = [noise(300, 400, seed=i) for i in range(8)]
@@ -179,7 +179,7 @@ def test_a_hundred_megapixels(gpu: GpuBackend, colors: str) -> None:
 
 
 def test_memory_is_bounded(gpu: GpuBackend, open_gpu: Loader) -> None:
-    """Little of it splits the batch; what does not fit at all comes back with the reason."""
+    """Little memory splits the batch; an image that cannot fit comes back with the reason."""
     small = open_gpu(gpu.name, GpuOptions(memory=400 << 20))
     images = [photos()[name] for name in PHOTOS]
     assert_batch_equals(small, images * 3, [FitOptions(k=3)] * 15)

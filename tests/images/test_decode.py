@@ -44,7 +44,7 @@ ORIENTED: list[tuple[str, dict[str, Any]]] = [
 def test_lossless_formats_decode_to_their_pixels(kind: str, options: dict[str, Any]) -> None:
     rgb = photos()["coffee"][:50, :70]
     photo = decode(encoded(Image.fromarray(rgb), kind, **options))
-    tolerance = 2 if kind in ("AVIF", "HEIF") else 0  # they store YCbCr, rounded to 8 bits
+    tolerance = 2 if kind in ("AVIF", "HEIF") else 0  # these formats store YCbCr, rounded to 8 bits
     assert greatest_difference(photo.rgb, rgb) <= tolerance
     assert photo.rgb.flags.c_contiguous
     assert (photo.notes, photo.opaque) == ((), None)
@@ -83,7 +83,7 @@ def test_png_of_few_bits(bits: int) -> None:
 
 
 def test_interlaced_png() -> None:
-    """The seven passes of Adam7, written by hand: no library here writes them."""
+    """The seven passes of Adam7, written by hand, because no library here writes interlaced PNG."""
     rgb = noise(11, 13)
     starts = [
         (0, 0, 8, 8),
@@ -133,7 +133,7 @@ def test_exif_orientation_is_applied_once(kind: str, options: dict[str, Any], or
     turned.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(turned))
     photo = decode(data)
-    assert greatest_difference(photo.rgb, expected) <= 4  # of the lossy ones
+    assert greatest_difference(photo.rgb, expected) <= 4  # of the lossy formats
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -135,7 +135,7 @@ def test_every_truncation_is_refused(name: str) -> None:
 
 
 def test_damaged_files_are_refused_or_read() -> None:
-    """And nothing is printed, by whatever library, in a process that is prepared."""
+    """No library prints anything in a process that is prepared."""
     code = """
 from kseg_batch.images.decode import decode, prepare_process
 from kseg_batch.errors import ImageError
@@ -170,7 +170,7 @@ def test_any_flipped_bit_of_a_png_is_refused(name: str) -> None:
 
 
 def test_jpeg_damage_inside_the_scan_is_refused() -> None:
-    """Where other decoders go on in grey or with a shift."""
+    """Other decoders go on in grey or with a shift."""
     data = encoded(Image.fromarray(photos()["coffee"]), "JPEG")
     start = data.index(b"\xff\xda") + 14
     damaged = bytearray(data)

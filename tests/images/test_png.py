@@ -1,4 +1,4 @@
-"""What is written reads back the same with other libraries."""
+"""PNG files read back the same with other libraries."""
 
 import shutil
 import subprocess
@@ -37,7 +37,7 @@ def test_indexed_png(k: int, width: int) -> None:
 
 
 def test_the_same_bytes_on_every_stack() -> None:
-    """ISA-L's matches depend on the address of its stream, on the stack, unless that is prevented."""
+    """ISA-L's matches depend on the address of its stream, on the stack, unless prevented."""
     disc = np.hypot(*np.mgrid[-30:30, -20:20]).astype(np.uint8)
     maps = [LabelMap.pack((disc + shift) // 7 % 3, 3) for shift in range(7)]
     files: set[bytes] = set()
@@ -63,7 +63,7 @@ def test_the_same_bytes_on_every_stack() -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 16, 17, 256])
 def test_packed_labels_and_masks(k: int, width: int) -> None:
-    """What comes packed, as from a GPU, unpacks to the labels, and its masks are those of the labels."""
+    """Packed labels, as from a GPU, unpack to the labels, and give the masks of the labels."""
     labels = np.random.default_rng(k * 100 + width).integers(0, k, (6, width)).astype(np.uint8)
     packed = LabelMap.pack(labels, k)
     again = LabelMap(packed.rows, width, packed.bits)

@@ -19,7 +19,7 @@ CHECKSUMS = {
     "lab": "b3067516fa862bb008af4ffb4da5555722524a70776bf7ffd523a90f4331480c",
     "oklab": "8052e20d1ba35865eab995f1532cb7bff8092f0f1ed3a55a68c69707ccc697be",
 }
-"""SHA-256 of what the 2**24 colours become, in the order of 0xRRGGBB."""
+"""SHA-256 of the conversion of all 2**24 colours, in the order of 0xRRGGBB."""
 
 
 def all_colors() -> Image:
@@ -51,7 +51,7 @@ def exact_oklab(rgb: Image) -> np.ndarray:
 
 @pytest.mark.parametrize("space", CHECKSUMS)
 def test_every_color_becomes_the_same_on_every_machine(space: ColorSpace) -> None:
-    """Whatever the version of OpenCV, the processor, and the shape of the image."""
+    """For every version of OpenCV, processor, and shape of the image."""
     converted = convert(all_colors(), space)
     assert hashlib.sha256(converted.tobytes()).hexdigest() == CHECKSUMS[space]
     column = all_colors()[:100].reshape(-1, 1, 3)
@@ -64,7 +64,7 @@ def test_the_kernel_equals_the_reference(name: str) -> None:
 
 
 def test_oklab_is_oklab() -> None:
-    """To half a step for rounding, and another half for the tables, which count where colours are dark."""
+    """Equal to half a step for rounding, and another half for the tables where colours are dark."""
     image = noise(300, 300)
     error = np.abs(convert(image, "oklab") - exact_oklab(image))
     assert error.max() < 2 and np.mean(error > 0.51) < 0.01
@@ -74,7 +74,7 @@ def test_oklab_is_oklab() -> None:
 
 
 def test_lab_is_cie_lab() -> None:
-    """To a step, but for dark colours, of which OpenCV's tables are coarse."""
+    """Equal to a step, but for dark colours, for which OpenCV's tables are coarse."""
     image = noise(300, 300)
     exact = color.rgb2lab(image) * [255 / 100, 1, 1] + [0, 128, 128]
     error = np.abs(convert(image, "lab") - exact)
@@ -82,7 +82,7 @@ def test_lab_is_cie_lab() -> None:
 
 
 def test_lab_of_colors_is_not_rounded() -> None:
-    """As scikit-image has it, whose matrix differs from the sixth digit on: less than 0.01 in Lab."""
+    """Equal to scikit-image, whose matrix differs from the sixth digit on, to 0.01 in Lab."""
     rgb = noise(100, 100)
     assert np.abs(to_lab(rgb) - color.rgb2lab(rgb)).max() < 0.01
     assert np.allclose(to_lab([[0, 0, 0], [255, 255, 255]]), [[0, 0, 0], [100, 0, 0]], atol=1e-12)
@@ -90,7 +90,7 @@ def test_lab_of_colors_is_not_rounded() -> None:
 
 @pytest.mark.parametrize("space", COLOR_SPACES)
 def test_colors_come_back(space: ColorSpace) -> None:
-    """The exact inverse: of exact coordinates, not of rounded ones."""
+    """The exact inverse, of exact coordinates."""
     image = noise(100, 100)
     exact = {
         "rgb": image.astype(float),

@@ -1,4 +1,4 @@
-"""Options that are out of range, and values of flags that are read from text."""
+"""Options out of range, and values of flags, parsed from text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Palettes in files: what is written comes back, and what is no palette gets a sentence."""
+"""Palettes in files: a written palette is read back, and a file that is no palette gets one sentence."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def written(tmp_path: Path, **changes: Any) -> Path:
-    """A palette's file with two clusters and some fields changed, or taken out where they are None."""
+    """A palette file of two clusters, with some fields changed, or removed where the value is an ellipsis."""
     path = tmp_path / "p.json"
     write_palette(path, fit_palette([noise(9, 9)], k=2))
     content = json.loads(path.read_text()) | changes

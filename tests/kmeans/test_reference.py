@@ -1,4 +1,4 @@
-"""The oracle itself, against results worked out by hand and published test vectors."""
+"""The reference itself, against results worked out by hand and published test vectors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def points_of(*values: int) -> reference.IntArray:
 
 
 def test_splitmix64_published_vector() -> None:
-    """The first outputs for seed 1234567, as the reference implementation gives them."""
+    """The first outputs of the published implementation for seed 1234567."""
     assert [reference.splitmix64(1234567, i) for i in range(3)] == [
         6457827717110365317,
         3203168211198807973,

@@ -1,4 +1,4 @@
-"""Frame after frame: what flickers, what does not, and where another scene begins."""
+"""Tracking from frame to frame: labels that hold still, clusters that keep their numbers, and cuts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tracker(k: int = 3, steady: float = 8.0) -> Tracker:
 
 
 def noisy(image: Image, sigma: float, seed: int) -> Image:
-    """With a sensor's noise."""
+    """The image with the noise of a sensor."""
     rng = np.random.default_rng(seed)
     return np.clip(image + rng.normal(0, sigma, image.shape) + 0.5, 0, 255).astype(np.uint8)
 
@@ -88,9 +88,9 @@ def test_with_no_margin_labels_are_those_of_the_nearest_centres() -> None:
 
 
 def test_noise_does_not_flicker() -> None:
-    """Of a static scene, 2.2% of the pixels change without a margin, and 0.09% with it.
+    """In a static scene 2.2% of the pixels change without a margin, and 0.09% with the margin.
 
-    Those that began on the wrong side change all at once, when they have been held for long enough.
+    Pixels that began on the wrong side change all at once, after the longest time of holding.
     """
     frames = [noisy(photos()["coffee"], 2.2, seed) for seed in range(12)]
     shares = {}
@@ -123,7 +123,7 @@ def test_a_frame_equals_the_oracle_from_the_last_palette(space: ColorSpace) -> N
 
 
 def test_clusters_keep_their_numbers_though_their_order_by_light_changes() -> None:
-    """A dark red square that gets lighter, and a lighter green one that gets dark."""
+    """A dark red square becomes lighter, and a lighter green square becomes dark."""
     one = tracker(k=3)
     for step in range(11):
         frame = flat(40, 40, (255, 255, 255))
@@ -151,7 +151,7 @@ def test_a_cut_seeds_afresh_and_a_pan_does_not() -> None:
 
 
 def test_reseeding_when_asked() -> None:
-    """From a poor start, fitting goes on; from scratch it is as good as a first frame."""
+    """After reseeding, a frame is fitted as well as a first frame, and not from the poor centres before."""
     colors = [(0, 0, 0), (20, 0, 0), (200, 0, 0), (220, 0, 0), (255, 255, 255)]
     one, frame = tracker(k=3), blocks(colors)
     one.track(blocks([(0, 0, 0), (20, 0, 0), (22, 0, 0)]))

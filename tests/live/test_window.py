@@ -1,4 +1,4 @@
-"""The window of `kseg-batch live`, a real one, on an X server without a screen."""
+"""The window of `kseg-batch live`, on a real X server without a screen."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scene() -> Image:
 
 
 class Screen:
-    """The one window on a display: what it shows, and keys for it."""
+    """The only window on a display: its picture, and keys sent to the window."""
 
     def __init__(self, display: str, process: subprocess.Popen[str]) -> None:
         self._display = display
@@ -62,9 +62,9 @@ class Screen:
         return self._window != ""
 
     def _painted(self) -> bool:
-        """Whether there is a picture. Where none is for a second, the window is mapped again.
+        """Return whether the window shows a picture. After a second without a picture, map the window again.
 
-        Without a window manager Qt misses now and then that its window is on the screen, and draws nothing.
+        Without a window manager Qt sometimes misses that its window is on the screen, and draws nothing.
         """
         if self.grab().any():
             return True
@@ -74,11 +74,11 @@ class Screen:
         return False
 
     def press(self, key: str) -> None:
-        """Of keys that are pressed while a frame is segmented, OpenCV tells the last one."""
+        """Press a key. OpenCV reports only the last of the keys that are pressed during a frame."""
         self._xdotool("key", "--window", self._window, key)
 
     def close(self) -> None:
-        """Ask the window to close, as the x in its frame does where there is a window manager."""
+        """Ask the window to close, as the x in the frame of a window manager does."""
         import ctypes
 
         x11 = ctypes.CDLL("libX11.so.6")
@@ -101,7 +101,7 @@ class Screen:
         wait_until(holds, process=self._process, pause=0.02)
 
     def wait_for(self, *colors: tuple[int, int, int]) -> None:
-        """Until the scene's three areas, and those beside it, have these colours, to within JPEG's loss."""
+        """Wait until the areas of the scene, and of the panel beside, have these colours, to JPEG's loss."""
         panels = len(colors) // 3
         scale = 1280 // (64 * panels) if panels > 1 else 640 // 48
         places = [
@@ -138,7 +138,7 @@ def window(folder: Path, display: str, *words: object) -> Iterator[tuple[Screen,
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A camera that looks at the scene for a long time."""
+    """The address of a camera that shows the scene for a long time."""
     with http_server("multipart/x-mixed-replace; boundary=frame", mjpeg_parts([scene()]) * 20_000) as address:
         yield address
 
@@ -159,7 +159,7 @@ def test_keys(tmp_path: Path, display: str, address: str) -> None:
         screen.wait_for(BLUE, RED, YELLOW, BLUE, RED, YELLOW)
         screen.press("0")
         screen.wait_for(BLACK, RED, YELLOW, BLUE, RED, YELLOW)
-        screen.press("7")  # there is no such cluster
+        screen.press("7")  # no cluster has this number
         screen.press("r")
         screen.press("o")
         screen.wait_for(BLACK, RED, YELLOW)
@@ -178,7 +178,7 @@ def test_keys(tmp_path: Path, display: str, address: str) -> None:
 
 
 def test_pause_and_snapshots_of_a_file(tmp_path: Path, display: str) -> None:
-    """While it is paused nothing moves, and keys work; two snapshots of a frame are two files."""
+    """A paused picture stands still, and keys work; two snapshots of a frame are two files."""
     write_video(tmp_path / "clip.mp4", pan(500, 64, 48))
     with window(tmp_path, display, "--source", "clip.mp4") as (screen, process):
         screen.wait(lambda: bool(screen.grab().any()))
@@ -256,7 +256,7 @@ def test_without_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
 
 
 def test_with_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the build of opencv-python-headless says of itself."""
+    """The build information of opencv-python-headless."""
     told = "\n  GUI:                           NONE\n\n  Media I/O: \n"
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: told)
     result = live("--window", "--source", "none.mp4")

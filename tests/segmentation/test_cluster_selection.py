@@ -51,7 +51,7 @@ def test_the_nearest_within_the_tolerance_and_the_first_of_equals() -> None:
 
 
 def test_colors_are_compared_with_the_centers_themselves() -> None:
-    """The rounded ones would tie."""
+    """Rounded centres would tie."""
     assert resolve(palette_of((10.4, 10, 10), (10.2, 10, 10)), disable="#0a0a0a") == ([1], [])
 
 
@@ -156,6 +156,6 @@ def test_photos_without_green_have_none_by_default(k: int) -> None:
 
 
 def test_grass_and_leaves_are_green_by_default() -> None:
-    """Centres of photos of them at k = 5: meadow, wet leaves, weeds, garden, dry grass, shade."""
+    """Centres of photos of grass and leaves at k = 5: meadow, wet leaves, weeds, garden, dry grass, shade."""
     for color in ("#5e9d2a", "#388222", "#6c8432", "#86913f", "#665e0d", "#404419"):
         assert resolve(palette_of(BLACK, ImageColor.getrgb(color), WHITE), keep="green") == ([0, 2], [])

@@ -121,7 +121,7 @@ def test_the_kernels_equal_the_rules_on_anything(data: st.DataObject) -> None:
 @pytest.mark.parametrize("shape", [(32, 256), (33, 257), (65, 511), (31, 255)])
 def test_the_filter_across_the_borders_of_its_tiles(shape: tuple[int, int]) -> None:
     labels = cv2.blur(noise(*shape)[..., 0], (3, 3)) // np.uint8(40)
-    k = int(labels.max())  # the highest label is that of transparent pixels
+    k = int(labels.max())  # the highest label stands for transparent pixels
     for radius in (1, 7):
         assert np.array_equal(region_cleaner.smooth(labels, k, radius), smoothed(labels, k, radius))
 

@@ -1,4 +1,4 @@
-"""The Python interface: `segment`, `fit_palette`, `apply_palette`, and what a Segmentation gives."""
+"""The Python interface: `segment`, `fit_palette`, `apply_palette`, and the results in a Segmentation."""
 
 import numpy as np
 import pytest

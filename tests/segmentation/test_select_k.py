@@ -146,7 +146,7 @@ ORACLE = cast(
         fit=reference.fit, assign=lambda image, palette, _histogram: reference.assign(image, palette)
     ),
 )
-"""What `choose_k` needs of a backend, in plain NumPy."""
+"""The functions of a backend that `choose_k` calls, in plain NumPy."""
 
 
 @pytest.mark.parametrize(

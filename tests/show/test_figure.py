@@ -1,4 +1,4 @@
-"""`kseg-batch show`: what its figures hold, where they go, and what it says where they cannot."""
+"""`kseg-batch show`: the content of its figures, the files and windows, and messages about errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ THREE = blocks([(20, 30, 40), (200, 60, 50), (240, 230, 220)], side=3) + noise(6
 
 
 def show(path: Path, *arguments: object) -> str:
-    """What a command that has to succeed says besides."""
+    """Run the command, which has to succeed; return its messages."""
     result = kseg("show", path, "--no-gpu", *arguments, cwd=path.parent)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     return result.stderr
@@ -55,7 +55,7 @@ def contents(svg: Path) -> tuple[list[Picture], list[str]]:
 
 
 def pixels(picture: Picture, height: int, width: int) -> Picture:
-    """The (height, width, 3) pixels that were enlarged to a picture, by their middles."""
+    """The (height, width, 3) pixels that were enlarged to a picture, read at their middles."""
     y, x = (
         ((np.arange(n) + 0.5) * size / n).astype(int)
         for n, size in zip((height, width), picture.shape[:2], strict=True)
@@ -150,7 +150,7 @@ def test_a_photo_is_shown_upright_and_no_larger_than_its_place(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_the_same_photo_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
-    """Those that another process made, at another time."""
+    """Equal to the bytes of another process, at another time."""
     photo = noise(30, 40)
     show(save(photo, tmp_path / "a.png"), "--save", f"a.{kind.upper()}", "--dpi", 80)
     figure = output.empty(dpi=80)
@@ -182,7 +182,7 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(300, 1), (60, 20), (20, 30), (3, 90), (1, 1)])
 @pytest.mark.parametrize("numbers", [(1,), (3,), (7,), (16,), (32,), (256,), (2, 3, 4, 16)])
 def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tuple[int, ...]) -> None:
-    """Nor do they lie on a picture, or outside the figure; nor do pictures overlap."""
+    """No words lie on a picture or outside the figure, and no pictures overlap."""
     photo = Photo(np.zeros((*shape, 3), np.uint8), ())
     labels = np.zeros(shape, np.uint8)
     figure = output.empty(dpi=100)
@@ -239,7 +239,7 @@ def test_what_cannot_be_done(tmp_path: Path, arguments: tuple[str, ...], code: i
 
 
 def window(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
-    """The command that opens a window, where the environment has a display."""
+    """The command that opens a window, and its environment, with no display but the given one."""
     words = command_line("show", path, "--no-gpu")
     gone = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "XDG_SESSION_TYPE")
     return words, {name: value for name, value in os.environ.items() if name not in gone} | environment
@@ -280,7 +280,7 @@ def test_without_matplotlib_the_command_that_brings_it(tmp_path: Path) -> None:
     reason="needs Xvfb and Tk: apt-get install xvfb python3-tk",
 )
 def test_a_window(tmp_path: Path, display: str) -> None:
-    """The figure is on the screen, until it is interrupted."""
+    """The figure is on the screen until the command is interrupted."""
     words, variables = window(save(THREE, tmp_path / "a.png"), DISPLAY=display)
     with subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True) as command:
         wanted = {tuple(color) for color in segment(THREE, 3).palette.colors}
@@ -291,6 +291,6 @@ def test_a_window(tmp_path: Path, display: str) -> None:
 
 
 def colors_on(display: str) -> set[tuple[int, ...]]:
-    """Those of a screen."""
+    """The colours on a screen."""
     grabbed = ImageGrab.grab(xdisplay=display).convert("RGB")
     return {color for _, color in grabbed.getcolors(1 << 24) or () if isinstance(color, tuple)}

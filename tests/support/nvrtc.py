@@ -1,4 +1,4 @@
-"""NVRTC: CUDA C compiled for any GPU, without a GPU, and what ptxas reports of each kernel."""
+"""NVRTC: CUDA C compiled for any GPU, without a GPU, and the resources of each kernel by ptxas."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def supported_architectures() -> list[int]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What came of a compilation."""
+    """The result of a compilation."""
 
     status: int
     """0 if it succeeded."""
     log: str
-    """What NVRTC and ptxas said."""
+    """The messages of NVRTC and ptxas."""
     binary: bytes
     """The CUBIN."""
 
@@ -79,20 +79,20 @@ def compile_file(file: str, variant: Variant, architecture: int, *options: str) 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a kernel needs, as ptxas reports it."""
+    """The resources of a kernel, as ptxas reports."""
 
     stack: int
     """Bytes of local memory of a thread."""
     spills: int
-    """Bytes written there, and read, for lack of registers."""
+    """Bytes written to local memory, and read, for lack of registers."""
     registers: int
-    """Of a thread."""
+    """Registers of a thread."""
     shared: int
-    """Bytes of a block."""
+    """Bytes of shared memory of a block."""
 
 
 def usages(log: str) -> dict[str, Usage]:
-    """By kernel."""
+    """The resources of each kernel, read from the log of a compilation."""
     found = {}
     for report in log.split("Compiling entry function '")[1:]:
         numbers = {
@@ -106,5 +106,5 @@ def usages(log: str) -> dict[str, Usage]:
 
 
 def warnings_of(log: str) -> list[str]:
-    """The lines that are not figures by ptxas."""
+    """The lines of a log that are not resources by ptxas."""
     return [line for line in log.splitlines() if line and not re.match(r"ptxas (info  +:|  +\.  )", line)]

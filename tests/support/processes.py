@@ -51,12 +51,12 @@ def _running() -> Iterator[_Process]:
 
 
 def child_workers() -> list[int]:
-    """Process ids of this process's workers."""
+    """The process ids of this process's workers."""
     return [found.pid for found in _running() if found.parent == getpid() and found.is_worker]
 
 
 def session_workers(session: int) -> list[int]:
-    """Process ids of the workers in a session."""
+    """The process ids of the workers in a session."""
     return [found.pid for found in _running() if found.session == session and found.is_worker]
 
 

@@ -1,4 +1,4 @@
-"""Which files are taken; tests/batch/test_run.py has what the command line says of it."""
+"""The files that a scan takes; tests/batch/test_run_sources.py tests the messages of the command line."""
 
 from pathlib import Path
 

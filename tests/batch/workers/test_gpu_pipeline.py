@@ -1,4 +1,4 @@
-"""A run on a GPU, emulated: the same files as on the CPU, whatever happens on the way."""
+"""The GPU pipeline, emulated: the same files as on the CPU, also after failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.outputs import pngs
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of different sizes in two folders, one partly transparent; and two files that are broken."""
+    """Photos of different sizes in two folders, one photo partly transparent; and two broken files."""
     folder = tmp_path_factory.mktemp("album")
     for i in range(18):
         picture = photos()["coffee"][i * 7 : i * 7 + 30 + i, i * 5 : i * 5 + 61 - i]
@@ -78,7 +78,7 @@ def test_transparent_pixels_beside_256_clusters_fail_that_image_alone(
 def test_the_clusters_of_a_palette(
     album: Path, tmp_path: Path, emulated: GpuBackend, color_space: ColorSpace
 ) -> None:
-    """Whose order is not that of their lightness, and some of which have no pixel."""
+    """The clusters are not in the order of their lightness, and some have no pixel."""
     centers = 64 * np.array([[250, 1, 2], [90, 60, 40], [20, 20, 20], [90, 60, 40]], np.int32)
     palette = Palette(centers, np.zeros(4, np.int64), 0.0, None, "", color_space)
     found = {}
@@ -149,7 +149,7 @@ def test_a_mistake_in_the_program_is_not_swallowed(
 def test_memory_does_not_grow_with_the_list(
     album: Path, tmp_path: Path, emulated: GpuBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At no time are more images decoded and not yet done than the threads can use."""
+    """Never are more images decoded and not yet written than the threads can use."""
     under_way, most = 0, 0
     lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""A GPU in a process of its own, emulated: whatever happens to it, no image is lost or done twice."""
+"""A GPU in a process of its own, emulated: after any failure no image is lost or done twice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def album(tmp_path_factory: pytest.TempPathFactory, emulated: GpuBackend) -> Pat
 
 
 def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple[Summary, list[Outcome]]:
-    """A whole run, on GPUs that these functions open, or on the CPU."""
+    """A whole run, on the GPUs that the given functions open, or on the CPU."""
     report = RecordingReport()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
@@ -123,7 +123,7 @@ def test_a_gpu_that_cannot_be_opened(
 def test_every_kernel_is_compiled_before_the_first_image(
     album: Path, tmp_path: Path, cache: Path, clusters: str
 ) -> None:
-    """`--timeout` counts from there: seconds of compiling would be taken for a hang."""
+    """`--timeout` counts from the first image on: seconds of compiling would pass for a hang."""
     fit, k_range = FitOptions(k=3, attempts=1, max_iter=2), None
     if clusters == "palette":
         fit = replace(fit, k=34, color_space="lab")

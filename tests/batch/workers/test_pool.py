@@ -1,4 +1,4 @@
-"""Worker processes that are killed, hang, end and fail: no task is lost, and none is done twice."""
+"""Worker processes that are killed, hang, exit and fail: no task is lost or done twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.processes import PATIENCE, child_workers, wait_until, wait_un
 
 
 def drive(pool: Pool[Any, Any], done: SimpleQueue[Any], tasks: list[Any]) -> list[Any]:
-    """Keep a pool as busy as it may be; return all that came of the tasks."""
+    """Keep a pool at full capacity; return the results of all tasks."""
     results: list[Any] = []
     waiting = list(reversed(tasks))
     while len(results) < len(tasks):
@@ -81,9 +81,7 @@ def test_killed_at_any_moment(soak: bool) -> None:
     kills = 100 if soak else 12
     chance = random.Random(0)
     with Pool(2, do, done, initializer=initialize) as pool:
-        drive(
-            pool, done, [("echo", 0)]
-        )  # else three kills at the start would be taken for workers that cannot
+        drive(pool, done, [("echo", 0)])  # three kills at the start would pass for workers that cannot start
         under_way, submitted = 0, 0
         finished: list[Any] = []
         last = time.monotonic()
@@ -107,7 +105,7 @@ def test_killed_at_any_moment(soak: bool) -> None:
 
 
 def late_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, *, before: bool) -> None:
-    """Let a thread of pebble's lose a second before or after a call, as it may on a busy machine."""
+    """Let a thread of pebble lose a second before or after a call, as on a busy machine."""
     prompt = getattr(owner, method)
     delays = [0, 1] if before else [1, 0]
 
@@ -120,7 +118,7 @@ def late_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, *, befo
 
 
 def test_killed_before_its_last_messages_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker has done one task and begun the next, of which the parent reads only after its death."""
+    """The worker has done one task and begun the next; the parent reads of both after the worker's death."""
     done: SimpleQueue[Any] = SimpleQueue()
     tasks = [("sleep", 0.3), ("kill", signal.SIGKILL)]
     with Pool(1, do, done, initializer=initialize) as pool:
@@ -143,7 +141,7 @@ def test_killed_when_idle_as_a_task_is_given(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_other_threads_look_at_a_worker_that_is_ended() -> None:
-    """Each start of a process does, and takes the exit codes of those that have ended."""
+    """Each start of a process looks, and takes the exit codes of processes that have exited."""
     done: SimpleQueue[Any] = SimpleQueue()
     over = threading.Event()
 
