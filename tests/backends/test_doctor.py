@@ -94,7 +94,7 @@ def test_the_table_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
     assert lines[-1].split(maxsplit=1) == ["Result", "kseg-batch works here"]
 
 
-def test_json_has_what_the_table_has(tmp_path: Path) -> None:
+def test_json_has_the_content_of_the_table(tmp_path: Path) -> None:
     report = examine(tmp_path, 0)
     assert report["machine"]["python"] == sys.version.split()[0]
     assert {"numpy", "isal"} == set(report["packages"])
@@ -107,7 +107,7 @@ def test_json_has_what_the_table_has(tmp_path: Path) -> None:
     assert all(codec["read"] for codec in codecs.values())
 
 
-def test_without_the_package_for_heic_it_is_named(tmp_path: Path) -> None:
+def test_a_missing_package_for_heic_is_named(tmp_path: Path) -> None:
     break_module(tmp_path, "pillow_heif")
     report = examine(tmp_path, 0)
     assert [codec["name"] for codec in report["codecs"] if not codec["read"]] == ["HEIC"]
@@ -221,7 +221,7 @@ class Spoiled(NumbaBackend):
 
 @pytest.mark.parametrize("name", ["numba", "opencv"])
 @pytest.mark.parametrize("part", ["labels", "centers", "number of centers", "counts", "compactness"])
-def test_the_self_test_finds_what_is_wrong(name: str, part: str) -> None:
+def test_the_self_test_finds_wrong_results(name: str, part: str) -> None:
     """A pixel, a centre, a count or a thousandth of the compactness, under either tolerance."""
     assert part.split()[-1] in self_test(Spoiled(name, part))
 
@@ -310,7 +310,7 @@ def test_packages_that_clash(tmp_path: Path) -> None:
         (driver_for("12.4"), ["cupy-cuda13x"], "pip install 'kseg-batch[cuda12]'"),
     ],
 )
-def test_what_makes_the_gpu_backends_work(driver: Driver, packages: list[str], fix: str) -> None:
+def test_commands_that_make_the_gpu_backends_work(driver: Driver, packages: list[str], fix: str) -> None:
     """A driver first; then the extra for the driver's CUDA, or for an installed CuPy that can run."""
     assert gpu_fix(driver, dict.fromkeys(packages, "14.0")) == fix
 

@@ -190,7 +190,7 @@ def test_weights_beyond_32_bits() -> None:
     assert_same_palette(NUMBA.fit(huge, options), reference.fit(huge, options))
 
 
-def test_results_do_not_depend_on_threads_or_on_what_ran_before() -> None:
+def test_results_do_not_depend_on_threads_or_earlier_work() -> None:
     jobs = [photos()["flower"], *(noise(50, 50, seed=seed) for seed in range(12))]
     expected = [segment(job, 4, backend="numba") for job in jobs]
     with ThreadPoolExecutor(4) as pool:

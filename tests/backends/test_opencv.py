@@ -33,7 +33,7 @@ def test_same_labels_on_well_separated_colors(init: Init) -> None:
     assert np.allclose(ours.centers, theirs.centers, atol=1 / 64)  # both rounded to Q8.6
 
 
-def test_it_is_the_tutorials_call() -> None:
+def test_fitting_is_the_tutorials_call() -> None:
     """The same rows, criteria, attempts and generator give the same centres, up to their order and Q8.6."""
     image = photos()["coffee"][::4, ::4]
     histogram = ColorHistogram.from_pixels(image)
@@ -47,7 +47,7 @@ def test_it_is_the_tutorials_call() -> None:
 
 
 @pytest.mark.parametrize("init", [None, "random", "k-means++"])
-def test_it_repeats(init: Init | None) -> None:
+def test_fitting_repeats(init: Init | None) -> None:
     image = photos()["chelsea"][::3, ::3]
     first = segment(image, 6, seed=3, init=init, backend="opencv")
     cv2.setRNGSeed(99)
@@ -58,7 +58,7 @@ def test_it_repeats(init: Init | None) -> None:
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_labels_are_those_of_its_own_centers(name: str) -> None:
+def test_labels_are_consistent_with_the_centers(name: str) -> None:
     image = AWKWARD[name]
     backend = load("opencv")
     palette = backend.fit(backend.histogram(image), FitOptions(k=4, attempts=2))

@@ -68,7 +68,7 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         (0, 2, None),
     ],
 )
-def test_what_a_driver_answers(
+def test_answers_of_a_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: int, count: int, problem: str | None
 ) -> None:
     """Asked of a library compiled for the test, which answers as a driver would."""
@@ -147,7 +147,7 @@ print(choose(only="cpu").passed_over[-1].reason)
     assert "set NUMBA_CACHE_DIR" in result.stdout
 
 
-def test_without_cv2_the_opencv_backend_says_what_to_install(tmp_path: Path) -> None:
+def test_without_cv2_the_opencv_backend_names_the_package_to_install(tmp_path: Path) -> None:
     code = """
 from kseg_batch.backends import choose
 from kseg_batch.errors import BackendUnavailableError

@@ -76,7 +76,7 @@ def done(folder: Path, *flags: object) -> dict[str, int]:
     return {line["name"]: len(line["counts"]) for line in lines if line["status"] == "done"}
 
 
-def test_what_is_chosen_is_done_once_and_again_when_the_range_changes(tmp_path: Path) -> None:
+def test_images_are_done_once_and_again_when_the_range_changes(tmp_path: Path) -> None:
     save(blobs(5, 4, seed=1, side=40), tmp_path / "p/five.png")
     out = tmp_path / "out"
     assert done(tmp_path, "--k", 7) == {"five": 7}

@@ -83,7 +83,7 @@ def album(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("k", [3, 256])
-def test_masks_are_those_of_the_png_files(album: Path, k: int) -> None:
+def test_masks_equal_the_png_files(album: Path, k: int) -> None:
     assert kseg("run", "p", "--k", k, *BOTH, cwd=album).returncode == 0
     assert check(album / "p-kseg") == {
         "coffee.JPG": k,
@@ -166,7 +166,7 @@ def test_images_come_and_change_and_go(tmp_path: Path) -> None:
     assert check(out) == {"b.png": 3, "c.png": 3, "d.png": 1}
 
 
-def test_a_damaged_photo_keeps_what_it_had(tmp_path: Path) -> None:
+def test_a_damaged_photo_keeps_its_annotations(tmp_path: Path) -> None:
     for name in "abc":
         save(FOUR, tmp_path / f"p/{name}.png")
     (tmp_path / "p/b.png").write_bytes((tmp_path / "p/a.png").read_bytes()[:-20])
@@ -219,7 +219,7 @@ def test_a_folder_that_goes_away(tmp_path: Path) -> None:
     assert not (out / "annotations.json").exists()
 
 
-def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
+def test_damaged_annotations_and_different_names_are_reported(tmp_path: Path) -> None:
     """Files damaged by a power cut, of images that this run skips; clusters named by another palette."""
     for name in "abcd":
         save(FOUR, tmp_path / f"p/{name}.png")
@@ -261,7 +261,7 @@ def test_categories_have_the_names_of_the_palette(tmp_path: Path) -> None:
     assert areas == [[(1, 192), (2, 64), (3, 64), (4, 64)], [(4, 9)]]
 
 
-def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
+def test_a_foreign_file_stays(tmp_path: Path) -> None:
     save(FOUR, tmp_path / "p/a.png")
     (tmp_path / "p/annotations.json").write_text("{}")
     result = kseg("run", "p", "-o", "p", "--save", "coco", cwd=tmp_path)

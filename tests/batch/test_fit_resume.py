@@ -118,7 +118,7 @@ def counted(tmp_path: Path, pool: CountPool) -> Path:
     return tmp_path
 
 
-def test_what_is_counted_serves_other_clusters(counted: Path, pool: CountPool) -> None:
+def test_counts_serve_other_clusters(counted: Path, pool: CountPool) -> None:
     save(noise(5, 5), counted / "p/new.bmp")
     summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, ("a", "b"))
     assert (summary.counted, summary.resumed, messages) == (1, 4, [])
@@ -143,7 +143,9 @@ def test_what_is_counted_serves_other_clusters(counted: Path, pool: CountPool) -
         ("empty", "it is damaged, or no such file"),
     ],
 )
-def test_what_is_counted_and_of_no_use(counted: Path, pool: CountPool, change: str, reason: str) -> None:
+def test_counts_of_a_changed_dataset_are_of_no_use(
+    counted: Path, pool: CountPool, change: str, reason: str
+) -> None:
     """Every image is counted anew, and none twice."""
     partial = counted / "p.json.partial"
     data = partial.read_bytes()

@@ -11,7 +11,7 @@ from kseg_batch.errors import OutputError
 from tests.support.outputs import example_entry, manifest
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_written_entries_are_read_back(tmp_path: Path) -> None:
     odd = example_entry(
         "caf\udce9\n\U0001f600", version=None, status="failed", error="it is empty", outputs={}
     )
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert len(manifest(tmp_path)) == 2
 
 
-def test_the_last_line_of_an_image_counts_and_is_what_stays(tmp_path: Path) -> None:
+def test_only_the_last_line_of_an_image_counts_and_stays(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for name in "abc":
             journal.add(example_entry(name, status="started"))
@@ -86,7 +86,7 @@ def test_zeros_that_a_power_cut_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ['{"source": "a.jpg", "status": "done"}', "[1]", "hello", '{"name": 3}'])
-def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, line: str) -> None:
+def test_a_foreign_file_is_left_alone(tmp_path: Path, line: str) -> None:
     path = tmp_path / "manifest.jsonl"
     path.write_text(line + "\n")
     for kind in (Manifest, Journal):
@@ -95,7 +95,7 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, line: str) -> Non
     assert path.read_text() == line + "\n"
 
 
-def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+def test_a_device_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").symlink_to("/dev/zero")
     with pytest.raises(OutputError, match="is not a regular file"):
         Journal(tmp_path)

@@ -37,7 +37,7 @@ def labels(out: Path, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [2, 9])
 @pytest.mark.parametrize("color_space", ["rgb", "lab"])
-def test_labels_are_those_of_apply_palette(album: Path, k: int, color_space: ColorSpace) -> None:
+def test_labels_equal_apply_palette(album: Path, k: int, color_space: ColorSpace) -> None:
     images = {name: pixels_of(album / f"p/{name}.png") for name in ("a", "b", "deep/c")}
     palette = fit_palette(images.values(), k=k, color_space=color_space)
     write_palette(album / "p.json", palette)
@@ -119,7 +119,7 @@ def test_files_of_every_kind(album: Path) -> None:
     assert len(written["p.txt"]) == 12
 
 
-def test_what_a_changed_palette_changes(album: Path) -> None:
+def test_a_changed_palette_replaces_the_outputs(album: Path) -> None:
     colors = ("--palette", "p.txt")
     (album / "p.txt").write_text("\n".join(GIVEN))
     assert done_again(album, *colors) == ["a", "b", "deep/c"]

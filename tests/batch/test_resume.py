@@ -40,7 +40,7 @@ def album(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_done_is_skipped(album: Path) -> None:
+def test_images_that_are_done_are_skipped(album: Path) -> None:
     before = state(album / "out")
     result = again(album)
     assert (result.returncode, result.stderr) == (0, "")
@@ -133,7 +133,7 @@ def test_other_kinds_of_output(album: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["deleted", "emptied", "cut"])
-def test_outputs_that_are_not_what_was_written(album: Path, change: str) -> None:
+def test_missing_and_damaged_outputs_are_written_again(album: Path, change: str) -> None:
     path = album / "out/masks/b_mask1.png"
     whole = path.read_bytes()
     if change == "deleted":
@@ -146,7 +146,7 @@ def test_outputs_that_are_not_what_was_written(album: Path, change: str) -> None
     assert path.read_bytes() == whole
 
 
-def test_failed_ones(album: Path) -> None:
+def test_failed_images(album: Path) -> None:
     (album / "p/broken.png").write_bytes(b"x")
     assert again(album).returncode == 3
     save(noise(5, 5), album / "p/new.png")
@@ -216,7 +216,7 @@ def test_a_dataset_that_has_moved(album: Path) -> None:
     assert result.stdout.startswith("3 images skipped: ")
 
 
-def test_what_is_gone_from_the_source_stays(album: Path) -> None:
+def test_outputs_of_a_removed_source_stay(album: Path) -> None:
     before = state(album / "out")
     (album / "p/a.png").unlink()
     assert again(album).stdout.startswith("2 images skipped: ")

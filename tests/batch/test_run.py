@@ -177,7 +177,7 @@ def test_gpu_without_a_gpu_says_so_once_and_runs(tmp_path: Path) -> None:
     assert kseg("run", "p", "--no-gpu", cwd=tmp_path).stderr == ""
 
 
-def test_without_numba_it_runs_through_opencv_and_says_so(tmp_path: Path) -> None:
+def test_without_numba_a_run_takes_opencv_and_says_so(tmp_path: Path) -> None:
     blocked = break_module(tmp_path / "blocked", "numba")
     save(noise(8, 8), tmp_path / "a.png")
     result = kseg("run", "a.png", cwd=tmp_path, path=blocked)

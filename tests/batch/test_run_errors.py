@@ -122,7 +122,7 @@ def test_names_that_no_file_can_have(
 
 
 @pytest.mark.parametrize("arguments", [["--save", "everything"], ["--k", "three"], ["--nonsense"]])
-def test_what_is_not_a_flag_or_a_value(tmp_path: Path, arguments: list[str]) -> None:
+def test_unknown_flags_and_values(tmp_path: Path, arguments: list[str]) -> None:
     result = kseg("run", ".", *arguments, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert arguments[0] in result.stderr

@@ -67,7 +67,7 @@ def test_sources_that_would_collide_stop_the_run(photo_tree: Path) -> None:
     ]
 
 
-def test_what_is_passed_over_is_said(photo_tree: Path) -> None:
+def test_files_passed_over_are_counted_or_named(photo_tree: Path) -> None:
     (photo_tree / "photos/loop").symlink_to(photo_tree / "photos")
     os.mkfifo(photo_tree / "photos/pipe.jpg")
     (photo_tree / "photos/gone.jpg").symlink_to("nowhere.jpg")
@@ -131,7 +131,7 @@ def test_collisions_that_full_names_would_not_resolve(tmp_path: Path) -> None:
     assert "each with its own -o OUT" in result.stderr and "--full-names" not in result.stderr
 
 
-def test_no_images_says_what_was_passed_over(tmp_path: Path) -> None:
+def test_a_source_without_images_names_the_files_passed_over(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     (tmp_path / "p/loop").symlink_to(tmp_path)
     (tmp_path / "p/notes.txt").touch()

@@ -126,7 +126,7 @@ def test_peers_that_are_missing_are_named_with_the_command_that_brings_them(peer
         assert content["not_installed"][name] == f"pip install {package}"
 
 
-def test_json_has_what_the_table_has(peers: tuple[str, Any]) -> None:
+def test_json_has_the_content_of_the_table(peers: tuple[str, Any]) -> None:
     _, content = peers
     assert set(content) == {
         *("environment", "settings", "photos", "contenders", "results", "absent", "not_installed"),
@@ -165,7 +165,7 @@ def test_at_80_columns_nothing_is_cut(tmp_path: Path) -> None:
         )
 
 
-def test_the_picture_has_curves_only_for_what_was_varied(tmp_path: Path) -> None:
+def test_the_picture_has_curves_only_for_varied_options(tmp_path: Path) -> None:
     widths = []
     for sizes, k in (("0.01", "2"), ("0.01,64x48", "2,3")):
         flags = ("--sizes", sizes, "--k", k, "--plot", "b.png", "--repeat", "1", "--images", "1")
@@ -340,7 +340,7 @@ def test_a_slow_contender_is_measured_once_then_skipped_and_in_the_end_stopped(t
     assert skipped["status"] == "skipped"
 
 
-def test_interrupted_it_prints_what_there_is(tmp_path: Path) -> None:
+def test_an_interrupted_comparison_prints_its_results(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command_line("bench", *CPU, *TINY, "--k", ",".join(map(str, range(2, 60)))),
         env=variables(tmp_path),

@@ -226,7 +226,7 @@ def test_margin_is_the_least_over_the_corners(c: Arithmetic) -> None:
 
 @pytest.mark.parametrize("step", [1, 64, 2040])
 @pytest.mark.parametrize("k", [1, 2, 7, 60])
-def test_the_nearest_centre_is_among_those_that_can_win(c: Arithmetic, k: int, step: int) -> None:
+def test_the_nearest_centre_is_among_the_candidates(c: Arithmetic, k: int, step: int) -> None:
     rng = np.random.default_rng(k)
     low, high, middle, reach = boxes(rng, 3000)
     low, high = low // step * step, high // step * step

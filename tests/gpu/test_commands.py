@@ -108,7 +108,7 @@ def machine(tmp_path: Path, cache: Path, emulated: GpuBackend) -> Machine:
 
 
 @pytest.mark.parametrize("flags", [["--gpu"], ["--require-gpu"], ["--backend", "cupy"]])
-def test_the_process_of_a_gpu_alone_opens_it(machine: Machine, flags: list[str]) -> None:
+def test_only_the_process_of_a_gpu_opens_the_gpu(machine: Machine, flags: list[str]) -> None:
     done = machine.kseg("run", "p", "--device", "all", *flags, "-o", "gpu")
     assert (done.code, done.errors) == (0, "")
     assert "images/s with cupy" in done.output
@@ -119,7 +119,7 @@ def test_the_process_of_a_gpu_alone_opens_it(machine: Machine, flags: list[str])
     assert machine.pngs("gpu") == machine.pngs("cpu")
 
 
-def test_what_needs_no_gpu_opens_none(machine: Machine) -> None:
+def test_a_dry_run_opens_no_gpu(machine: Machine) -> None:
     done = machine.kseg("run", "p", "--gpu", "--dry-run")
     assert (done.code, done.errors) == (0, "")
     assert "3 images to do" in done.output

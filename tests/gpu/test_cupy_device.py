@@ -52,7 +52,7 @@ def device_on(runtime: Runtime, index: int) -> CupyDevice:
     return CupyDevice(SimpleNamespace(cuda=cuda), index)
 
 
-def test_each_thread_goes_back_to_the_device_that_it_has_chosen() -> None:
+def test_each_thread_goes_back_to_its_device() -> None:
     runtime = Runtime(parties=2)
     device = device_on(runtime, 3)
 

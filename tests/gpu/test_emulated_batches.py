@@ -30,7 +30,7 @@ from tests.support.gpu import ragged_batch, seven_tasks
 from tests.support.images import AWKWARD, Image, noise
 
 
-def test_no_launch_has_more_blocks_than_it_may(cache: Path) -> None:
+def test_no_launch_has_more_blocks_than_allowed(cache: Path) -> None:
     grids: dict[str, tuple[int, int]] = {}
 
     class WatchedDevice(EmulatedDevice):
@@ -63,7 +63,7 @@ def test_batches_come_back_in_their_order(emulated: GpuBackend) -> None:
         assert np.array_equal(one.labels.rows, other.labels.rows)
 
 
-def test_an_empty_batch_brings_what_is_under_way(emulated: GpuBackend) -> None:
+def test_an_empty_batch_brings_the_results_under_way(emulated: GpuBackend) -> None:
     """A slow source does not hold results back."""
     asked: list[int] = []
 
@@ -88,7 +88,7 @@ def test_results_stay_while_later_batches_run(emulated: GpuBackend) -> None:
         assert np.array_equal(result.labels.labels, expected.labels)
 
 
-def test_pinned_memory_is_used_again_when_nobody_looks_at_it(cache: Path) -> None:
+def test_pinned_memory_is_used_again_when_nothing_refers_to_it(cache: Path) -> None:
     class CountingDevice(EmulatedDevice):
         taken = 0
 

@@ -52,7 +52,7 @@ def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> N
 
 
 @pytest.mark.parametrize("fits", [1, 3])
-def test_memory_is_a_bound_whatever_goes_on(cache: Path, fits: int) -> None:
+def test_memory_is_a_bound_at_any_time(cache: Path, fits: int) -> None:
     """Batches on both of their slots, and single images between, as when k is chosen for each image."""
     limit = SLOTS * (need(fits) + 1000)
     device = EmulatedDevice(cache, memory=GPU_MEMORY)
@@ -71,7 +71,7 @@ def test_the_out_of_memory_path_on_a_card_of_any_size(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3])
-def test_a_device_with_less_memory_than_it_told(cache: Path, fits: int) -> None:
+def test_a_device_with_less_memory_than_reported(cache: Path, fits: int) -> None:
     """A batch that runs out of memory is halved, and the run goes on."""
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=need(fits) + 1000), GPU_MEMORY)
     assert_tasks_done(gpu, seven_tasks())

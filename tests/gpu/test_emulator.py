@@ -95,9 +95,7 @@ def test_divergent_barriers_are_reported(device: EmulatedDevice, kernel: str, me
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("threads", [32, 64, 512])
-def test_lanes_read_what_lanes_of_their_warp_bring(
-    device: EmulatedDevice, order: Order, threads: int
-) -> None:
+def test_lanes_read_values_of_lanes_of_their_warp(device: EmulatedDevice, order: Order, threads: int) -> None:
     device.threads, device.order = threads, order
     host = np.arange(threads, dtype=np.int32) - 100
     with_sign, without = device.empty(threads, np.int32), device.empty(threads, np.uint32)
@@ -301,7 +299,7 @@ def test_an_allocation_fails_when_told_to(device: EmulatedDevice) -> None:
     device.empty(1, np.uint8)
 
 
-def test_without_a_compiler_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(EmulationError, match=r"need g\+\+, which is not installed"):
         library.compile_library(tmp_path, [library.Source("a.cpp", "int a;\n")])

@@ -15,7 +15,7 @@ from kseg_batch.backends.gpu.layout import (
 from kseg_batch.kmeans.options import FitOptions
 
 
-def test_what_travels_back_is_at_most_a_byte_a_pixel() -> None:
+def test_results_are_at_most_a_byte_a_pixel() -> None:
     for k in range(1, 257):
         request = Request(480, 640, FitOptions(k=k), masks=True)
         filter_types = 480 * (1 + k)

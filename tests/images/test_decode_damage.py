@@ -90,7 +90,7 @@ def test_float_samples_are_refused() -> None:
         decode(data.tobytes())
 
 
-def test_what_follows_a_whole_image_does_not_matter() -> None:
+def test_data_after_a_whole_image_do_not_matter() -> None:
     for data in SAMPLES.values():
         assert np.array_equal(decode(data + b"and a video" * 99).rgb, decode(data).rgb)
 

@@ -105,7 +105,7 @@ def test_colors_come_back(space: ColorSpace) -> None:
 
 @pytest.mark.parametrize("space", ["lab", "oklab"])
 @pytest.mark.parametrize("backend", ["numba", "opencv"])
-def test_segmenting_in_a_color_space_is_segmenting_what_the_image_becomes(
+def test_segmenting_in_a_color_space_is_segmenting_the_converted_image(
     space: ColorSpace, backend: str
 ) -> None:
     rgb = photos()["coffee"][::4, ::4]

@@ -32,7 +32,7 @@ def test_options_out_of_range(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     "k", ["", "auto:", "auto:2", "auto:2-", "auto:1-4", "auto:5-5", "auto:2-257", "3.5", " 3", "9" * 5000]
 )
-def test_what_is_no_number_of_clusters(k: str) -> None:
+def test_values_that_are_no_number_of_clusters(k: str) -> None:
     with pytest.raises(OptionError, match=r"^--k "):
         parse_k(k)
 
@@ -46,7 +46,7 @@ def test_sizes(text: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "4X", "lots", "-1G"])
-def test_what_is_no_size(text: str) -> None:
+def test_texts_that_are_no_size(text: str) -> None:
     with pytest.raises(OptionError, match="a size such as 4G"):
         parse_bytes(text)
 

@@ -47,7 +47,7 @@ def palettes(draw: st.DrawFn) -> Palette:
 
 
 @given(palettes())
-def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, palette: Palette) -> None:
+def test_a_written_palette_is_read_back(tmp_path_factory: pytest.TempPathFactory, palette: Palette) -> None:
     path = tmp_path_factory.mktemp("palette") / "p.json"
     write_palette(path, palette)
     assert_same(read_palette(path), palette)
@@ -150,7 +150,7 @@ def test_a_palette_that_is_wrong_gets_a_sentence(
         ("\n".join(f"{i:06x}" for i in range(257)).encode(), "it has 257 colours; a palette has 1 to 256."),
     ],
 )
-def test_what_is_no_palette_gets_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_no_palette_gets_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "p").write_bytes(content)
     with pytest.raises(OptionError) as caught:
         read_palette(tmp_path / "p")

@@ -24,7 +24,7 @@ def test_splitmix64_published_vector() -> None:
     ]
 
 
-def test_draw_takes_only_what_has_mass_and_in_proportion() -> None:
+def test_draw_is_in_proportion_to_mass() -> None:
     masses = np.array([0, 1, 0, 3, 0], np.int64)
     picks = [reference.draw(masses, 0, index) for index in range(4000)]
     assert set(picks) == {1, 3}

@@ -227,7 +227,9 @@ def only_sound(path: Path) -> None:
         (["--source", "foo://clip"], 1, "foo://clip cannot be read: Protocol not found."),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done(tmp_path: Path, words: list[str], code: int, sentence: str) -> None:
+def test_impossible_commands_get_one_sentence(
+    tmp_path: Path, words: list[str], code: int, sentence: str
+) -> None:
     write_video(tmp_path / "clip.mp4", pan(2))
     before = (tmp_path / "clip.mp4").read_bytes()
     only_sound(tmp_path / "sound.m4a")

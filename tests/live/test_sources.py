@@ -70,7 +70,7 @@ def test_a_network_camera_by_rtsp() -> None:
     assert check_saved(result.stdout) > 20
 
 
-def test_addresses_where_nobody_answers() -> None:
+def test_addresses_without_a_server() -> None:
     with http_server(MULTIPART, []) as address:
         missing = live("--source", f"{address}s")
     gone = live("--source", address)

@@ -78,7 +78,7 @@ def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -
             assert np.array_equal(labels[0] == 1, changes if frame < LONGEST else reds > 120)
 
 
-def test_with_no_margin_labels_are_those_of_the_nearest_centres() -> None:
+def test_without_a_margin_labels_name_the_nearest_centres() -> None:
     image = photos()["coffee"]
     still = tracker(k=5, steady=0.0)
     still.track(noisy(image, 3, 1))
@@ -181,7 +181,7 @@ def test_a_video_that_begins_black_gets_its_clusters_when_there_are_colours() ->
     assert len(two.track(blocks([(0, 0, 0), (9, 9, 9)])).palette.counts) == 2
 
 
-def test_new_centres_get_the_numbers_of_those_that_they_are_most_like() -> None:
+def test_new_centres_get_the_numbers_of_the_most_similar() -> None:
     old = palette_of((200, 0, 0), (0, 0, 0), (250, 250, 250), counts=(1, 2, 3))
     new = palette_of((5, 5, 5), (90, 90, 90), (190, 0, 0), (255, 255, 255), counts=(1, 2, 3, 4))
     found = renumbered(new, old)

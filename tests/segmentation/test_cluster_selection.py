@@ -55,7 +55,7 @@ def test_colors_are_compared_with_the_centers_themselves() -> None:
     assert resolve(palette_of((10.4, 10, 10), (10.2, 10, 10)), disable="#0a0a0a") == ([1], [])
 
 
-def test_what_an_image_does_not_have_is_noted() -> None:
+def test_missing_clusters_are_noted() -> None:
     found = palette_of(BLACK, WHITE, names=("night", "snow"), counts=[9, 0])
     assert resolve(found, k=4, disable=[2, 0]) == ([0], ["it has no cluster 2"])
     assert resolve(found, keep="snow") == ([0], ["none of its pixels is in the cluster snow"])
@@ -92,7 +92,7 @@ def test_filters_that_do_the_same_have_the_same_text() -> None:
         ({"tolerance": float("nan")}, "--tolerance must be a Delta E, 0 or more, not nan."),
     ],
 )
-def test_what_names_no_cluster(flags: dict[str, Any], message: str) -> None:
+def test_values_that_name_no_cluster(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         ClusterFilter.parse(**flags, k=3, names=("", "tree", ""))
 
@@ -114,7 +114,7 @@ def test_what_names_no_cluster(flags: dict[str, Any], message: str) -> None:
         ("x" * 65, "more than 64 characters"),
     ],
 )
-def test_what_cannot_be_a_name(name: str, fault: str) -> None:
+def test_names_that_a_cluster_cannot_have(name: str, fault: str) -> None:
     with pytest.raises(OptionError, match=f"^A cluster cannot be called .+: .*{re.escape(fault)}"):
         palette_of(BLACK, WHITE, names=("", name))
 

@@ -136,7 +136,7 @@ def test_no_small_region_is_left_in_a_photo(least: int) -> None:
 # ---- from Python -----------------------------------------------------------------------------------------
 
 
-def test_segment_smooths_first_and_counts_what_comes_of_it() -> None:
+def test_segment_smooths_first_and_counts_the_clean_labels() -> None:
     rgb = photos()["coffee"][:60, :70]
     plain = segment(rgb, 4)
     s = segment(rgb, 4, smooth=1, min_region=30)
@@ -181,7 +181,7 @@ def test_transparent_pixels_next_to_256_clusters() -> None:
         load_cleaner().clean(picture("0"), random_palette(256), RegionOptions(1), opaque)
 
 
-def test_the_picture_in_the_readme_is_what_its_script_makes() -> None:
+def test_the_picture_in_the_readme_is_made_by_its_script() -> None:
     from benchmarks.figures.regions import TARGET, panels, side_by_side
 
     assert np.array_equal(pixels_of(TARGET), side_by_side(*panels()))

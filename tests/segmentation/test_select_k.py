@@ -60,7 +60,7 @@ def published(rgb: Image, k: int, color_space: ColorSpace = "rgb") -> float:
 # ---- which k ---------------------------------------------------------------------------------------------
 
 
-def test_the_true_number_is_found_whatever_the_noise(tmp_path: Path) -> None:
+def test_the_true_number_is_found_under_any_noise(tmp_path: Path) -> None:
     true = {f"{k}-{spread}": k for k in range(2, 11) for spread in (1, 4, 8)}
     for name, k in true.items():
         save(blobs(k, float(name.split("-")[1]), seed=k), tmp_path / f"p/{name}.png")
@@ -91,7 +91,7 @@ def test_the_curve_is_the_published_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("color_space", COLOR_SPACES)
-def test_distances_are_those_of_the_color_space(color_space: ColorSpace) -> None:
+def test_distances_are_measured_in_the_color_space(color_space: ColorSpace) -> None:
     rgb = photos()["astronaut"][::3, ::3]
     curve = segment(rgb, "auto:2-6", color_space=color_space).k_curve
     assert curve is not None

@@ -165,7 +165,7 @@ def test_the_same_photo_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
             assert 900 < picture.width <= 960 and 400 < picture.height <= 600
 
 
-def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
+def test_notes_about_the_photo_are_printed(tmp_path: Path) -> None:
     deep = np.zeros((4, 4), np.uint16)
     deep[1:3] = 40000
     path = save(deep, tmp_path / "a.png")
@@ -181,7 +181,7 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(300, 1), (60, 20), (20, 30), (3, 90), (1, 1)])
 @pytest.mark.parametrize("numbers", [(1,), (3,), (7,), (16,), (32,), (256,), (2, 3, 4, 16)])
-def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tuple[int, ...]) -> None:
+def test_no_words_overlap_for_any_shape(shape: tuple[int, int], numbers: tuple[int, ...]) -> None:
     """No words lie on a picture or outside the figure, and no pictures overlap."""
     photo = Photo(np.zeros((*shape, 3), np.uint8), ())
     labels = np.zeros(shape, np.uint8)
@@ -229,7 +229,9 @@ def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tu
         (("a.png", "--save", LONG), 1, f"{LONG} cannot be written: File name too long."),
     ],
 )
-def test_what_cannot_be_done(tmp_path: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
+def test_impossible_commands_get_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
     save(THREE, tmp_path / "a.png")
     (tmp_path / "text.jpg").write_text("no image")
     target = () if "--save" in arguments else ("--save", "c.png")

@@ -87,7 +87,7 @@ def test_loops_and_links_out_of_the_tree(tree: Path) -> None:
     assert found.passed_over.links == 3
 
 
-def test_full_names_do_not_depend_on_what_is_added(tree: Path) -> None:
+def test_full_names_do_not_depend_on_added_files(tree: Path) -> None:
     before = {job.name for job in Scan([tree], full_names=True).jobs()}
     (tree / "a.png").touch()
     with pytest.raises(SourceError, match="--full-names"):

@@ -181,7 +181,7 @@ def test_a_gpu_that_is_required_is_not_waited_for_without_end(
     assert not child_workers()
 
 
-def test_one_that_is_killed_gives_back_what_it_had(album: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_killed_process_gives_back_its_jobs(album: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     jobs = list(Scan([album]).jobs())
     process = start_gpu_process(tmp_path, partial(emulated_gpu, cache), done)
@@ -203,7 +203,7 @@ def test_one_that_is_killed_gives_back_what_it_had(album: Path, tmp_path: Path, 
     assert done.empty()
 
 
-def test_one_that_says_nothing_is_ended(album: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_silent_process_is_ended(album: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     process = start_gpu_process(tmp_path, partial(hanging_gpu, cache), done, timeout=1)
     process.submit(Job(album / "00.png", Path("00")))
@@ -224,7 +224,7 @@ def test_stopped_at_work(album: Path, tmp_path: Path, cache: Path) -> None:
     assert threading.active_count() == threads
 
 
-def test_it_does_not_outlive_its_parent(tmp_path: Path, cache: Path) -> None:
+def test_the_process_does_not_outlive_its_parent(tmp_path: Path, cache: Path) -> None:
     code = f"""
 import time
 from functools import partial

@@ -160,7 +160,7 @@ def test_other_threads_look_at_a_worker_that_is_ended() -> None:
         looking.join()
 
 
-def test_an_exception_is_handed_over_with_where_it_was_raised() -> None:
+def test_an_exception_is_handed_over_with_its_traceback() -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     with Pool(1, do, done, initializer=initialize) as pool:
         (error,) = drive(pool, done, [("raise", "no")])
