@@ -219,7 +219,7 @@ def check_batches(batches: Sequence[Sequence[Task]], gpu: GpuBackend | None = No
         assert_same_labels(result.labels, packed, masks=k if result.task.masks else 0)
 
 
-def ragged_batch() -> None:
+def batch_of_different_images() -> None:
     """Images that differ in size, in k and in the number of attempts; some without masks."""
     tasks = [
         Task(noise(5, 7, 0, 40, seed=51), FitOptions(k=3, attempts=1), masks=True),
@@ -307,7 +307,7 @@ GROUPS: dict[str, Cases] = {
     },
     "wide": {f"k = {k}": partial(wide_counts, k) for k in (1, 3, 12)},
     "batch": {
-        "ragged": ragged_batch,
+        "ragged": batch_of_different_images,
         "counted two at a time": counted_two_at_a_time,
         "one after the other": batches_one_after_the_other,
     },

@@ -240,7 +240,7 @@ def test_impossible_commands_get_one_sentence(
     assert not (tmp_path / "c.png").exists()
 
 
-def window(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
+def window_command(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
     """The command that opens a window, and its environment, with no display but the given one."""
     words = command_line("show", path, "--no-gpu")
     gone = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "XDG_SESSION_TYPE")
@@ -257,7 +257,7 @@ def window(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
     ],
 )
 def test_without_a_display(tmp_path: Path, environment: dict[str, str], reason: str) -> None:
-    words, variables = window(save(THREE, tmp_path / "a.png"), **environment)
+    words, variables = window_command(save(THREE, tmp_path / "a.png"), **environment)
     if reason.startswith("the display") and find_spec("_tkinter") is None:
         pytest.skip("without Tk, that is the reason")
     result = subprocess.run(
@@ -283,7 +283,7 @@ def test_without_matplotlib_the_command_that_brings_it(tmp_path: Path) -> None:
 )
 def test_a_window(tmp_path: Path, display: str) -> None:
     """The figure is on the screen until the command is interrupted."""
-    words, variables = window(save(THREE, tmp_path / "a.png"), DISPLAY=display)
+    words, variables = window_command(save(THREE, tmp_path / "a.png"), DISPLAY=display)
     with subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True) as command:
         wanted = {tuple(color) for color in segment(THREE, 3).palette.colors}
         wait_until(lambda: wanted <= colors_on(display), process=command, pause=0.2)
