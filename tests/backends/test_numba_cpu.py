@@ -30,7 +30,7 @@ from tests.support.palettes import random_palette
 NUMBA = load("numba")
 
 
-def assert_equals_oracle(image: Image, options: FitOptions) -> None:
+def assert_equals_reference(image: Image, options: FitOptions) -> None:
     assert_equals(NUMBA, image, options)
     palette = NUMBA.fit(NUMBA.histogram(image), options)
     assert_consistent(image, NUMBA.assign(image, palette), palette)
@@ -39,23 +39,23 @@ def assert_equals_oracle(image: Image, options: FitOptions) -> None:
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 256])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_images(name: str, k: int) -> None:
-    assert_equals_oracle(AWKWARD[name], FitOptions(k=k, attempts=2))
+    assert_equals_reference(AWKWARD[name], FitOptions(k=k, attempts=2))
 
 
 @pytest.mark.parametrize("name", PHOTOS)
 def test_photos(name: str) -> None:
-    assert_equals_oracle(photos()[name], FitOptions(k=5, attempts=2))
+    assert_equals_reference(photos()[name], FitOptions(k=5, attempts=2))
 
 
 @pytest.mark.parametrize("k", [1, 2, 64, 256])
 def test_photo_with_few_and_many_clusters(k: int) -> None:
-    assert_equals_oracle(photos()["coffee"][::10, ::10], FitOptions(k=k, attempts=2))
+    assert_equals_reference(photos()["coffee"][::10, ::10], FitOptions(k=k, attempts=2))
 
 
 @pytest.mark.parametrize("k", [64, 65])
 def test_many_colors_and_many_clusters(k: int) -> None:
     """Coarse and fine points differ, and from k = 65 on the coarse points are more."""
-    assert_equals_oracle(noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2))
+    assert_equals_reference(noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2))
 
 
 LAYOUTS = {
@@ -92,7 +92,7 @@ OPTIONS = st.builds(
 @given(image=images(), options=OPTIONS)
 @settings(max_examples=150, deadline=None)
 def test_any_image_and_options(image: Image, options: FitOptions) -> None:
-    assert_equals_oracle(image, options)
+    assert_equals_reference(image, options)
 
 
 @pytest.mark.parametrize("max_iter", [1, 2, 100])

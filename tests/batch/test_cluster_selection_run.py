@@ -21,7 +21,7 @@ from kseg_batch.batch.workers.process_image import Settings, process
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterFilter
 from tests.support.commands import kseg
-from tests.support.image_files import pixels_of, save
+from tests.support.image_files import pixels_of, save, with_alpha
 from tests.support.images import blocks, flat, photos
 from tests.support.outputs import entries, tree
 
@@ -49,9 +49,9 @@ def test_named_clusters_have_masks_of_their_name(tmp_path: Path) -> None:
             return replace(load("numba").fit(*arguments), names=("", "tree", "sky"))
 
     rgb = photos()["china"][100:200, 50:200]
-    alpha = np.full(rgb.shape[:2], 255, np.uint8)
-    alpha[::3] = 0
-    save(np.dstack([rgb, alpha]), tmp_path / "photo.png")
+    opaque = np.ones(rgb.shape[:2], bool)
+    opaque[::3] = False
+    save(with_alpha(rgb, opaque), tmp_path / "photo.png")
     settings = Settings(
         tmp_path,
         FitOptions(k=3),
@@ -76,7 +76,7 @@ def test_named_clusters_have_masks_of_their_name(tmp_path: Path) -> None:
     assert np.array_equal(kept, np.isin(written["labels/photo.png"], [1, 2]))
     assert not kept[::3].any() and kept.any()
     assert np.array_equal(masked[..., :3], np.where(kept[..., None], rgb, 0))
-    assert np.array_equal(masked[..., 3], alpha)
+    assert np.array_equal(masked[..., 3], opaque * np.uint8(255))
 
 
 MEADOW, NO_GREEN = (90, 150, 50), (150, 140, 130)

@@ -17,14 +17,7 @@ from numpy.typing import NDArray
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.device import Variant
-from kseg_batch.backends.gpu.layout import (
-    ROW,
-    STATE,
-    Layout,
-    Request,
-    Tuning,
-    packed,
-)
+from kseg_batch.backends.gpu.layout import ROW, STATE, Layout, Request, Tuning, packed
 from kseg_batch.backends.gpu.memory import Slot
 from kseg_batch.errors import OptionError
 from kseg_batch.kmeans import reference
@@ -46,22 +39,22 @@ from tests.support.palettes import random_palette
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 33, 256])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_images(emulated: GpuBackend, name: str, k: int) -> None:
-    assert_equals(emulated, AWKWARD[name], FitOptions(k=k, attempts=2), oracle=k <= 5)
+    assert_equals(emulated, AWKWARD[name], FitOptions(k=k, attempts=2), by_numpy=k <= 5)
 
 
 @pytest.mark.parametrize("name", PHOTOS)
 def test_photos(emulated: GpuBackend, name: str) -> None:
-    assert_equals(emulated, photos()[name][::2, ::2], FitOptions(k=5, attempts=3), oracle=False)
+    assert_equals(emulated, photos()[name][::2, ::2], FitOptions(k=5, attempts=3), by_numpy=False)
 
 
 @pytest.mark.parametrize("k", [64, 65])
 def test_many_colors_and_many_clusters(emulated: GpuBackend, k: int) -> None:
     """Coarse and fine points differ, and from k = 65 on the coarse points are more."""
-    assert_equals(emulated, noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2), oracle=False)
+    assert_equals(emulated, noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2), by_numpy=False)
 
 
 def test_more_attempts_than_blocks(emulated: GpuBackend) -> None:
-    assert_equals(emulated, photos()["chelsea"][::8, ::8], FitOptions(k=6, attempts=35), oracle=False)
+    assert_equals(emulated, photos()["chelsea"][::8, ::8], FitOptions(k=6, attempts=35), by_numpy=False)
 
 
 @given(
@@ -81,7 +74,7 @@ def test_more_attempts_than_blocks(emulated: GpuBackend) -> None:
 def test_any_image_and_options(
     emulated: GpuBackend, size: tuple[int, int], span: int, step: int, options: FitOptions
 ) -> None:
-    assert_equals(emulated, noise(*size, 0, span, seed=options.seed) // step * step, options, oracle=False)
+    assert_equals(emulated, noise(*size, 0, span, seed=options.seed) // step * step, options, by_numpy=False)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 32, 64, 512])
@@ -91,7 +84,7 @@ def test_the_order_and_number_of_threads_do_not_matter(cache: Path, threads: int
         "cupy", EmulatedDevice(cache, threads=threads, memory=GPU_MEMORY, order=order), GPU_MEMORY
     )
     for name, k in (("gradient", 3), ("dark noise", 40)):
-        assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), oracle=False)
+        assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), by_numpy=False)
 
 
 def test_weights_beyond_32_bits(emulated: GpuBackend) -> None:

@@ -12,20 +12,13 @@ import pytest
 from kseg_batch.backends import load
 from kseg_batch.backends.gpu.backend import GpuBackend, Task
 from kseg_batch.backends.gpu.device import Variant
-from kseg_batch.backends.gpu.layout import (
-    Tuning,
-)
+from kseg_batch.backends.gpu.layout import Tuning
 from kseg_batch.backends.gpu.memory import PinnedPool
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation.segment import segment_with
 from tests.gpu.emulator.device import GPU_MEMORY, EmulatedDevice
-from tests.support.exactness import (
-    assert_batch_equals,
-    assert_equals,
-    assert_same_palette,
-    assert_tasks_done,
-)
+from tests.support.exactness import assert_batch_equals, assert_equals, assert_same_palette, assert_tasks_done
 from tests.support.gpu import ragged_batch, seven_tasks
 from tests.support.images import AWKWARD, Image, noise
 
@@ -122,7 +115,7 @@ def test_a_caller_that_stops_early_leaves_nothing_under_way(emulated: GpuBackend
 def test_one_image_between_two_results_of_a_batch(emulated: GpuBackend) -> None:
     batches = [[task] for task in seven_tasks()]
     for number, result in enumerate(emulated.segment_batches(batches)):
-        assert_equals(emulated, AWKWARD["even steps"], FitOptions(k=3, attempts=1), oracle=False)
+        assert_equals(emulated, AWKWARD["even steps"], FitOptions(k=3, attempts=1), by_numpy=False)
         assert result.task.tag == number
         expected = segment_with(load("numba"), result.task.image, result.task.options)
         assert result.labels is not None
@@ -151,8 +144,8 @@ def test_after_a_failure_the_next_batch_is_right(cache: Path, n: int) -> None:
     with pytest.raises(BackendError, match="off the bus"):
         list(gpu.segment_batches([seven_tasks()[:2]]))
     assert_tasks_done(gpu, seven_tasks()[:3])
-    assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), oracle=False)
+    assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), by_numpy=False)
     device.launches_left = min(n, 3)
     with pytest.raises(BackendError, match="off the bus"):
         gpu.histogram(AWKWARD["noise"])
-    assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), oracle=False)
+    assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), by_numpy=False)

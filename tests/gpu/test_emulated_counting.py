@@ -9,17 +9,11 @@ import numpy as np
 import pytest
 
 from kseg_batch.backends.gpu.backend import GpuBackend
-from kseg_batch.backends.gpu.layout import (
-    PIXEL_ALIGNMENT,
-)
+from kseg_batch.backends.gpu.layout import PIXEL_ALIGNMENT
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from tests.gpu.emulator.device import GPU_MEMORY, EmulatedDevice
-from tests.support.exactness import (
-    assert_batch_equals,
-    assert_equals,
-    assert_same_histogram,
-)
+from tests.support.exactness import assert_batch_equals, assert_equals, assert_same_histogram
 from tests.support.images import Image, flat, noise
 
 WARP_PIXELS = 32 * PIXEL_ALIGNMENT

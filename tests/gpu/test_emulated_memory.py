@@ -9,15 +9,10 @@ import pytest
 from benchmarks.gpu.checks import require_halving
 from kseg_batch.backends.gpu.backend import SLOTS, GpuBackend, Task
 from kseg_batch.backends.gpu.device import DeviceMemoryError
-from kseg_batch.backends.gpu.layout import (
-    Layout,
-    Request,
-)
+from kseg_batch.backends.gpu.layout import Layout, Request
 from kseg_batch.kmeans.options import FitOptions
 from tests.gpu.emulator.device import GPU_MEMORY, EmulatedDevice
-from tests.support.exactness import (
-    assert_tasks_done,
-)
+from tests.support.exactness import assert_tasks_done
 from tests.support.gpu import seven_tasks
 from tests.support.images import noise
 from tests.support.palettes import random_palette

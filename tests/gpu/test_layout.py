@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kseg_batch.backends.gpu.layout import (
-    BY_LUMA,
-    IMAGE,
-    TABLE_BYTES,
-    Layout,
-    Request,
-    Tuning,
-)
+from kseg_batch.backends.gpu.layout import BY_LUMA, IMAGE, TABLE_BYTES, Layout, Request, Tuning
 from kseg_batch.kmeans.options import FitOptions
 
 

@@ -63,13 +63,13 @@ def gpu(request: pytest.FixtureRequest, open_gpu: Loader) -> GpuBackend:
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 33, 256])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_images(gpu: GpuBackend, name: str, k: int) -> None:
-    assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), oracle=k <= 5)
+    assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), by_numpy=k <= 5)
 
 
 @pytest.mark.parametrize("k", [3, 16, 64])
 @pytest.mark.parametrize("name", PHOTOS)
 def test_photos(gpu: GpuBackend, name: str, k: int) -> None:
-    assert_equals(gpu, photos()[name], FitOptions(k=k), oracle=False)
+    assert_equals(gpu, photos()[name], FitOptions(k=k), by_numpy=False)
 
 
 def test_every_k(gpu: GpuBackend) -> None:
@@ -92,7 +92,7 @@ def test_a_batch_with_palettes_and_without(gpu: GpuBackend) -> None:
 
 
 def test_clusters_are_numbered_by_the_lightness_of_their_space(gpu: GpuBackend) -> None:
-    assert_equals(gpu, convert(photos()["coffee"], "lab"), FitOptions(k=5, color_space="lab"), oracle=False)
+    assert_equals(gpu, convert(photos()["coffee"], "lab"), FitOptions(k=5, color_space="lab"), by_numpy=False)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 33, 64])
@@ -155,7 +155,7 @@ def test_from_several_threads(gpu: GpuBackend) -> None:
     images = [noise(60, 70, seed=i) for i in range(12)]
     with ThreadPoolExecutor(4) as pool:
         for done in [
-            pool.submit(assert_equals, gpu, image, FitOptions(k=4, attempts=1), oracle=False)
+            pool.submit(assert_equals, gpu, image, FitOptions(k=4, attempts=1), by_numpy=False)
             for image in images
         ]:
             done.result()
@@ -174,7 +174,7 @@ def test_a_hundred_megapixels(gpu: GpuBackend, colors: str) -> None:
     image: Image = noise(10000, 10000)
     if colors == "photo":
         image = np.tile(photos()["coffee"], (25, 17, 1))[:10000, :10000]
-    assert_equals(gpu, image, FitOptions(k=3, attempts=2), oracle=False)
+    assert_equals(gpu, image, FitOptions(k=3, attempts=2), by_numpy=False)
     assert_batch_equals(gpu, [image], [FitOptions(k=3, attempts=2)])
 
 
@@ -232,7 +232,7 @@ from tests.support.exactness import assert_batch_equals, assert_equals
 from tests.support.images import AWKWARD
 gpu = load({gpu.name!r})
 for name in ("gradient", "dark noise", "row"):
-    assert_equals(gpu, AWKWARD[name], FitOptions(k=5, attempts=2), oracle=False)
+    assert_equals(gpu, AWKWARD[name], FitOptions(k=5, attempts=2), by_numpy=False)
 assert_batch_equals(gpu, [AWKWARD["noise"], AWKWARD["1x1"]], [FitOptions(k=40, attempts=1), FitOptions(k=1)])
 """
     command = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", code]

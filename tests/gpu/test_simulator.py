@@ -75,7 +75,7 @@ def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
 
 
 @pytest.mark.parametrize(("group", "case"), CASES)
-def test_kernels_equal_the_oracle(outcomes: dict[str, Future[Outcome]], group: str, case: str) -> None:
+def test_kernels_equal_the_reference(outcomes: dict[str, Future[Outcome]], group: str, case: str) -> None:
     errors, stderr = outcomes[group].result()
     assert case in errors, f"it did not end:\n{stderr}"
     assert errors[case] is None, errors[case]

@@ -43,7 +43,7 @@ def noisy(image: Image, sigma: float, seed: int) -> Image:
     margin=st.sampled_from([0.0, 0.5, 8.0, 100.0, 255.0]),
 )
 @settings(max_examples=100, deadline=None)
-def test_steady_labels_equal_the_oracle(rgb: tuple[int, int, int], k: int, margin: float) -> None:
+def test_steady_labels_equal_the_reference(rgb: tuple[int, int, int], k: int, margin: float) -> None:
     height, width, seed = rgb
     image = noise(height, width, seed=seed)
     rng = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def test_noise_does_not_flicker() -> None:
 
 
 @pytest.mark.parametrize("space", COLOR_SPACES)
-def test_a_frame_equals_the_oracle_from_the_last_palette(space: ColorSpace) -> None:
+def test_a_frame_equals_the_reference_from_the_last_palette(space: ColorSpace) -> None:
     frames = pan(2, step=9)
     options = FitOptions(k=4, color_space=space)
     one = Tracker(NUMBA, options, 8.0)

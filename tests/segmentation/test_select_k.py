@@ -140,7 +140,7 @@ def test_the_curve_in_the_readme_is_true() -> None:
 
 # ---- all backends alike ----------------------------------------------------------------------------------
 
-ORACLE = cast(
+REFERENCE = cast(
     "Backend",
     SimpleNamespace(
         fit=reference.fit, assign=lambda image, palette, _histogram: reference.assign(image, palette)
@@ -163,7 +163,7 @@ ORACLE = cast(
 def test_numba_and_the_emulated_gpu_choose_as_numpy_does(image: Image, emulated: GpuBackend) -> None:
     options, k_range = FitOptions(attempts=1), KRange(2, 6)
     histogram = emulated.histogram(image)
-    expected = choose_k(ORACLE, histogram, options, k_range)
+    expected = choose_k(REFERENCE, histogram, options, k_range)
     alone = reference.fit(histogram, replace(options, k=len(expected.palette.counts)))
     assert np.array_equal(expected.palette.fixed_centers, alone.fixed_centers)
     for backend in (load("numba"), emulated):

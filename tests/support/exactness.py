@@ -74,17 +74,17 @@ def assert_measures_equally(backend: Backend, image: Image, palette: Palette) ->
     assert measured.counts.tolist() == np.bincount(labels.reshape(-1), minlength=len(palette.counts)).tolist()
 
 
-def assert_equals(backend: Backend, image: Image, options: FitOptions, *, oracle: bool = True) -> None:
+def assert_equals(backend: Backend, image: Image, options: FitOptions, *, by_numpy: bool = True) -> None:
     """Check one image, step by step, against NumPy, or, where NumPy takes too long, the numba backend."""
     numba = load("numba")
-    histogram = ColorHistogram.from_pixels(image) if oracle else numba.histogram(image)
+    histogram = ColorHistogram.from_pixels(image) if by_numpy else numba.histogram(image)
     assert_same_histogram(backend.histogram(image), histogram)
-    expected = reference.fit(histogram, options) if oracle else numba.fit(histogram, options)
+    expected = reference.fit(histogram, options) if by_numpy else numba.fit(histogram, options)
     palette = backend.fit(histogram, options)
     assert_same_palette(palette, expected)
     labels = backend.assign(image, palette)
     assert labels.dtype == np.uint8
-    expected_labels = reference.assign(image, expected) if oracle else numba.assign(image, expected)
+    expected_labels = reference.assign(image, expected) if by_numpy else numba.assign(image, expected)
     assert np.array_equal(labels, expected_labels)
 
 

@@ -38,12 +38,13 @@ def ragged_batch(n: int) -> tuple[list[Image], list[FitOptions]]:
 
 @functools.cache
 def seven_tasks() -> list[Task]:
+    """Tasks of seven images of nearly the same size, tagged by their number."""
     images = [photos()["coffee"][i::13, ::11] for i in range(7)]
     return [Task(image, FitOptions(k=3, attempts=1), True, i) for i, image in enumerate(images)]
 
 
 def compile_driver(folder: Path, text: str) -> Path:
-    """Compile C to a library under the name of the NVIDIA driver's."""
+    """Compile C to a library with the name of the NVIDIA driver."""
     source, library = folder / "driver.c", folder / "libcuda.so.1"
     source.write_text(text)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
