@@ -1,6 +1,6 @@
 # make demo   install, collect real photographs, segment them
 # make test   everything the tests need, then lint, types and tests
-# make soak   the tests that kill, damage and fill up, at their full length
+# make soak   the long tests, which kill, damage and emulate, at their full length
 #
 # make bench-kernels   time each stage of an image, beside the last time; saved in .benchmarks with the commit
 #
@@ -46,7 +46,7 @@ check: $(VENV)/test.done
 	$(BIN)/lint-imports --no-logo
 
 soak: $(VENV)/test.done
-	$(BIN)/python -m pytest -q --soak --durations=5 tests/batch/test_interruption.py tests/images/test_damage.py tests/batch/workers/test_pool.py tests/benchmarks/test_gpu_trial.py
+	$(BIN)/python -m pytest -q --soak -m soak --durations=5
 
 # The oldest versions that pyproject.toml admits, on the oldest Python.
 test-lowest:

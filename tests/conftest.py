@@ -1,4 +1,4 @@
-"""Compile the kernels before the first test, so that no command line under test has to."""
+"""Options of pytest, and fixtures for all tests; the kernels are compiled before the first test."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,14 +8,26 @@ import pytest
 
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
-from tests.gpu.emulator.device import EmulatedDevice
-
-EMULATED_MEMORY = 4 << 30
+from tests.gpu.emulator.device import emulated_gpu
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail where a test needs a GPU and has none")
     parser.addoption("--soak", action="store_true", help="run the long tests at their full length")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "soak: has a full length, which --soak gives (set by the fixture soak)"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that take the fixture `soak`, so that `-m soak` selects them."""
+    for item in items:
+        if "soak" in getattr(item, "fixturenames", ()):
+            item.add_marker("soak")
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +43,14 @@ def compiled_kernels() -> None:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the emulator keeps what g++ has compiled."""
+    """The folder of the kernels that g++ compiles for the emulator."""
     return tmp_path_factory.mktemp("kernels")
 
 
 @pytest.fixture(scope="session")
 def emulated(cache: Path) -> GpuBackend:
     """The cupy backend's host program and kernels on an emulated device."""
-    return GpuBackend("cupy", EmulatedDevice(cache, memory=EMULATED_MEMORY), EMULATED_MEMORY)
+    return emulated_gpu(cache)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What is installed, what an import loads, and what the README promises."""
+"""The installed package, and the modules that an import loads."""
 
 import os
 import shutil
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 PARTS = ("kseg_batch", "kernels", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -30,7 +31,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture
 def source_tree(tmp_path: Path) -> Path:
-    """A copy of what a build reads, so that builds leave nothing in the checkout."""
+    """A copy of the files of a build, so that builds leave nothing in the checkout."""
     tree = tmp_path / "tree"
     tree.mkdir()
     ignore = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
@@ -44,7 +45,7 @@ def source_tree(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist", "editable"])
 def test_installs_without_a_top_level_kernels(source_tree: Path, tmp_path: Path, kind: str) -> None:
-    """Installed into an environment of its own, which sees the dependencies of this one."""
+    """Install into a fresh environment, which sees the dependencies of the current one."""
     python = tmp_path / "venv/bin/python"
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     site = next((tmp_path / "venv").glob("lib/python*/site-packages"))
@@ -75,6 +76,30 @@ print(kseg_batch.segment(rgb, 2, backend="{backend}").centers.tolist())
     assert centers == "[[0.0, 0.0, 0.0], [255.0, 255.0, 255.0]]"
     version = run(tmp_path / "venv/bin/kseg-batch", "--version", cwd=tmp_path)
     assert version == "kseg-batch 0.1.0\n"
+    if kind == "wheel":
+        check_the_root_of_a_clone(python, source_tree)
+
+
+CHOOSE = """
+import kseg_batch
+from kseg_batch.backends.registry import choose
+
+chosen = choose()
+print(kseg_batch.__file__)
+print(chosen.backend.name)
+print(*(f"{other.name}: {other.reason}" for other in chosen.passed_over), sep="\\n")
+"""
+
+
+def check_the_root_of_a_clone(python: Path, tree: Path) -> None:
+    """In the root of a clone Python finds the checkout first, whatever is installed."""
+    package, backend, *_ = run(python, "-c", CHOOSE, cwd=tree).splitlines()
+    assert (package, backend) == (str(tree / "kseg_batch/__init__.py"), "numba")
+    shutil.rmtree(tree / "kernels")
+    _, backend, *unavailable = run(python, "-c", CHOOSE, cwd=tree).splitlines()
+    (numba,) = (line for line in unavailable if line.startswith("numba: "))
+    assert backend == "opencv"
+    assert "kseg-batch is not complete" in numba and "numba" not in numba.removeprefix("numba: ").split()
 
 
 @pytest.mark.parametrize("command", ["run", "live", "bench", "show"])

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kseg_batch.cli import app
+from tests.support.paths import ROOT
 from tests.support.videos import pan, write_video
-from tests.test_package import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -49,7 +49,7 @@ def test_each_command_succeeds(session: list[str], tmp_path: Path) -> None:
 
 
 def test_python_examples_run(tmp_path: Path) -> None:
-    """The one that reads annotations prints what is shown under it."""
+    """The example that reads annotations prints the lines shown below the example."""
     reading, using = (block for language, block in BLOCKS if language == "python")
     python = [sys.executable, "-W", "error"]
     subprocess.run([*python, "-c", using], cwd=tmp_path, check=True, timeout=300)
@@ -112,8 +112,8 @@ def test_make_demo_in_a_clean_copy(tmp_path: Path) -> None:
     assert len(written) == len(photos) >= 5
 
 
-def test_the_pictures_are_what_their_script_makes() -> None:
-    """To within the loss of JPEG, which is 0.3 to 2.8 grey levels on average.
+def test_the_pictures_are_made_by_their_script() -> None:
+    """Equal to within the loss of JPEG, which is 0.3 to 2.8 grey levels on average.
 
     Another k gives 35 where the segmented scene is, and up to 8 where the trees are alone.
     """
@@ -132,8 +132,8 @@ def test_the_pictures_are_what_their_script_makes() -> None:
 
 
 @pytest.mark.parametrize(("name", "k"), [("show.png", "4"), ("show_k.png", "2,3,4,5,6")])
-def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> None:
-    """But for the letters, which differ between versions of matplotlib, in 1.5% of the pixels."""
+def test_the_figures_are_made_by_show(name: str, k: str, tmp_path: Path) -> None:
+    """Equal but for letters, which differ between versions of matplotlib, in 1.5% of the pixels."""
     import numpy as np
     from PIL import Image
 
@@ -150,8 +150,8 @@ def test_the_figures_are_what_show_makes(name: str, k: str, tmp_path: Path) -> N
     assert (np.abs(drawn - committed).max(axis=2) > 2).mean() < 0.025
 
 
-def test_the_picture_of_the_window_is_what_its_script_makes() -> None:
-    """But for the text, whose font changes with OpenCV: to within JPEG's loss, which is 2.3 grey levels."""
+def test_the_picture_of_the_window_is_made_by_its_script() -> None:
+    """Equal to within JPEG's loss of 2.3 grey levels, the text left out, whose font changes with OpenCV."""
     import cv2
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""`kseg-batch doctor` says what works, what does not, and how to mend it, whatever is broken."""
+"""`kseg-batch doctor` names the parts that work, the parts that do not, and the command that mends each."""
 
 import ctypes
 import json
@@ -33,6 +33,9 @@ from kseg_batch.cli.doctor import LABEL
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
+from tests.support.commands import command_line, import_path
+from tests.support.faults import break_module
+from tests.support.gpu import compile_driver
 
 GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
 NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())
@@ -45,16 +48,15 @@ def driver_for(cuda: str) -> Driver:
 def run_doctor(
     folder: Path, *arguments: str, code: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """The real command line; modules and package folders in `folder` come before those installed."""
+    """Run the real command line; modules and package folders in `folder` come before the installed ones."""
     outside = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("NUMBA_", "CUDA_", "PYTHON", "LD_"))
     }
-    code += "\nfrom kseg_batch.cli import main; import sys; sys.argv[0] = 'kseg-batch'; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, "doctor", *arguments],
-        env=outside | {"PYTHONPATH": str(folder)} | environment,
+        command_line("doctor", *arguments, code=code),
+        env=outside | {"PYTHONPATH": import_path(folder)} | environment,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -64,7 +66,7 @@ def run_doctor(
 
 
 def examine(folder: Path, exit_code: int, code: str = "", **environment: str) -> dict[str, Any]:
-    """The JSON of a doctor that has to end with the given exit code, and the backends by their names."""
+    """The JSON of a doctor that has to exit with the given code, with each backend by its name, too."""
     result = run_doctor(folder, "--json", code=code, **environment)
     assert result.returncode == exit_code, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
@@ -73,10 +75,6 @@ def examine(folder: Path, exit_code: int, code: str = "", **environment: str) ->
     assert [check["name"] for check in report["backends"]] == list(MODULES)
     report |= {check["name"]: check for check in report["backends"]}
     return report
-
-
-def break_module(folder: Path, name: str) -> None:
-    (folder / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n")
 
 
 def pretend_installed(folder: Path, name: str, version: str) -> None:
@@ -99,7 +97,7 @@ def test_the_table_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
     assert lines[-1].split(maxsplit=1) == ["Result", "kseg-batch works here"]
 
 
-def test_json_has_what_the_table_has(tmp_path: Path) -> None:
+def test_json_has_the_content_of_the_table(tmp_path: Path) -> None:
     report = examine(tmp_path, 0)
     assert report["machine"]["python"] == sys.version.split()[0]
     assert {"numpy", "isal"} == set(report["packages"])
@@ -112,7 +110,7 @@ def test_json_has_what_the_table_has(tmp_path: Path) -> None:
     assert all(codec["read"] for codec in codecs.values())
 
 
-def test_without_the_package_for_heic_it_is_named(tmp_path: Path) -> None:
+def test_a_missing_package_for_heic_is_named(tmp_path: Path) -> None:
     break_module(tmp_path, "pillow_heif")
     report = examine(tmp_path, 0)
     assert [codec["name"] for codec in report["codecs"] if not codec["read"]] == ["HEIC"]
@@ -150,7 +148,7 @@ def test_without_any_backend(tmp_path: Path) -> None:
 
 
 def test_an_opencv_of_which_only_the_folder_is_left(tmp_path: Path) -> None:
-    """As when one of two OpenCV packages was removed: it can be imported, and has nothing in it."""
+    """As after the removal of one of two OpenCV packages: cv2 can be imported, and is empty."""
     (tmp_path / "cv2.py").touch()
     report = examine(tmp_path, 1)
     assert report["opencv"]["status"] == "FAILED"
@@ -194,7 +192,7 @@ def test_a_backend_that_raises_fails_the_whole(tmp_path: Path) -> None:
 
 
 class Spoiled(NumbaBackend):
-    """A backend that changes one thing in its results."""
+    """A backend with one fault in its results."""
 
     def __init__(self, name: str, part: str) -> None:
         super().__init__()
@@ -226,7 +224,7 @@ class Spoiled(NumbaBackend):
 
 @pytest.mark.parametrize("name", ["numba", "opencv"])
 @pytest.mark.parametrize("part", ["labels", "centres", "number of centres", "counts", "compactness"])
-def test_the_self_test_finds_what_is_wrong(name: str, part: str) -> None:
+def test_the_self_test_finds_wrong_results(name: str, part: str) -> None:
     """A pixel, a centre, a count or a thousandth of the compactness, under either tolerance."""
     assert part.split()[-1] in self_test(Spoiled(name, part))
 
@@ -284,7 +282,7 @@ def test_compilation_is_announced(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_packages_that_clash(tmp_path: Path) -> None:
-    """Two OpenCVs and two CuPys, of which nothing but their metadata is there, and a half-removed package."""
+    """The metadata of two OpenCVs and of two CuPys, without the packages, and a half-removed package."""
     (tmp_path / "half_removed-1.0.dist-info").mkdir()
     for name, version in (
         ("opencv-python", "4.11.0"),
@@ -315,8 +313,8 @@ def test_packages_that_clash(tmp_path: Path) -> None:
         (driver_for("12.4"), ["cupy-cuda13x"], "pip install 'kseg-batch[cuda12]'"),
     ],
 )
-def test_what_makes_the_gpu_backends_work(driver: Driver, packages: list[str], fix: str) -> None:
-    """A driver first; then the extra for its CUDA, or for the CuPy that is there, if that can run."""
+def test_commands_that_make_the_gpu_backends_work(driver: Driver, packages: list[str], fix: str) -> None:
+    """A driver first; then the extra for the driver's CUDA, or for an installed CuPy that can run."""
     assert gpu_fix(driver, dict.fromkeys(packages, "14.0")) == fix
 
 
@@ -378,13 +376,6 @@ def fake_driver(tmp_path: Path) -> Path:
     return compile_driver(tmp_path, FAKE_DRIVER)
 
 
-def compile_driver(folder: Path, text: str) -> Path:
-    source, library = folder / "driver.c", folder / "libcuda.so.1"
-    source.write_text(text)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    return library
-
-
 def test_gpus_are_read_from_the_driver_and_let_go(
     fake_driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,7 +416,7 @@ def test_a_driver_that_does_not_start(tmp_path: Path) -> None:
 
 
 def test_gpus_in_the_table(fake_driver: Path) -> None:
-    """Here the GPU backends cannot work, whatever is installed, because these GPUs compute nothing."""
+    """The GPU backends cannot work here, because these GPUs compute nothing."""
     result = run_doctor(fake_driver.parent, LD_LIBRARY_PATH=str(fake_driver.parent))
     assert "Traceback" not in result.stderr
     text = " ".join(result.stdout.split())

@@ -1,4 +1,4 @@
-"""Which backend is taken, and the true reason where one is not."""
+"""The choice of a backend, and the true reason where a backend is passed over."""
 
 import subprocess
 import sys
@@ -14,6 +14,8 @@ from kseg_batch.backends.registry import MODULES, Choice, UnavailableBackend, ch
 from kseg_batch.cli.backend import choose_backend
 from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.options import FitOptions
+from tests.support.faults import break_module
+from tests.support.gpu import compile_driver
 from tests.support.images import noise
 
 
@@ -66,16 +68,15 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         (0, 2, None),
     ],
 )
-def test_what_a_driver_answers(
+def test_answers_of_a_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: int, count: int, problem: str | None
 ) -> None:
     """Asked of a library compiled for the test, which answers as a driver would."""
-    source, library = tmp_path / "driver.c", tmp_path / "driver.so"
-    source.write_text(
+    library = compile_driver(
+        tmp_path,
         f"int cuInit(unsigned f) {{ return {init}; }}\n"
-        f"int cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}\n"
+        f"int cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}\n",
     )
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     monkeypatch.setattr(driver, "LIBRARY", str(library))
     answer = driver.device_problem()
     assert answer is None if problem is None else problem in str(answer)
@@ -105,8 +106,8 @@ def test_numba_has_no_random_init() -> None:
 
 
 def python_without(tmp_path: Path, package: str, code: str) -> subprocess.CompletedProcess[str]:
-    """Run code where importing the package fails, as it does where the package is missing or broken."""
-    (tmp_path / f"{package}.py").write_text(f"raise ImportError('no {package} here')\n")
+    """Run code where importing the package fails, as with a missing or broken package."""
+    break_module(tmp_path, package)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + code
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -131,7 +132,7 @@ print(segment(rgb, 2, backend=choice.backend.name).counts.tolist())
 
 
 def test_without_a_cache_folder_numba_says_so(tmp_path: Path) -> None:
-    """Numba's own error, raised by a stand-in: root may write to every folder, so it cannot be provoked."""
+    """Numba's own error, raised by a stand-in, because root may write to every folder."""
     (tmp_path / "numba.py").write_text(
         "def njit(**_): raise RuntimeError('cannot cache function: no locator available')"
     )
@@ -146,7 +147,7 @@ print(choose(only="cpu").passed_over[-1].reason)
     assert "set NUMBA_CACHE_DIR" in result.stdout
 
 
-def test_without_cv2_the_opencv_backend_says_what_to_install(tmp_path: Path) -> None:
+def test_without_cv2_the_opencv_backend_names_the_package_to_install(tmp_path: Path) -> None:
     code = """
 from kseg_batch.backends.registry import choose
 from kseg_batch.errors import BackendUnavailableError

@@ -1,125 +1,42 @@
-"""`kseg-batch fit`, through the real command line; where many fits are needed, by what stands behind it."""
+"""`kseg-batch fit`, through the real command line, or in this process where many fits are needed."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kseg_batch import read_palette, segment
-from kseg_batch.backends.base import Backend
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.fit import FitSettings, fit
-from kseg_batch.batch.storage.scan import Scan
-from kseg_batch.batch.summary import FitSummary
-from kseg_batch.batch.workers.count_colors import CountPool, CountSettings, count_pool
-from kseg_batch.batch.workers.jobs import Outcome
-from kseg_batch.errors import OptionError, OutputError
-from kseg_batch.images.decode import decode
+from kseg_batch.batch.workers.count_colors import CountPool
+from kseg_batch.errors import OutputError
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from tests.batch.test_interruption import CRASHES, PATIENCE, wait_until_alone
-from tests.batch.test_interruption import begin as begin_command
-from tests.batch.test_run import kseg, save
 from tests.gpu.emulator.device import failing_gpu
+from tests.support.commands import kseg
 from tests.support.exactness import assert_same_palette
+from tests.support.faults import held_by_another_process
+from tests.support.fits import files_beside, fit_by, pixels_below
+from tests.support.image_files import save, with_alpha
 from tests.support.images import blocks, noise, photos
-
-READ_SLOWLY = """
-import os, pathlib, sys, time
-if "spawn_main" in " ".join(sys.orig_argv):
-    whole_open = pathlib.Path.open
-
-    def slow_open(path, *args, **kwargs):
-        if path.suffix == ".bmp":
-            time.sleep(float(os.environ.get("DELAY", "0")))
-            with whole_open(pathlib.Path(os.environ["READ"]), "a") as log:
-                log.write(path.name + "\\n")
-        return whole_open(path, *args, **kwargs)
-
-    pathlib.Path.open = slow_open
-"""
-"""For workers: note each image that is read, and take some time for it."""
-
-
-NUMBA = load("numba")
-
-
-class Told:
-    """A report that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.lines: list[dict[str, object]] = []
-
-    def resumed(self, n_images: int) -> None:
-        """The summary has it, too."""
-
-    def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
-        """Keep the line."""
-        self.lines.append(line)
-
-    def message(self, text: str) -> None:
-        """Keep the text."""
-        self.messages.append(text)
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[CountPool]:
-    """One worker for all fits that are not commands of their own."""
-    with count_pool(1, None) as workers:
-        yield workers
-
-
-def fit_by(
-    pool: CountPool,
-    out: Path,
-    sources: list[Path],
-    k: int = 3,
-    names: tuple[str, ...] = (),
-    backend: Backend = NUMBA,
-    **how: Any,
-) -> tuple[FitSummary, list[str]]:
-    """Write a palette as the command does; return the totals, and the messages."""
-    counting = CountSettings(**{"alpha": "keep", "max_pixels": 200_000_000, **how})
-    options = FitOptions(k=k, color_space=counting.color_space)
-    told = Told()
-    found = Scan(sources, outputs=False)
-    summary, _ = fit(found, FitSettings(out, options, counting, names), pool, "numba", backend, told)
-    assert len(told.lines) == summary.counted + summary.failed == found.total - summary.resumed
-    return summary, told.messages
 
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
     """Photos of different sizes and kinds in a tree, one partly transparent; a.jpg and a.png among them."""
-    clear = noise(40, 60, 0, 2, seed=1)[..., :1] * np.uint8(255)
+    opaque = noise(40, 60, 0, 2, seed=1)[..., 0] > 0
     save(photos()["coffee"], tmp_path / "p/a.jpg")
     save(photos()["chelsea"][:77], tmp_path / "p/a.png")
     save(photos()["china"][:, :201], tmp_path / "p/deep/er/c.webp")
-    save(np.dstack([photos()["astronaut"][:40, :60], clear]), tmp_path / "p/deep/clear.png")
+    save(with_alpha(photos()["astronaut"][:40, :60], opaque), tmp_path / "p/deep/clear.png")
     (tmp_path / "p/notes.txt").touch()
     return tmp_path
-
-
-def pixels(folder: Path) -> np.ndarray:
-    """(1, N, 3) all opaque pixels of all images of a folder."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".txt"]
-    found = [decode(path.read_bytes()).pixels.reshape(-1, 3) for path in files]
-    return np.concatenate(found)[None]
 
 
 @pytest.mark.parametrize(("k", "color_space"), [(8, "rgb"), (5, "oklab")])
@@ -129,7 +46,7 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
     flags = ("-k", k, "--attempts", 3, "--seed", 7, "--max-iter", 50, "--eps", 0.1)
     result = kseg("fit", "p", *flags, "--color-space", color_space, cwd=album)
     assert (result.returncode, result.stderr) == (0, "")
-    glued = pixels(album / "p")
+    glued = pixels_below(album / "p")
     s = segment(glued, k, attempts=3, seed=7, max_iter=50, eps=0.1, color_space=color_space)
     path = album / "p-palette.json"
     palette = read_palette(path)
@@ -156,12 +73,7 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
     assert result.stdout.splitlines()[-1] == f"palette    {path}"
     assert f"      0  #{bytes(palette.colors[0]).hex()}  " in result.stdout
     assert "1 file passed over, not images by name" in result.stdout
-    assert left(album) == ["p-palette.json"]
-
-
-def left(folder: Path) -> list[str]:
-    """The files beside the source, but the lock."""
-    return sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.endswith(".kseg-lock"))
+    assert files_beside(album) == ["p-palette.json"]
 
 
 def test_neither_order_nor_workers_nor_names_matter(album: Path, pool: CountPool) -> None:
@@ -270,7 +182,7 @@ def test_damaged_images_are_named_and_left_out(album: Path, pool: CountPool) -> 
     expected = json.loads((album / "whole.json").read_text())
     assert expected["fitted"].pop("failed") == 0
     assert content == expected
-    assert left(album) == ["p-palette.json", "whole.json"]
+    assert files_beside(album) == ["p-palette.json", "whole.json"]
 
 
 def test_nothing_but_damaged_images(tmp_path: Path) -> None:
@@ -279,7 +191,7 @@ def test_nothing_but_damaged_images(tmp_path: Path) -> None:
     result = kseg("fit", "p", cwd=tmp_path)
     assert result.returncode == 1
     assert "failed: p/empty.png: the file is empty" in result.stderr
-    assert left(tmp_path) == []
+    assert files_beside(tmp_path) == []
 
 
 def test_a_gpu_clusters_and_the_cpu_where_it_fails(
@@ -332,231 +244,46 @@ def test_wrong_use_gets_one_sentence(
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("kseg-batch: ")
     assert message in result.stderr
-    assert left(tmp_path) == ["a.png"]
-
-
-# ---- going on --------------------------------------------------------------------------------------------
-
-
-def many(folder: Path, number: int) -> Path:
-    for i in range(number):
-        save(noise(30, 30, seed=i), folder / f"p/{i % 3}/{i:03}.bmp")
-    (folder / "sitecustomize.py").write_text(READ_SLOWLY)
-    return folder
-
-
-def environment(folder: Path, delay: float = 0) -> dict[str, str]:
-    (folder / "read.log").write_text("")
-    return {"PYTHONPATH": str(folder), "READ": str(folder / "read.log"), "DELAY": str(delay)}
-
-
-def read_again(folder: Path) -> int:
-    names = (folder / "read.log").read_text().split()
-    assert len(names) == len(set(names))
-    return len(names)
-
-
-def begin(folder: Path, *flags: object, **variables: str) -> subprocess.Popen[str]:
-    return begin_command(folder, *flags, command="fit", **variables)
-
-
-def again(folder: Path, *flags: object) -> tuple[int, subprocess.CompletedProcess[str]]:
-    """How many images the same command reads now."""
-    process = begin(folder, *flags, **environment(folder))
-    output, errors = process.communicate(timeout=PATIENCE)
-    result = subprocess.CompletedProcess("", process.returncode, output, errors)
-    return read_again(folder), result
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def test_a_fit_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    many(tmp_path, 120)
-    assert kseg("fit", "p", "-o", "whole.json", cwd=tmp_path).returncode == 0
-    partial = tmp_path / "p-palette.json.partial"
-    process = begin(tmp_path, **environment(tmp_path, delay=0.03))
-    wait_for(partial, process)
-    process.kill()
-    process.communicate(timeout=PATIENCE)
-    wait_until_alone(process.pid)
-    assert left(tmp_path) == ["p-palette.json.partial", "read.log", "sitecustomize.py", "whole.json"]
-    with np.load(partial) as file:
-        counted = len(file["images"]) // 16
-    n_read, result = again(tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert 0 < counted < 120
-    assert n_read == 120 - counted
-    assert f"{counted} images had been counted before" in result.stdout
-    assert (tmp_path / "p-palette.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
-    assert not partial.exists()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_fit_that_is_interrupted_goes_on(tmp_path: Path, number: int, code: int) -> None:
-    many(tmp_path, 60)
-    process = begin(tmp_path, **environment(tmp_path, delay=0.05))
-    deadline = time.monotonic() + PATIENCE
-    while read_again(tmp_path) < 10:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(process.pid, number)
-    output, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == code
-    assert errors == "interrupted: ending the images under way; once more stops at once\n"
-    assert "interrupted: the same command goes on with the rest" in output
-    wait_until_alone(process.pid)
-    n_before = read_again(tmp_path)
-    assert 10 <= n_before < 60
-    n_read, result = again(tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert n_read == 60 - n_before
-    assert read_palette(tmp_path / "p-palette.json").counts.sum() == 60 * 900
-    assert left(tmp_path) == ["p-palette.json", "read.log", "sitecustomize.py"]
-
-
-@pytest.fixture
-def counted(tmp_path: Path, pool: CountPool) -> Path:
-    """A dataset whose images are counted, of too few colours for the names that they were to get."""
-    for i in range(4):
-        save(blocks([(0, 0, 0), (9, 9, 9 + i % 2)]), tmp_path / f"p/{i}.bmp")
-    with pytest.raises(OptionError, match="A palette has a name for each cluster or none: 3, not 4"):
-        fit_by(pool, tmp_path / "p.json", [tmp_path / "p"], 4, ("a", "b", "c", "d"))
-    assert left(tmp_path) == ["p.json.partial"]
-    return tmp_path
-
-
-def test_what_is_counted_serves_other_clusters(counted: Path, pool: CountPool) -> None:
-    save(noise(5, 5), counted / "p/new.bmp")
-    summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, ("a", "b"))
-    assert (summary.counted, summary.resumed, messages) == (1, 4, [])
-    palette = read_palette(counted / "p.json")
-    assert palette.names == ("a", "b")
-    assert left(counted) == ["p.json"]
-    expected = segment(pixels(counted / "p"), 2)
-    assert np.array_equal(palette.fixed_centers, expected.palette.fixed_centers)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("touched", "1 image of those counted changed or left"),
-        ("replaced", "1 image of those counted changed or left"),
-        ("gone", "2 images of those counted changed or left"),
-        ("other options", "it was counted with other options"),
-        ("torn", "it is damaged, or no such file"),
-        ("flipped", "it is damaged, or no such file"),
-        ("foreign", "it is damaged, or no such file"),
-        ("another array", "it is damaged, or no such file"),
-        ("empty", "it is damaged, or no such file"),
-    ],
-)
-def test_what_is_counted_and_of_no_use(counted: Path, pool: CountPool, change: str, reason: str) -> None:
-    """All is counted anew, and nothing twice."""
-    partial = counted / "p.json.partial"
-    data = partial.read_bytes()
-    if change == "touched":
-        os.utime(counted / "p/1.bmp", ns=(1, 1))
-    elif change == "replaced":
-        save(noise(5, 5), counted / "p/1.bmp")
-    elif change == "gone":
-        (counted / "p/1.bmp").unlink()
-        (counted / "p/2.bmp").unlink()
-    elif change == "another array":
-        with partial.open("wb") as file:
-            np.save(file, np.arange(3))
-    elif change == "flipped":
-        middle = data.index(b"counts.npy") + 200  # in the last of the counts
-        partial.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
-    elif change != "other options":
-        content = {"torn": data[: len(data) // 2], "foreign": b"a letter", "empty": b""}
-        partial.write_bytes(content[change])
-    how: dict[str, Any] = {"color_space": "lab"} if change == "other options" else {}
-    summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, **how)
-    assert messages == [f"{partial}: {reason}: starting anew"]
-    assert (summary.resumed, summary.counted) == (0, len(list((counted / "p").iterdir())))
-    assert read_palette(counted / "p.json").counts.sum() == pixels(counted / "p").shape[1]
-    assert left(counted) == ["p.json"]
-
-
-@pytest.mark.parametrize("limited", [False, True])
-def test_images_that_kill_and_hang_their_worker(tmp_path: Path, limited: bool) -> None:
-    """In groups, or one by one where there is a limit to their time."""
-    (tmp_path / "sitecustomize.py").write_text(CRASHES)
-    for i in range(20):
-        save(noise(9, 9, seed=i), tmp_path / f"p/{i}.bmp")
-    for name in ("exit", "segfault", "hang"):
-        if name != "hang" or limited:
-            save(noise(4, 4), tmp_path / f"p/{name}.png")
-    again = ", and again when it was tried alone"
-    expected = [
-        f"failed: p/exit.png: its worker ended with exit code 3{again}",
-        f"failed: p/hang.png: it took longer than 1 seconds{again}",
-        f"failed: p/segfault.png: its worker was killed by SIGSEGV{again}",
-    ]
-    flags = ("--timeout", 1) if limited else ("--workers", 1)  # one worker makes groups of several images
-    process = begin(tmp_path, *flags, PYTHONPATH=str(tmp_path))
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 3
-    assert sorted(errors.splitlines()) == (expected if limited else expected[::2])
-    content = json.loads((tmp_path / "p-palette.json").read_text())
-    assert (content["fitted"]["images"], content["fitted"]["failed"]) == (20, 3 if limited else 2)
-    assert sum(content["counts"]) == 20 * 81
+    assert files_beside(tmp_path) == ["a.png"]
 
 
 def test_two_fits_at_a_time(album: Path) -> None:
-    code = "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
-    code += "; print(flush=True); time.sleep(99)"
-    lock = album / ".p-palette.json.kseg-lock"
-    other = subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    other.stdout.readline()
-    result = kseg("fit", "p", cwd=album)
-    other.kill()
-    other.communicate()
+    with held_by_another_process(album / ".p-palette.json.kseg-lock"):
+        result = kseg("fit", "p", cwd=album)
     assert (result.returncode, result.stdout) == (1, "")
     path = album / "p-palette.json"
     assert result.stderr == (
         f"kseg-batch: Another process is about to write {path}: let it end, or choose another -o.\n"
     )
-    assert left(album) == []
+    assert files_beside(album) == []
 
 
 PEAK = """
-import resource, sys
-from kseg_batch.cli import main
-sys.argv = ["kseg-batch", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+import atexit, resource
+rusage = resource.getrusage
+atexit.register(lambda: print("peak", rusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr))
+import sys
 """
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
-    """Of noise in 2 million colours, of which four images have most and sixteen more bring few.
+    """Noise in 2 million colours: four images have most of the colours, and sixteen more add few.
 
-    Their histograms would take 60 MB more if they were kept, and their pixels 50; the bound is a third.
+    To keep all histograms would take 60 MB more, and to keep all pixels 50 MB; the bound is a third.
     """
     peaks = []
     for i in range(20):
         save(noise(1000, 900, 0, 128, seed=i), tmp_path / f"{'few' if i < 4 else 'many'}/{i}.bmp")
     for sources in (["few"], ["few", "many"]):
-        command = [sys.executable, "-c", PEAK, "fit", *sources, "-o", "p.json", "--no-gpu", "--workers", "2"]
-        result = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True
-        )
+        result = kseg("fit", *sources, "-o", "p.json", "--workers", 2, cwd=tmp_path, code=PEAK)
+        assert result.returncode == 0
         peaks.append(int(result.stderr.split("peak ")[1]))
     assert json.loads((tmp_path / "p.json").read_text())["fitted"]["images"] == 20
     assert peaks[1] < peaks[0] + 20, peaks
 
 
 def test_the_number_of_clusters_is_chosen_for_all_photos_together(tmp_path: Path) -> None:
-    """Six colours, three in each of two images; and `--k` is what the curve says."""
+    """Six colours, three in each of two images; `--k` is the minimum of the curve."""
     colors = [(10, 10, 20), (200, 20, 20), (30, 220, 40), (20, 30, 230), (240, 230, 60), (250, 250, 250)]
     rng = np.random.default_rng(0)
     for name, three in (("a", colors[:3]), ("b", colors[3:])):

@@ -1,37 +1,40 @@
-"""Outputs that fail: one image's, or all."""
+"""Outputs that cannot be written: of one image, or of all."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.batch.test_interruption import begin, check_consistent, images, wait_for_lines
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import begin, command_line, kseg, wait_for_images
+from tests.support.faults import as_ordinary_user, with_small_files
+from tests.support.image_files import save, save_noise
 from tests.support.images import noise
+from tests.support.outputs import check_consistent, manifest, tree, unfinished
+from tests.support.processes import PATIENCE
 
 
 def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
-    """It fails, its other outputs are taken back, and the rest go on."""
+    """The image fails, its other outputs are removed, and the rest go on."""
     for i in range(4):
         save(noise(30, 30, seed=i), tmp_path / f"p/{i}.bmp")
     save(noise(900, 900), tmp_path / "p/large.bmp")
-    command = [sys.executable, "-m", "kseg_batch", "run", "p", "--no-gpu", "--k", "60", "--save", "segmented"]
-    shell = ["sh", "-c", 'ulimit -f 300; exec "$@"', "sh", *command, "--save", "labels"]
-    result = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = command_line("run", "p", "--no-gpu", "--k", 60, "--save", "segmented", "--save", "labels")
+    result = subprocess.run(
+        with_small_files(command, 300), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 3
     assert result.stderr.startswith(f"failed: p/large.bmp: {tmp_path}/p-kseg/")
     assert "cannot be written: File too large" in result.stderr
-    assert not [name for name in tree(tmp_path / "p-kseg") if "large" in name or "tmp" in name]
+    assert not unfinished(tmp_path / "p-kseg")
+    assert not [name for name in tree(tmp_path / "p-kseg") if "large" in name]
     assert check_consistent(tmp_path / "p-kseg") == 4
 
 
 def mount(folder: Path, size: str) -> bool:
-    """Whether a small file system could be mounted there."""
+    """Mount a small file system; return whether mounting succeeded."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     return (
@@ -41,7 +44,7 @@ def mount(folder: Path, size: str) -> bool:
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
-    images(tmp_path, 120)
+    save_noise(tmp_path, 120)
     disk = tmp_path / "disk"
     if not mount(disk, "600k"):
         pytest.skip("a file system cannot be mounted here; the limit on the size of files stands for it")
@@ -52,7 +55,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
         assert "No space left on device" in result.stdout
         failed = [line for line in manifest(disk / "out") if line["status"] == "failed"]
         assert len(failed) < 10
-        assert not [name for name in tree(disk / "out") if "tmp" in name]
+        assert not unfinished(disk / "out")
         done = check_consistent(disk / "out")
         assert 0 < done < 120
         subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
@@ -65,13 +68,13 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_an_output_folder_that_goes_away(tmp_path: Path) -> None:
-    """It is not made anew: it may have been a disk that is no longer mounted."""
-    images(tmp_path, 300)
+    """The run does not create the folder again, which may have been on a disk that was unmounted."""
+    save_noise(tmp_path, 300)
     process = begin(tmp_path, "--save", "labels")
-    wait_for_lines(tmp_path, process, 3)
+    wait_for_images(tmp_path, process, 3)
     labels = tmp_path / "p-kseg/labels"
     labels.rename(tmp_path / "gone")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert f"stopped early: {labels} is no longer there" in output
     assert errors.count("failed: ") < 20
@@ -82,20 +85,16 @@ def test_an_output_folder_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_rights(tmp_path: Path) -> None:
-    """As a user who is not root: root's right to write everywhere is dropped."""
-    images(tmp_path, 9)
+    save_noise(tmp_path, 9)
     assert kseg("run", "p", cwd=tmp_path).returncode == 0
     closed = tmp_path / "p-kseg/masks/1"
     closed.chmod(0o555)
-    command = [sys.executable, "-m", "kseg_batch", "run", "p", "--no-gpu", "--overwrite"]
-    if os.geteuid() == 0:
-        rights = "-dac_override,-dac_read_search"
-        command = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
+    command = as_ordinary_user(command_line("run", "p", "--no-gpu", "--overwrite"))
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     closed.chmod(0o755)
     assert result.returncode == 3
     assert result.stderr.count("cannot be written: Permission denied") == 3
     assert result.stdout.startswith("6 images,")
     for line in manifest(tmp_path / "p-kseg"):
-        for name in line["outputs"]:  # type: ignore[attr-defined]
-            assert (tmp_path / "p-kseg" / name).exists()  # what the last run wrote is still there
+        for name in line["outputs"]:
+            assert (tmp_path / "p-kseg" / name).exists()  # the outputs of the last run stay

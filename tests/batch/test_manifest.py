@@ -1,87 +1,69 @@
-"""The journal: what is read back, whatever happened to its file."""
+"""The journal: entries are read back also from a file that is torn, damaged or foreign."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kseg_batch.batch.manifest import Entry, Journal, Manifest
-from kseg_batch.batch.storage.source import SourceVersion
+from kseg_batch.batch.manifest import Journal, Manifest
 from kseg_batch.errors import OutputError
+from tests.support.outputs import example_entry, manifest
 
 
-def entry(name: str, **changes: object) -> Entry:
-    values: dict[str, object] = {
-        "name": name,
-        "source": f"/photos/{name}.jpg",
-        "status": "done",
-        "error": None,
-        "version": SourceVersion(123, 456789, "ab"),
-        "fingerprint": "0123",
-        "filter": "--keep green --tolerance 55",
-        "disabled": (1, 2),
-        "outputs": {f"segmented/{name}.png": 99},
-    }
-    return Entry(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def lines(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "manifest.jsonl").read_bytes().splitlines()]
-
-
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    odd = entry("caf\udce9\n\U0001f600", version=None, status="failed", error="it is empty", outputs={})
+def test_written_entries_are_read_back(tmp_path: Path) -> None:
+    odd = example_entry(
+        "caf\udce9\n\U0001f600", version=None, status="failed", error="it is empty", outputs={}
+    )
     with Journal(tmp_path) as journal:
-        journal.add(entry("a"))
+        journal.add(example_entry("a"))
         journal.add(odd)
-        assert journal.last("a") == entry("a")
-    with Manifest(tmp_path) as manifest:
-        assert manifest.last("a") == entry("a")
-        assert manifest.last(odd.name) == odd
-        assert manifest.last("b") is None
-    assert len(lines(tmp_path)) == 2
+        assert journal.last("a") == example_entry("a")
+    with Manifest(tmp_path) as reader:
+        assert reader.last("a") == example_entry("a")
+        assert reader.last(odd.name) == odd
+        assert reader.last("b") is None
+    assert len(manifest(tmp_path)) == 2
 
 
-def test_the_last_line_of_an_image_counts_and_is_what_stays(tmp_path: Path) -> None:
+def test_only_the_last_line_of_an_image_counts_and_stays(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for name in "abc":
-            journal.add(entry(name, status="started"))
+            journal.add(example_entry(name, status="started"))
         for name in "ca":
-            journal.add(entry(name))
-        assert len(lines(tmp_path)) == 5
-    assert [(line["name"], line["status"]) for line in lines(tmp_path)] == [
+            journal.add(example_entry(name))
+        assert len(manifest(tmp_path)) == 5
+    assert [(line["name"], line["status"]) for line in manifest(tmp_path)] == [
         ("b", "started"),
         ("c", "done"),
         ("a", "done"),
     ]
     with Journal(tmp_path) as journal:
-        assert journal.last("b") == entry("b", status="started")
-        assert journal.last("a") == entry("a")
+        assert journal.last("b") == example_entry("b", status="started")
+        assert journal.last("a") == example_entry("a")
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"name": "b", "sour', b"\0" * 50, b"\0" * 10 + b"{"])
 def test_a_torn_last_line_is_mended(tmp_path: Path, torn: bytes) -> None:
     with Journal(tmp_path) as journal:
-        journal.add(entry("a"))
+        journal.add(example_entry("a"))
     path = tmp_path / "manifest.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
-    with Manifest(tmp_path) as manifest:
-        assert manifest.last("a") == entry("a")
-        assert manifest.last("b") is None
+    with Manifest(tmp_path) as reader:
+        assert reader.last("a") == example_entry("a")
+        assert reader.last("b") is None
     assert path.read_bytes() == whole + torn  # a reader changes nothing
     with Journal(tmp_path) as journal:
         assert path.read_bytes() == whole
-        journal.add(entry("b"))
-    assert [line["name"] for line in lines(tmp_path)] == ["a", "b"]
+        journal.add(example_entry("b"))
+    assert [line["name"] for line in manifest(tmp_path)] == ["a", "b"]
 
 
 def test_every_length_of_the_file_can_be_gone_on_with(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for name in "abc":
-            journal.add(entry(name))
+            journal.add(example_entry(name))
     path = tmp_path / "manifest.jsonl"
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -94,17 +76,17 @@ def test_every_length_of_the_file_can_be_gone_on_with(tmp_path: Path) -> None:
 
 def test_zeros_that_a_power_cut_left(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.add(entry("a"))
+        journal.add(example_entry("a"))
     path = tmp_path / "manifest.jsonl"
     path.write_bytes(path.read_bytes() + b"\0" * 4096 + b"\n")
     with Journal(tmp_path) as journal:
-        assert journal.last("a") == entry("a")
-        journal.add(entry("b"))
-    assert [line["name"] for line in lines(tmp_path)] == ["a", "b"]
+        assert journal.last("a") == example_entry("a")
+        journal.add(example_entry("b"))
+    assert [line["name"] for line in manifest(tmp_path)] == ["a", "b"]
 
 
 @pytest.mark.parametrize("line", ['{"source": "a.jpg", "status": "done"}', "[1]", "hello", '{"name": 3}'])
-def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, line: str) -> None:
+def test_a_foreign_file_is_left_alone(tmp_path: Path, line: str) -> None:
     path = tmp_path / "manifest.jsonl"
     path.write_text(line + "\n")
     for kind in (Manifest, Journal):
@@ -113,7 +95,7 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, line: str) -> Non
     assert path.read_text() == line + "\n"
 
 
-def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+def test_a_device_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").symlink_to("/dev/zero")
     with pytest.raises(OutputError, match="is not a regular file"):
         Journal(tmp_path)
@@ -134,22 +116,22 @@ def test_a_full_disk_leaves_no_torn_line(tmp_path: Path) -> None:
     code = """
 import pathlib, resource, sys
 from kseg_batch.errors import OutputGoneError
-from tests.batch.test_manifest import entry
+from tests.support.outputs import example_entry
 from kseg_batch.batch.manifest import Journal
 out = pathlib.Path(sys.argv[1])
 with Journal(out) as journal:
-    journal.add(entry("a"))
+    journal.add(example_entry("a"))
     size = (out / "manifest.jsonl").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, size + 50))
     try:
-        journal.add(entry("b"))
+        journal.add(example_entry("b"))
     except OutputGoneError as error:
         print(error)
     assert (out / "manifest.jsonl").stat().st_size == size
-    assert journal.last("a") == entry("a") and journal.last("b") is None
+    assert journal.last("a") == example_entry("a") and journal.last("b") is None
 """
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert "manifest.jsonl cannot be written: File too large" in result.stdout
-    assert [line["name"] for line in lines(tmp_path)] == ["a"]
+    assert [line["name"] for line in manifest(tmp_path)] == ["a"]

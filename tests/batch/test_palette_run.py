@@ -15,9 +15,10 @@ from kseg_batch.batch.plan import fingerprint
 from kseg_batch.batch.workers.jobs import Settings
 from kseg_batch.kmeans.color_spaces import ColorSpace, convert
 from kseg_batch.kmeans.options import FitOptions
-from tests.batch.test_resume import done_again, entry
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import done_again, kseg
+from tests.support.image_files import pixels_of, save, with_alpha
 from tests.support.images import blocks, flat, noise, photos
+from tests.support.outputs import entries, manifest, pngs, tree
 
 GIVEN = ["#fafafa", "#202020", "#a06030"]
 
@@ -31,14 +32,13 @@ def album(tmp_path: Path) -> Path:
 
 
 def labels(out: Path, name: str) -> np.ndarray:
-    with Image.open(out / f"labels/{name}.png") as picture:
-        return np.asarray(picture)
+    return pixels_of(out / f"labels/{name}.png")
 
 
 @pytest.mark.parametrize("k", [2, 9])
 @pytest.mark.parametrize("color_space", ["rgb", "lab"])
-def test_labels_are_those_of_apply_palette(album: Path, k: int, color_space: ColorSpace) -> None:
-    images = {name: np.asarray(Image.open(album / f"p/{name}.png")) for name in ("a", "b", "deep/c")}
+def test_labels_equal_apply_palette(album: Path, k: int, color_space: ColorSpace) -> None:
+    images = {name: pixels_of(album / f"p/{name}.png") for name in ("a", "b", "deep/c")}
     palette = fit_palette(images.values(), k=k, color_space=color_space)
     write_palette(album / "p.json", palette)
     result = kseg("run", "p", "--palette", "p.json", "--save", "labels", "--save", "masks", cwd=album)
@@ -50,20 +50,19 @@ def test_labels_are_those_of_apply_palette(album: Path, k: int, color_space: Col
         expected = apply_palette(images[name], palette)
         assert np.array_equal(labels(out, name), expected)
         for cluster in range(k):
-            with Image.open(out / f"masks/{name}_mask{cluster}.png") as picture:
-                assert np.array_equal(np.asarray(picture), expected == cluster)
+            assert np.array_equal(pixels_of(out / f"masks/{name}_mask{cluster}.png"), expected == cluster)
         assert line["centers"] == palette.centers.tolist()
         assert line["counts"] == np.bincount(expected.ravel(), minlength=k).tolist()
         distances = (convert(images[name], color_space) - palette.fixed_centers[expected] / 64) ** 2
         assert line["compactness"] == distances.sum()  # of multiples of 2**-12, so exact
-        counts += line["counts"]  # type: ignore[arg-type]
+        counts += line["counts"]
         compactness += distances.sum()
     assert counts.tolist() == palette.counts.tolist()
     assert compactness == palette.compactness
 
 
 def test_a_cluster_is_the_same_in_every_image_and_some_have_no_pixel(album: Path) -> None:
-    """In the order of the list, which is not that of lightness."""
+    """Clusters keep the order of the list, which is not the order of lightness."""
     save(flat(5, 5, (30, 31, 32)), album / "p/dark.png")
     save(blocks([(250, 250, 250), (40, 30, 30)]), album / "p/both.png")
     flags = ("--palette", ",".join(GIVEN), "--save", "labels", "--save", "segmented", "--save", "masks")
@@ -87,12 +86,12 @@ def test_names_stand_in_flags_and_in_the_names_of_masks(album: Path) -> None:
     assert sorted(path.name for path in (out / "masks").glob("a_*")) == masks
     with Image.open(out / "masked/a.png") as picture, Image.open(out / "masks/a_mask_snow.png") as snow:
         assert not np.asarray(picture)[np.asarray(snow)].any()
-    assert {tuple(line["disabled"]) for line in manifest(out)} == {(0,)}  # type: ignore[arg-type]
+    assert {tuple(line["disabled"]) for line in manifest(out)} == {(0,)}
     assert "3 images skipped" in kseg("run", "p", *flags, cwd=album).stdout
 
 
 def test_transparent_pixels_are_in_no_cluster(tmp_path: Path) -> None:
-    rgba = np.dstack([photos()["coffee"][:40, :50], noise(40, 50, 0, 2)[..., :1] * np.uint8(255)])
+    rgba = with_alpha(photos()["coffee"][:40, :50], noise(40, 50, 0, 2)[..., 0] > 0)
     save(rgba, tmp_path / "a.png")
     result = kseg("run", "a.png", "-o", "out", "--palette", ",".join(GIVEN), "--save", "labels", cwd=tmp_path)
     assert result.returncode == 0
@@ -104,7 +103,7 @@ def test_transparent_pixels_are_in_no_cluster(tmp_path: Path) -> None:
 
 
 def test_files_of_every_kind(album: Path) -> None:
-    """The same colours from a GIMP palette, whose useless names are told of, and from a list."""
+    """The same colours from a GIMP palette, with a warning about its useless names, and from a list."""
     gimp = "\n".join(f"{int(c[1:3], 16)} {int(c[3:5], 16)} {int(c[5:], 16)} 7" for c in GIVEN)
     (album / "p.gpl").write_text(f"GIMP Palette\n{gimp}\n")
     (album / "p.txt").write_text("\n".join(GIVEN))
@@ -115,25 +114,23 @@ def test_files_of_every_kind(album: Path) -> None:
         assert result.returncode == 0
         lost = "colours go without names that clusters cannot have, or have twice: '7', '7', '7'"
         assert result.stderr == (f"kseg-batch: p.gpl: {lost}\n" if palette == "p.gpl" else "")
-        written[palette] = {
-            name: (album / out / name).read_bytes() for name in tree(album / out) if name.endswith("png")
-        }
+        written[palette] = pngs(album / out)
     assert written["p.gpl"] == written["p.txt"] == written[",".join(GIVEN)]
     assert len(written["p.txt"]) == 12
 
 
-def test_what_a_changed_palette_changes(album: Path) -> None:
+def test_a_changed_palette_replaces_the_outputs(album: Path) -> None:
     colors = ("--palette", "p.txt")
     (album / "p.txt").write_text("\n".join(GIVEN))
     assert done_again(album, *colors) == ["a", "b", "deep/c"]
-    first = entry(album, "a")["fingerprint"]
+    first = entries(album / "out")["a"]["fingerprint"]
     assert done_again(album, *colors) == []
     (album / "p.txt").write_text("\n".join(c.upper() for c in GIVEN) + "\n")
     assert done_again(album, *colors) == []
     assert done_again(album, *colors, "--backend", "opencv") == []  # labels of given centres are exact
     (album / "p.txt").write_text("\n".join(reversed(GIVEN)))
     assert done_again(album, *colors) == ["a", "b", "deep/c"]
-    assert entry(album, "a")["fingerprint"] != first
+    assert entries(album / "out")["a"]["fingerprint"] != first
     (album / "p.txt").write_text("\n".join(GIVEN[:2]))
     assert len(done_again(album, *colors)) == 3
     assert not (album / "out/masks/a_mask2.png").exists()
@@ -183,7 +180,7 @@ def test_wrong_use_gets_one_sentence(album: Path, flags: list[object], message: 
 
 
 def test_256_clusters_and_transparent_pixels(tmp_path: Path) -> None:
-    save(np.dstack([noise(4, 4), noise(4, 4, 0, 2)[..., :1] * np.uint8(255)]), tmp_path / "a.png")
+    save(with_alpha(noise(4, 4), noise(4, 4, 0, 2)[..., 0] > 0), tmp_path / "a.png")
     palette = ",".join(f"#{i:02x}{i:02x}{i:02x}" for i in range(256))
     result = kseg("run", "a.png", "--palette", palette, cwd=tmp_path)
     assert result.returncode == 1

@@ -1,12 +1,12 @@
-"""What a run says, to people and to machines."""
+"""The messages of a run, for people and for machines."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from kseg_batch import console
 from kseg_batch.batch.progress import Log, Reporter
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers.jobs import Outcome
-from tests.batch.test_run import kseg, manifest, save
+from tests.support.commands import command_line, kseg
+from tests.support.image_files import save
 from tests.support.images import blocks, noise
+from tests.support.outputs import manifest
 
 
 @pytest.fixture
@@ -80,11 +82,17 @@ def test_a_log_file_that_cannot_be_written(folder: Path, path: str, code: int) -
 
 
 def test_standard_output_that_is_closed(folder: Path) -> None:
-    """As by `| head -1`: the journal has all that was done, and the next run goes on."""
+    """As by `| head -1`: the journal has every image that was done, and the next run goes on."""
     for i in range(40):
         save(noise(9, 9, seed=i), folder / f"p/{i}.png")
-    command = f"{sys.executable} -m kseg_batch run p --no-gpu --json --save labels | head -1"
-    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    command = command_line("run", "p", "--no-gpu", "--json", "--save", "labels")
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(command)} | head -1"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.count("\n") == 1
     assert "Traceback" not in done.stderr
     kseg("run", "p", "--save", "labels", cwd=folder)

@@ -1,12 +1,10 @@
-"""What a second run does, through the real command line."""
+"""A second run, through the real command line: the images and outputs that the run does again."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,11 @@ import pytest
 from kseg_batch.batch.plan import fingerprint
 from kseg_batch.batch.workers.jobs import Settings
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import again, done_again, kseg
+from tests.support.faults import held_by_another_process
+from tests.support.image_files import save
 from tests.support.images import blocks, noise
+from tests.support.outputs import entries, manifest, pngs, state, tree
 
 OTHER_VALUES: dict[str, Any] = {
     "k": 4,
@@ -32,35 +33,14 @@ OTHER_VALUES: dict[str, Any] = {
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """Three small images; what a run makes of them is in out."""
+    """Three small images, and the outputs of a run in out."""
     for i, name in enumerate(("a", "b", "deep/c")):
         save(noise(12, 17, seed=i), tmp_path / f"p/{name}.png")
     assert again(tmp_path, "--k", 3).returncode == 0
     return tmp_path
 
 
-def again(folder: Path, *flags: object) -> subprocess.CompletedProcess[str]:
-    return kseg("run", "p", "-o", "out", *flags, cwd=folder)
-
-
-def state(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of every file, but the lock."""
-    return {name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns) for name in tree(folder)}
-
-
-def entry(folder: Path, name: str) -> dict[str, Any]:
-    (found,) = (line for line in manifest(folder / "out") if line["name"] == name)
-    return found
-
-
-def done_again(folder: Path, *flags: object) -> list[str]:
-    """The names of the images that a run does."""
-    result = again(folder, "--json", *flags)
-    lines = [json.loads(line) for line in result.stdout.splitlines()[:-1]]
-    return sorted(line["name"] for line in lines if line["status"] != "skipped")
-
-
-def test_what_is_done_is_skipped(album: Path) -> None:
+def test_images_that_are_done_are_skipped(album: Path) -> None:
     before = state(album / "out")
     result = again(album)
     assert (result.returncode, result.stderr) == (0, "")
@@ -81,7 +61,7 @@ def test_a_changed_source_is_done_again(album: Path) -> None:
 
 def test_size_and_time_decide_or_the_content(album: Path) -> None:
     source = album / "p/a.png"
-    assert done_again(album, "--checksum") == ["a", "b", "deep/c"]  # there were no checksums yet
+    assert done_again(album, "--checksum") == ["a", "b", "deep/c"]  # the first run took no checksums
     assert done_again(album, "--checksum") == []
     os.utime(source, ns=(1, 1))
     assert done_again(album, "--checksum") == []
@@ -95,16 +75,20 @@ def test_size_and_time_decide_or_the_content(album: Path) -> None:
     os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert done_again(album) == []
     assert done_again(album, "--checksum") == ["a"]
-    failed = entry(album, "a")
+    failed = entries(album / "out")["a"]
     assert failed["status"] == "failed"
     assert all((album / "out" / name).stat().st_size == size for name, size in failed["outputs"].items())
-    assert len(failed["outputs"]) == 4  # what was made of it before it was damaged
+    assert len(failed["outputs"]) == 4  # the outputs from before the damage
 
 
 def test_changed_options_replace_the_outputs(album: Path) -> None:
     assert done_again(album, "--k", 2) == ["a", "b", "deep/c"]
     assert not [name for name in tree(album / "out") if "mask2" in name]
-    assert set(entry(album, "a")["outputs"]) == {"segmented/a.png", "masks/a_mask0.png", "masks/a_mask1.png"}
+    assert set(entries(album / "out")["a"]["outputs"]) == {
+        "segmented/a.png",
+        "masks/a_mask0.png",
+        "masks/a_mask1.png",
+    }
     assert done_again(album, "--k", 2) == []
 
 
@@ -138,18 +122,18 @@ def test_other_kinds_of_output(album: Path) -> None:
     assert done_again(album, "--save", "labels") == ["a", "b", "deep/c"]
     after = state(album / "out")
     assert all(after[name] == before[name] for name in before if name != "manifest.jsonl")
-    assert len(entry(album, "a")["outputs"]) == 5
+    assert len(entries(album / "out")["a"]["outputs"]) == 5
     assert done_again(album, "--save", "labels", "--save", "masks", "--disable", 1) == ["a", "b", "deep/c"]
     assert len(done_again(album, "--disable", 2)) == 3
     assert done_again(album) == []
-    assert len(entry(album, "a")["outputs"]) == 6
+    assert len(entries(album / "out")["a"]["outputs"]) == 6
     assert len(done_again(album, "--save", "labels", "--k", 2)) == 3
-    assert set(entry(album, "a")["outputs"]) == {"labels/a.png"}
+    assert set(entries(album / "out")["a"]["outputs"]) == {"labels/a.png"}
     assert [name for name in tree(album / "out") if "a." in name or "a_" in name] == ["labels/a.png"]
 
 
 @pytest.mark.parametrize("change", ["deleted", "emptied", "cut"])
-def test_outputs_that_are_not_what_was_written(album: Path, change: str) -> None:
+def test_missing_and_damaged_outputs_are_written_again(album: Path, change: str) -> None:
     path = album / "out/masks/b_mask1.png"
     whole = path.read_bytes()
     if change == "deleted":
@@ -162,7 +146,7 @@ def test_outputs_that_are_not_what_was_written(album: Path, change: str) -> None
     assert path.read_bytes() == whole
 
 
-def test_failed_ones(album: Path) -> None:
+def test_failed_images(album: Path) -> None:
     (album / "p/broken.png").write_bytes(b"x")
     assert again(album).returncode == 3
     save(noise(5, 5), album / "p/new.png")
@@ -170,17 +154,14 @@ def test_failed_ones(album: Path) -> None:
     shutil.copy(album / "p/a.png", album / "p/broken.png")
     result = again(album, "--retry-failed")
     assert result.returncode == 0
-    assert entry(album, "broken")["status"] == "done"
+    assert entries(album / "out")["broken"]["status"] == "done"
     assert done_again(album) == ["new"]
 
 
 def test_overwrite(album: Path) -> None:
-    before = state(album / "out")
+    before = pngs(album / "out")
     assert done_again(album, "--overwrite") == ["a", "b", "deep/c"]
-    after = state(album / "out")
-    assert {n: c for n, (c, _) in after.items() if n.endswith("png")} == {
-        n: c for n, (c, _) in before.items() if n.endswith("png")
-    }
+    assert pngs(album / "out") == before
     result = again(album, "--overwrite", "--retry-failed")
     assert (result.returncode, result.stderr) == (
         2,
@@ -211,15 +192,9 @@ def test_a_dry_run_writes_nothing(album: Path) -> None:
 
 
 def test_two_runs_at_a_time(album: Path) -> None:
-    code = "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
-    code += "; print(flush=True); time.sleep(99)"
-    other = subprocess.Popen([sys.executable, "-c", code, album / "out/.kseg-lock"], stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    other.stdout.readline()
     before = state(album / "out")
-    result = again(album, "--overwrite")
-    other.kill()
-    other.communicate()
+    with held_by_another_process(album / "out/.kseg-lock"):
+        result = again(album, "--overwrite")
     assert result.returncode == 1
     assert result.stderr == "kseg-batch: Another run is writing to out: let it end, or choose another -o.\n"
     assert state(album / "out") == before
@@ -241,7 +216,7 @@ def test_a_dataset_that_has_moved(album: Path) -> None:
     assert result.stdout.startswith("3 images skipped: ")
 
 
-def test_what_is_gone_from_the_source_stays(album: Path) -> None:
+def test_outputs_of_a_removed_source_stay(album: Path) -> None:
     before = state(album / "out")
     (album / "p/a.png").unlink()
     assert again(album).stdout.startswith("2 images skipped: ")
@@ -249,7 +224,7 @@ def test_what_is_gone_from_the_source_stays(album: Path) -> None:
 
 
 def test_leftovers_of_a_run_that_was_killed(album: Path) -> None:
-    """And only those: a user's file of a similar name stays."""
+    """Leftovers are removed, and a user's file of a similar name stays."""
     ours = album / f"out/masks/deep/.{'0a' * 16}-3.kseg-tmp"
     theirs = [album / "out/masks/my.kseg-tmp", album / "out/.0a-1.kseg-tmp", album / f"p/{ours.name}"]
     for path in (ours, *theirs):
@@ -262,6 +237,6 @@ def test_leftovers_of_a_run_that_was_killed(album: Path) -> None:
 def test_any_number_of_workers_writes_the_same(album: Path) -> None:
     for n in (1, 3):
         assert kseg("run", "p", "-o", f"{n}", "--workers", n, cwd=album).returncode == 0
-    one, three = ({k: v[0] for k, v in state(album / n).items() if k.endswith("png")} for n in "13")
+    one, three = (pngs(album / n) for n in "13")
     assert one == three
     assert len(one) == 12

@@ -1,89 +1,38 @@
-"""`kseg-batch run`, through the real command line."""
+"""`kseg-batch run` through the real command line: its outputs, its options, and its messages."""
 
 import json
 import os
 import pty
 import re
-import shutil
 import subprocess
-import sys
 import termios
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from kseg_batch import segment
-from kseg_batch.cli import app
-from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_USAGE
 from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.options import Init
+from tests.support.commands import command_line, kseg
+from tests.support.faults import break_module
+from tests.support.image_files import save
 from tests.support.images import blocks, noise, photos
-
-CHOOSING = {"--gpu", "--no-gpu", "--require-gpu", "--device", "--gpu-memory", "--backend"}
-"""Flags that say what to run on."""
+from tests.support.outputs import manifest, tree
 
 
-def kseg(*arguments: object, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does; `path` is put in front of the import path.
-
-    Without a GPU, so that a test does the same wherever it runs, unless the arguments choose; and with one
-    worker, whose start is most of what a small run costs.
-    """
-    if arguments[0] in ("run", "fit") and CHOOSING.isdisjoint(arguments):
-        arguments = (*arguments, "--no-gpu")
-    if arguments[0] in ("run", "fit") and "--workers" not in arguments:
-        arguments = (*arguments, "--workers", 1)
-    environment = dict(os.environ, COLUMNS="80")
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
-    command = [sys.executable, "-m", "kseg_batch", *map(str, arguments)]
-    result = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert "Traceback" not in result.stderr + result.stdout
-    return result
-
-
-def save(image: np.ndarray, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
-    return path
-
-
-def tree(folder: Path) -> list[str]:
-    """All files below a folder, but the lock."""
-    found = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    return sorted(name for name in found if name != ".kseg-lock")
-
-
-def manifest(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    """Three photos in a tree, one file that is no image."""
-    save(photos()["coffee"], tmp_path / "photos/coffee.jpg")
-    save(photos()["chelsea"], tmp_path / "photos/pets/Chelsea the cat.PNG")
-    save(photos()["china"], tmp_path / "photos/trips/2024/china.webp")
-    (tmp_path / "photos/notes.txt").write_text("none of these is a dog")
-    return tmp_path
-
-
-def test_a_folder(album: Path) -> None:
-    result = kseg("run", "./photos", "--k", 3, "--workers", 2, cwd=album)
+def test_a_folder(photo_tree: Path) -> None:
+    result = kseg("run", "./photos", "--k", 3, "--workers", 2, cwd=photo_tree)
     assert (result.returncode, result.stderr) == (0, "")
-    out = album / "photos-kseg"
+    out = photo_tree / "photos-kseg"
     names = ["coffee", "pets/Chelsea the cat", "trips/2024/china"]
     assert tree(out) == sorted(
         ["manifest.jsonl", "masks/.kseg-batch", "segmented/.kseg-batch"]
         + [f"segmented/{name}.png" for name in names]
         + [f"masks/{name}_mask{i}.png" for name in names for i in range(3)]
     )
-    source = decode((album / "photos/coffee.jpg").read_bytes()).rgb
+    source = decode((photo_tree / "photos/coffee.jpg").read_bytes()).rgb
     expected = segment(source, 3)
     with Image.open(out / "segmented/coffee.png") as picture:
         assert picture.mode == "P"
@@ -103,16 +52,16 @@ def test_a_folder(album: Path) -> None:
     ]
 
 
-def test_the_manifest_has_a_line_per_image(album: Path) -> None:
-    kseg("run", "photos", "-k", 2, "-o", "out", cwd=album)
-    lines = manifest(album / "out")
+def test_the_manifest_has_a_line_per_image(photo_tree: Path) -> None:
+    kseg("run", "photos", "-k", 2, "-o", "out", cwd=photo_tree)
+    lines = manifest(photo_tree / "out")
     lines.sort(key=lambda line: str(line["source"]))
     names = ["coffee.jpg", "pets/Chelsea the cat.PNG", "trips/2024/china.webp"]
-    assert [line["source"] for line in lines] == [str(album / "photos" / name) for name in names]
-    s = segment(decode((album / "photos/coffee.jpg").read_bytes()).rgb, 2)
+    assert [line["source"] for line in lines] == [str(photo_tree / "photos" / name) for name in names]
+    s = segment(decode((photo_tree / "photos/coffee.jpg").read_bytes()).rgb, 2)
     line = lines[0]
-    assert line.pop("seconds") > 0  # type: ignore[operator]
-    source = album / "photos/coffee.jpg"
+    assert line.pop("seconds") > 0
+    source = photo_tree / "photos/coffee.jpg"
     fingerprint = line.pop("fingerprint")
     assert re.fullmatch(r"[0-9a-f]{16}", str(fingerprint))
     outputs = ["segmented/coffee.png", "masks/coffee_mask0.png", "masks/coffee_mask1.png"]
@@ -128,7 +77,7 @@ def test_the_manifest_has_a_line_per_image(album: Path) -> None:
         "n_iter": s.n_iter,
         "backend": "numba",
         "notes": [],
-        "outputs": {name: (album / "out" / name).stat().st_size for name in outputs},
+        "outputs": {name: (photo_tree / "out" / name).stat().st_size for name in outputs},
         "version": {
             "size": source.stat().st_size,
             "modified": source.stat().st_mtime_ns,
@@ -189,144 +138,33 @@ def test_the_opencv_backend_and_its_inits(tmp_path: Path) -> None:
         assert manifest(tmp_path / init)[0]["backend"] == "opencv"
 
 
-def test_several_sources_keep_their_names(album: Path) -> None:
-    save(noise(5, 5), album / "one.png")
-    result = kseg(
-        "run", "photos/pets", "photos/trips/", "one.png", "-o", "out", "--save", "labels", cwd=album
-    )
-    assert result.returncode == 0
-    assert tree(album / "out/labels") == [
-        ".kseg-batch",
-        "one.png",
-        "pets/Chelsea the cat.png",
-        "trips/2024/china.png",
-    ]
+def test_another_color_space(tmp_path: Path) -> None:
+    """Files of the same clusters, coloured in RGB; another space is another result, and done again."""
+    rgba = np.dstack([photos()["chelsea"], np.full(photos()["chelsea"].shape[:2], 255, np.uint8)])
+    rgba[:50] = (7, 8, 9, 0)
+    save(photos()["coffee"], tmp_path / "in/coffee.png")
+    save(rgba, tmp_path / "in/seen through.png")
+    flags = ("run", "in", "--k", 4, "--color-space")
+    assert kseg(*flags, "lab", "--disable", 0, cwd=tmp_path).returncode == 0
+    s = segment(photos()["coffee"], 4, color_space="lab")
+    written = np.array(Image.open(tmp_path / "in-kseg/segmented/coffee.png").convert("RGB"))
+    assert np.array_equal(written, s.segmented())
+    masked = np.array(Image.open(tmp_path / "in-kseg/masked/coffee.png").convert("RGB"))
+    assert np.array_equal(masked, s.masked(photos()["coffee"], [0]))
+    line = next(line for line in manifest(tmp_path / "in-kseg") if line["name"] == "coffee")
+    assert line["centers"] == s.centers.tolist()
+    assert line["compactness"] == s.compactness
+    seen = segment(photos()["chelsea"][50:], 4, color_space="lab")
+    written = np.array(Image.open(tmp_path / "in-kseg/segmented/seen through.png").convert("RGBA"))
+    assert np.array_equal(written[50:, :, :3], seen.segmented())
+    assert (written[:50, :, 3] == 0).all()
 
-
-def test_several_sources_need_an_output_folder(album: Path) -> None:
-    result = kseg("run", "photos/pets", "photos/trips", cwd=album)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "say where to write: -o OUT" in result.stderr
-
-
-def test_default_output_of_the_current_folder(album: Path) -> None:
-    assert kseg("run", ".", cwd=album / "photos/pets").returncode == 0
-    assert (album / "photos/pets-kseg/segmented/Chelsea the cat.png").exists()
-
-
-def test_a_broken_file_is_named_and_the_rest_go_on(album: Path) -> None:
-    whole = (album / "photos/coffee.jpg").read_bytes()
-    (album / "photos/broken.jpg").write_bytes(whole[: len(whole) // 2])
-    (album / "photos/empty.png").touch()
-    (album / "photos/text.webp").write_text("not an image at all")
-    result = kseg("run", "photos", cwd=album)
-    assert result.returncode == 3
-    lines = sorted(result.stderr.splitlines())
-    assert [line.split(": ")[:2] for line in lines] == [
-        ["failed", "photos/broken.jpg"],
-        ["failed", "photos/empty.png"],
-        ["failed", "photos/text.webp"],
-    ]
-    assert "damaged" in lines[0] and "empty" in lines[1]
-    assert "3 images failed: named above, and in the manifest" in result.stdout
-    by_source = {line["source"]: line for line in manifest(album / "photos-kseg")}
-    assert len(by_source) == 6
-    broken = by_source[str(album / "photos/broken.jpg")]
-    assert (broken["status"], broken["outputs"]) == ("failed", {})
-    assert by_source[str(album / "photos/coffee.jpg")]["status"] == "done"
-    assert not any("broken" in name for name in tree(album / "photos-kseg"))
-
-
-def test_nothing_but_broken_files(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/empty.jpg").touch()
-    assert kseg("run", "photos", cwd=tmp_path).returncode == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["missing"], 1, "missing: there is no such file or folder."),
-        (["empty"], 1, "empty: no images there, that is, files that end in .avif"),
-        (["a.png", "--k", "0"], 2, "--k must be from 1 to 256, not 0."),
-        (["a.png", "--k", "257"], 2, "--k must be from 1 to 256, not 257."),
-        (["a.png", "--backend", "tpu"], 2, "There is no backend 'tpu': choose from auto, cupy,"),
-        (["a.png", "--backend", "cupy"], 2, "cupy: "),
-        (["a.png", "--backend", "numba-cuda"], 2, "numba-cuda: "),
-        (["a.png", "--require-gpu"], 2, "cupy: "),
-        (["a.png", "--backend", "numba", "--gpu"], 2, "The backend numba does not run on the GPU."),
-        (["a.png", "--backend", "cupy", "--no-gpu"], 2, "The backend cupy does not run on the CPU."),
-        (["a.png", "--require-gpu", "--no-gpu"], 2, "contradict"),
-        (["a.png", "--disable", "3"], 2, "--disable 3: the clusters are 0 to 2."),
-        (["a.png", "--init", "random"], 2, "The backend numba has no --init random"),
-        (["a.png", "--init", "forgy"], 2, "--init must be k-means++ or random, not forgy."),
-        (["a.png", "--attempts", "0"], 2, "--attempts must be from 1"),
-        (["a.png", "--max-iter", "0"], 2, "--max-iter must be from 1 to 1000000, not 0."),
-        (["a.png", "--max-iter", "9" * 20], 2, "--max-iter must be from 1 to 1000000"),
-        (["a.png", "--backend", "opencv", "--max-iter", "500"], 2, "opencv takes --max-iter from 2 to 100"),
-        (["a.png", "--backend", "opencv", "--seed", "9999999999"], 2, "opencv takes --seed from 0 to"),
-        (["a.png", "--save", "masked"], 2, "--save masked needs --disable or --keep"),
-        (["a.png", "--save", "kept"], 2, "--save kept needs --disable or --keep"),
-        (["a.png", "--keep", "1", "--disable", "2"], 2, "--disable and --keep contradict each other"),
-        (["a.png", "--keep", "grene"], 2, "nor a cluster of that name; did you mean green, grey, seagreen?"),
-        ([""], 2, "A path is empty"),
-        (["a.png", "-o", ""], 2, "A path is empty"),
-        (["a.png", "--eps", "-1"], 2, "--eps must be a distance"),
-        (["a.png", "--seed", "-1"], 2, "--seed must be from 0"),
-        (["a.png", "-o", "a.png"], 1, "a.png/masks cannot be written: "),
-    ],
-)
-def test_wrong_use_gets_one_sentence(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
-    save(noise(4, 4), tmp_path / "a.png")
-    (tmp_path / "empty").mkdir()
-    before = tree(tmp_path)
-    result = kseg("run", *arguments, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (code, "")
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("kseg-batch: ")
-    assert message in result.stderr
-    assert tree(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["run", "LONG"],
-        ["run", "photo.png", "-o", "LONG"],
-        ["run", "photo.png", "-o", "LONG/out"],
-        ["run", "photo.png", "--config", "LONG"],
-        ["run", "photo.png", "--palette", "LONG.json"],
-        ["run", "photo.png", "--log-file", "LONG"],
-        ["fit", "LONG"],
-        ["fit", "photo.png", "-o", "LONG"],
-        ["live", "--source", "LONG", "--no-window"],
-        ["live", "--source", "photo.png", "--no-window", "--save", "LONG"],
-        ["live", "--source", "photo.png", "--no-window", "--save", "LONG.mp4"],
-        ["bench", "LONG"],
-        ["bench", "photo.png", "--json", "LONG"],
-        ["bench", "photo.png", "--plot", "LONG.png"],
-    ],
-)
-def test_names_that_no_file_can_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    """The system refuses even to look whether they are there."""
-    monkeypatch.chdir(tmp_path)
-    save(noise(20, 30), tmp_path / "photo.png")
-    result = CliRunner().invoke(app, [text.replace("LONG", "x" * 300) for text in arguments])
-    assert isinstance(result.exception, SystemExit)
-    assert result.exit_code in (EXIT_NOTHING_DONE, EXIT_USAGE)
-    said = result.stderr.splitlines()[-1]
-    assert said.startswith("kseg-batch: ")
-    assert "x" * 300 in said
-    assert said.rstrip(".").endswith("File name too long")
-
-
-@pytest.mark.parametrize("arguments", [["--save", "everything"], ["--k", "three"], ["--nonsense"]])
-def test_what_is_not_a_flag_or_a_value(tmp_path: Path, arguments: list[str]) -> None:
-    result = kseg("run", ".", *arguments, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert arguments[0] in result.stderr
+    again = kseg(*flags, "lab", "--json", cwd=tmp_path)
+    assert [json.loads(line).get("status") for line in again.stdout.splitlines()[:2]] == ["skipped"] * 2
+    other = kseg(*flags, "oklab", "--json", cwd=tmp_path)
+    assert [json.loads(line).get("status") for line in other.stdout.splitlines()[:2]] == ["done"] * 2
+    result = kseg(*flags, "hsv", cwd=tmp_path)
+    assert result.returncode == 2 and "hsv" in result.stderr
 
 
 def test_gpu_without_a_gpu_says_so_once_and_runs(tmp_path: Path) -> None:
@@ -339,10 +177,8 @@ def test_gpu_without_a_gpu_says_so_once_and_runs(tmp_path: Path) -> None:
     assert kseg("run", "p", "--no-gpu", cwd=tmp_path).stderr == ""
 
 
-def test_without_numba_it_runs_through_opencv_and_says_so(tmp_path: Path) -> None:
-    blocked = tmp_path / "blocked"
-    blocked.mkdir()
-    (blocked / "numba.py").write_text("raise ImportError('no numba here')\n")
+def test_without_numba_a_run_takes_opencv_and_says_so(tmp_path: Path) -> None:
+    blocked = break_module(tmp_path / "blocked", "numba")
     save(noise(8, 8), tmp_path / "a.png")
     result = kseg("run", "a.png", cwd=tmp_path, path=blocked)
     assert result.returncode == 0
@@ -363,111 +199,6 @@ def test_fewer_colors_than_clusters_are_noted(tmp_path: Path) -> None:
     assert len(tree(tmp_path / "a.png-kseg/masks")) == 3
 
 
-def test_outputs_inside_the_source_are_never_inputs(album: Path) -> None:
-    assert kseg("run", "photos", "-o", "photos/done", cwd=album).returncode == 0
-    first = tree(album / "photos/done")
-    for out in ("photos/done", "photos/again"):
-        result = kseg("run", "photos", "-o", out, "--overwrite", cwd=album)
-        assert result.returncode == 0
-        assert result.stdout.startswith("3 images,")
-        assert tree(album / out) == first
-    assert "photos/done/segmented passed over: it holds outputs of kseg-batch" in result.stdout
-
-
-def test_sources_that_would_collide_stop_the_run(album: Path) -> None:
-    save(noise(4, 4), album / "photos/coffee.png")
-    result = kseg("run", "photos", cwd=album)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "photos/coffee.jpg, photos/coffee.png" in result.stderr and "--full-names" in result.stderr
-    assert not (album / "photos-kseg").exists()
-    result = kseg("run", "photos", "--full-names", "--save", "labels", cwd=album)
-    assert result.returncode == 0
-    assert tree(album / "photos-kseg/labels") == [
-        ".kseg-batch",
-        "coffee.jpg.png",
-        "coffee.png.png",
-        "pets/Chelsea the cat.PNG.png",
-        "trips/2024/china.webp.png",
-    ]
-
-
-def test_what_is_passed_over_is_said(album: Path) -> None:
-    (album / "photos/loop").symlink_to(album / "photos")
-    os.mkfifo(album / "photos/pipe.jpg")
-    (album / "photos/gone.jpg").symlink_to("nowhere.jpg")
-    result = kseg("run", "photos", cwd=album)
-    assert result.returncode == 3
-    assert "1 link to folders not followed" in result.stdout
-    assert sorted(result.stderr.splitlines()) == [
-        "failed: photos/gone.jpg: it cannot be read: No such file or directory",
-        "failed: photos/pipe.jpg: it is not a regular file",
-    ]
-
-
-def test_a_folder_that_cannot_be_entered(album: Path) -> None:
-    """As a user who is not root: root's right to read everything is dropped."""
-    (album / "photos/pets").chmod(0o000)
-    (album / "photos/trips").chmod(0o444)  # may be listed, but nothing in it looked at
-    command = [sys.executable, "-m", "kseg_batch", "run", "photos", "--no-gpu"]
-    if os.geteuid() == 0:
-        rights = "-dac_override,-dac_read_search"
-        command = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
-    result = subprocess.run(command, cwd=album, capture_output=True, text=True, timeout=120, check=False)
-    for name in ("pets", "trips"):
-        (album / "photos" / name).chmod(0o755)
-    assert result.returncode == 3
-    lines = result.stderr.splitlines()
-    assert lines[0] == "failed: photos/pets: it cannot be read: Permission denied"
-    assert all(line.startswith("failed: photos/trips") for line in lines[1:])
-    assert result.stdout.startswith("1 image,")
-
-
-def test_a_run_into_its_own_source_takes_no_outputs_for_inputs(album: Path) -> None:
-    for _ in range(2):
-        result = kseg("run", "photos", "-o", "photos", "--overwrite", cwd=album)
-        assert result.returncode == 0
-        assert result.stdout.startswith("3 images,")
-    assert kseg("run", ".", "-o", "elsewhere", cwd=album).stdout.startswith("3 images,")
-
-
-def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
-    source = save(noise(8, 8), tmp_path / "segmented/x.png")
-    before = source.read_bytes()
-    result = kseg("run", "segmented", "-o", ".", cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "segmented holds files that kseg-batch did not write: choose another -o." in result.stderr
-    assert source.read_bytes() == before
-
-    save(noise(8, 8), tmp_path / "a.png")
-    assert kseg("run", "a.png", "-o", "out", cwd=tmp_path).returncode == 0
-    result = kseg("run", "out/segmented/a.png", "-o", "out", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "out/segmented/a.png lies in the output folder out/segmented" in result.stderr
-
-
-def test_a_file_named_twice_is_done_once(album: Path) -> None:
-    result = kseg("run", "photos", "./photos", "photos/coffee.jpg", "-o", "out", cwd=album)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith("3 images,")
-
-
-def test_collisions_that_full_names_would_not_resolve(tmp_path: Path) -> None:
-    save(noise(4, 4, seed=1), tmp_path / "x/a.png")
-    save(noise(4, 4, seed=2), tmp_path / "y/a.png")
-    result = kseg("run", "x/a.png", "y/a.png", "-o", "out", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "each with its own -o OUT" in result.stderr and "--full-names" not in result.stderr
-
-
-def test_no_images_says_what_was_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p/loop").symlink_to(tmp_path)
-    (tmp_path / "p/notes.txt").touch()
-    result = kseg("run", "p", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "1 file passed over, not images by name; 1 link to folders not followed." in result.stderr
-
-
 def test_any_name_can_be_printed_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     save(noise(4, 4), tmp_path / "a.png")
@@ -476,49 +207,12 @@ def test_any_name_can_be_printed_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
     assert "\\u65e5/segmented" in result.stdout
 
 
-def test_sources_are_not_touched(album: Path) -> None:
-    def state() -> dict[Path, tuple[bytes, int]]:
-        files = [path for path in (album / "photos").rglob("*") if path.is_file()]
-        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-
-    before = state()
-    kseg("run", "photos", cwd=album)
-    assert state() == before
-
-
-@pytest.mark.parametrize("name", [b"caf\xe9.png", b"new\nline.png", "\u00e9\U0001f600 '\".png".encode()])
-def test_any_file_name(tmp_path: Path, name: bytes) -> None:
-    folder = os.fsencode(tmp_path / "p")
-    os.makedirs(folder)  # noqa: PTH103 - a path of bytes
-    shutil.copy(os.fsencode(save(noise(4, 4), tmp_path / "a.png")), os.path.join(folder, name))  # noqa: PTH118
-    Path(os.fsdecode(os.path.join(folder, b"broken " + name))).touch()  # noqa: PTH118
-    result = kseg("run", "p", cwd=tmp_path)
-    assert result.returncode == 3
-    lines = manifest(tmp_path / "p-kseg")
-    assert {os.fsencode(str(line["source"])) for line in lines} == {
-        os.fsencode(tmp_path / "p") + b"/" + part + name for part in (b"", b"broken ")
-    }
-    written = os.listdir(os.fsencode(tmp_path / "p-kseg/segmented"))  # noqa: PTH208 - names of bytes
-    assert sorted(written) == sorted([name, b".kseg-batch"])
-
-
-def test_an_output_that_cannot_be_written_fails_that_image(album: Path) -> None:
-    save(noise(4, 4), album / f"photos/{'x' * 250}.png")  # its masks' names are over 255 bytes
-    result = kseg("run", "photos", cwd=album)
-    assert result.returncode == 3
-    assert "cannot be written: File name too long" in result.stderr
-    assert result.stdout.startswith("3 images,")
-    assert not [
-        name for name in tree(album / "photos-kseg") if "xxx" in name
-    ]  # its segmented.png is gone too
-
-
-def test_the_bar_on_a_terminal(album: Path) -> None:
-    (album / "photos/broken.jpg").write_bytes(b"x")
+def test_the_bar_on_a_terminal(photo_tree: Path) -> None:
+    (photo_tree / "photos/broken.jpg").write_bytes(b"x")
     parent, child = pty.openpty()
     termios.tcsetwinsize(child, (24, 80))
-    command = [sys.executable, "-m", "kseg_batch", "run", "photos", "--no-gpu"]
-    process = subprocess.Popen(command, cwd=album, stderr=child, stdout=subprocess.PIPE)
+    command = command_line("run", "photos", "--no-gpu")
+    process = subprocess.Popen(command, cwd=photo_tree, stderr=child, stdout=subprocess.PIPE)
     os.close(child)
     shown = b""
     while True:

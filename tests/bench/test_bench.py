@@ -1,4 +1,4 @@
-"""`kseg-batch bench` measures what is right, says so of what is wrong, and tells the conditions."""
+"""`kseg-batch bench` measures correct results, names wrong ones, and reports the conditions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +25,11 @@ from kseg_batch.bench.runner import Found
 from kseg_batch.bench.synthetic import photograph
 from kseg_batch.kmeans.equality import ClusteringDigest
 from kseg_batch.segmentation.segment import segment
+from tests.support.commands import command_line, import_path
+from tests.support.faults import break_module, hide_modules
+from tests.support.image_files import save
 from tests.support.images import photos
+from tests.support.processes import PATIENCE
 
 CPU = ("--backend", "numba", "--backend", "opencv")
 TINY = ("--sizes", "0.01", "--repeat", "1", "--images", "1")
@@ -39,24 +41,22 @@ PEERS = (
     "Pillow median cut",
     "Pillow median cut, kmeans",
 )
-"""Those that come with the tests."""
+"""The peers that are installed with the tests."""
 
 
-def command(folder: Path, *arguments: str, code: str = "") -> tuple[list[str], dict[str, str]]:
-    """The real command line after some code; its processes find modules in `folder` first."""
-    code = f"{textwrap.dedent(code)}\nfrom kseg_batch.cli import main; import sys; sys.argv[0] = 'k'; main()"
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    return [sys.executable, "-c", code, "bench", *arguments], environment | {"PYTHONPATH": str(folder)}
+def variables(folder: Path) -> dict[str, str]:
+    """An environment in which the width of the terminal is unknown, and modules in the folder come first."""
+    known = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return known | {"PYTHONPATH": import_path(folder)}
 
 
 def bench(
     folder: Path, *arguments: str, code: str = "", exit_code: int = 0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """A run that has to end with the given exit code."""
-    words, variables = command(folder, *arguments, code=code)
+    """Run the command, which has to exit with the given code."""
     result = subprocess.run(
-        words,
-        env=variables | environment,
+        command_line("bench", *arguments, code=code),
+        env=variables(folder) | environment,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -70,9 +70,9 @@ def bench(
 
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """The output of a run with peers, where the heavy ones are not installed, and its JSON."""
+    """The output of a run with peers, the heavy ones not installed, and its JSON."""
     folder = tmp_path_factory.mktemp("peers")
-    hide = "import sys\nfor name in ('sklearnex', 'faiss', 'imagequant'): sys.modules[name] = None"
+    hide = hide_modules("sklearnex", "faiss", "imagequant")
     flags = ("--peers", "--k", "3,2", "--threads", "2", "--json", "b.json")
     result = bench(folder, *CPU, *TINY, *flags, code=hide)
     return result.stdout, json.loads((folder / "b.json").read_text())
@@ -94,7 +94,7 @@ def test_without_a_terminal_every_contender_has_one_line_for_each_k(peers: tuple
     assert columns[:4] == ["threads", "size", "k", "ms"]
     for name in ("numba", "opencv", *PEERS):
         rows = [dict(zip(columns, cells, strict=True)) for cells in rows_of(output, name)]
-        assert [row["k"] for row in rows] == ["2", "3"]  # ascending, whatever the order they were given in
+        assert [row["k"] for row in rows] == ["2", "3"]  # ascending, though given in another order
         for row in rows:
             assert row["size"] == "0.01 MP"
             numbers = {column: float(row[column].replace(",", "")) for column in columns if column != "size"}
@@ -127,7 +127,7 @@ def test_peers_that_are_missing_are_named_with_the_command_that_brings_them(peer
         assert content["not_installed"][name] == f"pip install {package}"
 
 
-def test_json_has_what_the_table_has(peers: tuple[str, Any]) -> None:
+def test_json_has_the_content_of_the_table(peers: tuple[str, Any]) -> None:
     _, content = peers
     assert set(content) == {
         *("environment", "settings", "photos", "contenders", "results", "absent", "not_installed"),
@@ -154,7 +154,7 @@ def test_json_has_what_the_table_has(peers: tuple[str, Any]) -> None:
 
 
 def test_at_80_columns_nothing_is_cut(tmp_path: Path) -> None:
-    hide = "import sys\nfor name in ('sklearnex', 'faiss', 'imagequant'): sys.modules[name] = None"
+    hide = hide_modules("sklearnex", "faiss", "imagequant")
     output = bench(tmp_path, *TINY, "--peers", "--k", "2", code=hide, COLUMNS="80").stdout
     assert "\N{HORIZONTAL ELLIPSIS}" not in output
     lines = output.splitlines()
@@ -166,7 +166,7 @@ def test_at_80_columns_nothing_is_cut(tmp_path: Path) -> None:
         )
 
 
-def test_the_picture_has_curves_only_for_what_was_varied(tmp_path: Path) -> None:
+def test_the_picture_has_curves_only_for_varied_options(tmp_path: Path) -> None:
     widths = []
     for sizes, k in (("0.01", "2"), ("0.01,64x48", "2,3")):
         flags = ("--sizes", sizes, "--k", k, "--plot", "b.png", "--repeat", "1", "--images", "1")
@@ -183,10 +183,9 @@ def test_the_picture_has_curves_only_for_what_was_varied(tmp_path: Path) -> None
 
 def test_a_picture_as_svg_and_photos_of_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
-    folder.mkdir()
     for name in ("coffee", "chelsea"):
-        Image.fromarray(photos()[name][:90, :120]).save(folder / f"{name}.png")
-    Image.fromarray(photos()["china"][:80, :100]).save(folder / "more.png")
+        save(photos()[name][:90, :120], folder / f"{name}.png")
+    save(photos()["china"][:80, :100], folder / "more.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     flags = ("--images", "2", "--repeat", "1", "--json", "b.json", "--plot", "b.svg", "--k", "2")
     output = bench(tmp_path, "photos", *CPU, *flags).stdout
@@ -306,7 +305,7 @@ class Kmeans:
 )
 def test_a_peer_that_is_wrong_or_fails_is_told(tmp_path: Path, value: str, expected: str) -> None:
     (tmp_path / "faiss.py").write_text(FAISS.replace("VALUE", value))
-    (tmp_path / "imagequant.py").write_text("raise ImportError('no imagequant here')\n")
+    break_module(tmp_path, "imagequant")
     (tmp_path / "sklearnex.py").write_text("import os; os._exit(3)\n")
     code = """
     from kseg_batch.bench import benchmark
@@ -342,16 +341,20 @@ def test_a_slow_contender_is_measured_once_then_skipped_and_in_the_end_stopped(t
     assert skipped["status"] == "skipped"
 
 
-def test_interrupted_it_prints_what_there_is(tmp_path: Path) -> None:
-    words, environment = command(tmp_path, *CPU, *TINY, "--k", ",".join(map(str, range(2, 60))))
+def test_an_interrupted_comparison_prints_its_results(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        words, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command_line("bench", *CPU, *TINY, "--k", ",".join(map(str, range(2, 60)))),
+        env=variables(tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("numba, 0.01 MP, k = 2: ")
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, output + errors
     assert rows_of(output, "numba")[0][1:3] == ["0.01 MP", "2"]
     assert output.endswith("interrupted: this is what was measured until then\n")
@@ -397,13 +400,12 @@ def test_a_folder_without_photos_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_command_that_brings_it(tmp_path: Path) -> None:
-    hide = "import sys; sys.modules['matplotlib'] = None"
-    told = bench(tmp_path, "--plot", "b.png", code=hide, exit_code=2).stderr
+    told = bench(tmp_path, "--plot", "b.png", code=hide_modules("matplotlib"), exit_code=2).stderr
     assert told == "kseg-batch: --plot needs matplotlib; to add it: pip install 'kseg-batch[bench]'.\n"
 
 
 def test_a_backend_that_is_named_and_cannot_run_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "cupy.py").write_text("raise ImportError('no cupy here')\n")
+    break_module(tmp_path, "cupy")
     told = bench(tmp_path, *TINY, "--backend", "cupy", exit_code=2).stderr
     assert told.startswith("kseg-batch: cupy: ")
 

@@ -29,7 +29,7 @@ from benchmarks.support.report import save
 from benchmarks.support.scripts import tutorial
 from kseg_batch import segment
 from tests.support.images import gradient, noise
-from tests.test_package import ROOT
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,8 +28,8 @@ from kseg_batch.backends.gpu.driver import device_problem
 from kseg_batch.kmeans.options import FitOptions
 from tests.gpu.emulator.clock import ClockLibrary
 from tests.gpu.emulator.device import EmulatedDevice
-from tests.gpu.test_compile import ARCHITECTURES, compile_source, usages, warnings_of
 from tests.support.images import noise, photos
+from tests.support.nvrtc import ARCHITECTURES, compile_source, usages, warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import command_line, kseg
+from tests.support.image_files import save
 from tests.support.images import noise
+from tests.support.outputs import manifest, tree
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_the_project_file_of_the_current_folder(folder: Path) -> None:
     )
     result = kseg("run", "p/a.png", cwd=folder)
     assert (result.returncode, result.stderr, result.stdout) == (0, "", "")
-    assert len(manifest(folder / "p/a.png-kseg")[0]["counts"]) == 2  # type: ignore[arg-type]
+    assert len(manifest(folder / "p/a.png-kseg")[0]["counts"]) == 2
     (folder / "pyproject.toml").write_text('[project]\nname = "mine"\n')
     assert len(kseg("run", "p/a.png", "-o", "o", cwd=folder).stdout) > 0
 
@@ -75,8 +76,7 @@ def test_the_shell_completes_flags() -> None:
         "COMP_WORDS": "kseg-batch run --re",
         "COMP_CWORD": "2",
     }
-    code = "import sys; sys.argv[0] = 'kseg-batch'; from kseg_batch.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        command_line(code="pass"), env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["--retry-failed", "--require-gpu"]

@@ -1,8 +1,8 @@
-"""The Numba CUDA kernels in Numba's CUDA simulator, compared with the oracle.
+"""The Numba CUDA kernels in Numba's CUDA simulator, compared with the reference.
 
 `python -m tests.gpu.simulator GROUP`, with NUMBA_ENABLE_CUDASIM=1, runs the cases of a group and prints a
-line of JSON for each: its name, and what went wrong or null. It is a program of its own because the simulator has
-to be chosen before Numba is imported, and would be in the way of the compiled CPU kernels.
+line of JSON for each: the name of the case, and the error or null. This is a program of its own because the
+simulator has to be chosen before Numba is imported, and would replace the compiled CPU kernels.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from kseg_batch.kmeans.fixed_point import SCALE
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
-from tests.support.exactness import some_palette
+from tests.support.exactness import assert_same_histogram, assert_same_labels, assert_same_palette
 from tests.support.images import AWKWARD, Image, flat, noise, two_colors
+from tests.support.palettes import random_palette
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,11 +45,11 @@ TIMEOUT = 240
 MEMORY = 1 << 30
 
 MOST_BLOCKS = 5
-"""Of an image, for the kernels that take any number: they are run one after the other, and start slowly."""
+"""Blocks of an image, for kernels that take any number: blocks run one after the other, and start slowly."""
 
 
 class SimulatedDevice(NumbaDevice):
-    """The simulator. Its arrays begin with any content, and it remembers how many blocks there were."""
+    """The simulator as a device. Its arrays begin with garbage. The grids of launches are recorded."""
 
     def __init__(self, threads: int, start: NDArray[np.int32] | None = None) -> None:
         """Choose the threads of a block, and (ROW, 4) centres from which Lloyd's algorithm starts at last."""
@@ -87,25 +88,15 @@ class SimulatedDevice(NumbaDevice):
 
 @cache
 def backend(threads: int = 4) -> GpuBackend:
-    """One for all cases of a group: what a case leaves in memory must not matter to the next."""
+    """One backend for all cases of a group, so that a case meets the memory of the case before."""
     return GpuBackend("numba-cuda", SimulatedDevice(threads), MEMORY)
 
 
 # ---- comparisons -----------------------------------------------------------------------------------------
 
 
-def assert_same_palette(palette: Palette, expected: Palette) -> None:
-    np.testing.assert_array_equal(palette.fixed_centers, expected.fixed_centers)
-    np.testing.assert_array_equal(palette.counts, expected.counts)
-    assert palette.compactness == expected.compactness
-    assert palette.n_iter == expected.n_iter
-
-
 def check_histogram(image: Image, threads: int = 4) -> None:
-    histogram, expected = backend(threads).histogram(image), ColorHistogram.from_pixels(image)
-    np.testing.assert_array_equal(histogram.codes, expected.codes)
-    np.testing.assert_array_equal(histogram.counts, expected.counts)
-    assert histogram.counts.dtype == expected.counts.dtype
+    assert_same_histogram(backend(threads).histogram(image), ColorHistogram.from_pixels(image))
 
 
 def check_fit(image: Image, options: FitOptions, threads: int = 4) -> None:
@@ -118,7 +109,7 @@ def check_fit(image: Image, options: FitOptions, threads: int = 4) -> None:
 
 
 def check_measure(image: Image, k: int) -> None:
-    histogram, palette = ColorHistogram.from_pixels(image), some_palette(k, seed=k)
+    histogram, palette = ColorHistogram.from_pixels(image), random_palette(k, seed=k)
     assert_same_palette(backend().measure(histogram, palette), reference.measure_palette(histogram, palette))
     given = BatchItem(image, FitOptions(k=k), masks=True, palette=palette)
     check_batches([[given, BatchItem(image, FitOptions(k=2, attempts=1), masks=False)]])
@@ -162,12 +153,12 @@ def block_size(threads: int) -> None:
 
 
 def more_attempts_than_blocks() -> None:
-    """The block that comes first found the best cost in its second attempt, a later one in its first."""
+    """The first block finds the best cost in its second attempt, a later block in its first."""
     check_fit(greys(7, 30), FitOptions(k=3, attempts=MAX_STARTS + 3, seed=7))
 
 
 def coarse_and_fine_points() -> None:
-    """So many colours that the coarse seeding points are not the fine ones."""
+    """Colours enough to make the coarse seeding points differ from the fine ones."""
     image = noise(48, 50, 0, 24, seed=33)
     histogram = ColorHistogram.from_pixels(image)
     coarse, _ = reference.seeding_points(histogram, reference.coarse_points(5))
@@ -177,7 +168,7 @@ def coarse_and_fine_points() -> None:
 
 
 def check_lloyd(image: Image, starts: Sequence[int], max_iter: int) -> None:
-    """Over all colours from given greys; all but the first of equal ones start empty."""
+    """Iterate over all colours from given greys; of equal greys all but the first start empty."""
     histogram, k = ColorHistogram.from_pixels(image), len(starts)
     points, weights = histogram.colors.astype(np.int64) * SCALE, histogram.counts.astype(np.int64)
     start = np.zeros((ROW, 4), np.int32)
@@ -228,15 +219,11 @@ def check_batches(batches: Sequence[Sequence[BatchItem]], gpu: GpuBackend | None
         assert_same_palette(result.palette, expected)
         k = len(expected.counts)
         packed = LabelMap.pack(reference.assign(image, expected), k)
-        assert result.labels.bits == packed.bits
-        np.testing.assert_array_equal(result.labels.rows, packed.rows)
-        np.testing.assert_array_equal(result.labels.labels, packed.labels)
-        for cluster in range(k if result.task.masks else 0):
-            np.testing.assert_array_equal(result.labels.mask(cluster), packed.mask(cluster))
+        assert_same_labels(result.labels, packed, masks=k if result.task.masks else 0)
 
 
-def ragged_batch() -> None:
-    """Images that differ in size, in k and in the number of attempts; only some want masks."""
+def batch_of_different_images() -> None:
+    """Images that differ in size, in k and in the number of attempts; some without masks."""
     tasks = [
         BatchItem(noise(5, 7, 0, 40, seed=51), FitOptions(k=3, attempts=1), masks=True),
         BatchItem(SMALL["column"], FitOptions(k=16, attempts=2, seed=5), masks=True),
@@ -246,7 +233,7 @@ def ragged_batch() -> None:
 
 
 def counted_two_at_a_time() -> None:
-    """Three images with tables for two: the third finds one of them empty again."""
+    """Three images with tables for two: the third image finds a table empty again."""
     gpu = GpuBackend("numba-cuda", SimulatedDevice(4), MEMORY, Tuning(blocks=2, counted_together=2))
     images = [noise(5, 7, 0, 40, seed=51), SMALL["column"], noise(4, 9, 0, 3, seed=53)]
     check_batches([[BatchItem(image, FitOptions(k=3, attempts=1), masks=False) for image in images]], gpu)
@@ -261,7 +248,7 @@ def batches_one_after_the_other() -> None:
 
 
 def clear(length: int) -> None:
-    """The kernel that the simulated device does without: what stands before and behind stays."""
+    """The kernel that the simulated device does not use: memory before and behind the array stays."""
     device = NumbaDevice(0, max_blocks=MOST_BLOCKS, threads=4)
     stream = device.stream()
     array, host = device.empty(length + 2, np.uint32), np.full(length + 2, 7, np.uint32)
@@ -323,7 +310,7 @@ GROUPS: dict[str, Cases] = {
     },
     "wide": {f"k = {k}": partial(wide_counts, k) for k in (1, 3, 12)},
     "batch": {
-        "ragged": ragged_batch,
+        "ragged": batch_of_different_images,
         "counted two at a time": counted_two_at_a_time,
         "one after the other": batches_one_after_the_other,
     },
@@ -349,9 +336,9 @@ def let_random_numbers_wrap() -> None:
 
 
 def share_memory_from_the_start() -> None:
-    """Threads that ask for a shared array at the same time may get one each of the simulator: mend that.
+    """Make threads share an array of shared memory that several ask for at the same time.
 
-    It looks an array up by the line that asks for it, and puts it there if there is none, without a lock.
+    The simulator looks an array up by the line of the caller, and adds a missing array without a lock.
     """
     from numba.cuda.simulator import kernelapi
     from numba.np import numpy_support
@@ -359,7 +346,7 @@ def share_memory_from_the_start() -> None:
     def array(self: Any, shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
         caller = sys._getframe(1)
         empty = np.empty(shape, numpy_support.as_dtype(dtype))
-        empty.view(np.uint8).fill(0xA5)  # as on a device, it holds anything
+        empty.view(np.uint8).fill(0xA5)  # garbage, as on a device
         place = (caller.f_code.co_filename, caller.f_lineno)
         shared: NDArray[Any] = self._allocations.setdefault(place, empty)
         return shared
@@ -379,7 +366,7 @@ def main(group: str) -> None:
         error = None
         try:
             run()
-        except Exception:  # noqa: BLE001 - it is reported, and the other cases are run
+        except Exception:  # noqa: BLE001 - the error is reported, and the other cases are run
             error = traceback.format_exc()
         print(json.dumps([name, error]), flush=True)
 

@@ -1,4 +1,4 @@
-"""kernels/arithmetic.cuh, compiled as the plain C++ that it also is, against the oracle, for equality."""
+"""kernels/arithmetic.cuh, compiled as plain C++, equals the reference."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_distances_and_scores(c: Arithmetic) -> None:
 @pytest.mark.parametrize("step", [1, 64, 1024, 4080, 8160])
 @pytest.mark.parametrize("k", [1, 2, 17, 256])
 def test_nearest_and_ties(c: Arithmetic, k: int, step: int) -> None:
-    """On a coarse grid there are many equal centres, and ties between different ones."""
+    """A coarse grid has many equal centres, and ties between different centres."""
     rng = np.random.default_rng(k)
     points = rng.integers(0, WHITE // step + 1, (4000, 3)) * step
     centers = rng.integers(0, WHITE // step + 1, (k, 3)) * step
@@ -201,7 +201,7 @@ def test_means_are_rounded_half_up(c: Arithmetic) -> None:
 def boxes(
     rng: np.random.Generator, n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(n, 3) lowest and highest positions of boxes of all sizes, their middles, and how far they reach."""
+    """(n, 3) lowest and highest positions of boxes of all sizes, their middles, and their half widths."""
     sizes = rng.integers(0, 1 << rng.integers(0, 15, (n, 3)))
     low = positions(rng, n)
     high = np.minimum(low + sizes, WHITE)
@@ -226,7 +226,7 @@ def test_margin_is_the_least_over_the_corners(c: Arithmetic) -> None:
 
 @pytest.mark.parametrize("step", [1, 64, 2040])
 @pytest.mark.parametrize("k", [1, 2, 7, 60])
-def test_the_nearest_centre_is_among_those_that_can_win(c: Arithmetic, k: int, step: int) -> None:
+def test_the_nearest_centre_is_among_the_candidates(c: Arithmetic, k: int, step: int) -> None:
     rng = np.random.default_rng(k)
     low, high, middle, reach = boxes(rng, 3000)
     low, high = low // step * step, high // step * step
@@ -244,7 +244,7 @@ def test_the_nearest_centre_is_among_those_that_can_win(c: Arithmetic, k: int, s
         labels, _ = reference.nearest(low + np.rint((high - low) * share).astype(np.int64), centers)
         assert candidates[rows, labels].all()
     if step == 1 and k > 1:
-        assert candidates.sum(axis=1).min() == 1  # small boxes are settled by it
+        assert candidates.sum(axis=1).min() == 1  # a small box has one candidate
 
 
 def test_light_sorts_from_dark_to_light(c: Arithmetic) -> None:

@@ -1,17 +1,14 @@
-"""What can be said of the GPU kernels without a GPU: they compile for all of them, and their twins agree."""
+"""The GPU kernels, without a GPU: they compile for every architecture, and their Numba twins agree."""
 
 from __future__ import annotations
 
 import ast
-import ctypes
 import inspect
 import multiprocessing
 import re
 import types
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,119 +18,34 @@ from kseg_batch.backends.gpu import launches, layout
 from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.kernels import numba_cuda as kernels
 from kseg_batch.kmeans import fixed_point, histogram, reference
+from tests.support.nvrtc import (
+    ARCHITECTURES,
+    Compiled,
+    compile_file,
+    compile_source,
+    supported_architectures,
+    usages,
+    warnings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-ARCHITECTURES = (75, 80, 89, 90, 100)
 STATIC_SHARED_MEMORY = 48 << 10
-"""Bytes of it that a block may have on every GPU."""
+"""Bytes of static shared memory that a block may have on every GPU."""
 
 FIT = [Variant(most, wide) for most in (launches.NARROW_CLUSTERS, layout.ROW) for wide in (False, True)]
 VARIANTS = {"histogram.cu": [Variant()], "labels.cu": [Variant()], "seeding.cu": FIT, "lloyd.cu": FIT}
-"""What `gpu.py` asks for."""
+"""The variants that `kseg_batch.backends.gpu` launches, by file."""
 
 
 # ---- NVRTC -----------------------------------------------------------------------------------------------
 
 
-@cache
-def nvrtc() -> ctypes.CDLL:
-    """The compiler of the installed wheel, for CUDA 12 or 13, whose folders differ."""
-    for package in ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc"):
-        try:
-            files = metadata.files(package)
-        except metadata.PackageNotFoundError:
-            continue
-        for file in files or ():
-            if re.fullmatch(r"libnvrtc\.so\.\d+|nvrtc64_\d+_0\.dll", file.name):
-                return ctypes.CDLL(str(file.locate()))
-    raise AssertionError("no NVRTC: pip install nvidia-cuda-nvrtc-cu12")
-
-
-def supported_architectures() -> list[int]:
-    number = ctypes.c_int()
-    assert nvrtc().nvrtcGetNumSupportedArchs(ctypes.byref(number)) == 0
-    architectures = (ctypes.c_int * number.value)()
-    assert nvrtc().nvrtcGetSupportedArchs(architectures) == 0
-    return list(architectures)
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What came of a compilation."""
-
-    status: int
-    """0 if it succeeded."""
-    log: str
-    """What NVRTC and ptxas said."""
-    binary: bytes
-    """The CUBIN."""
-
-
-def compile_source(name: str, source: str, variant: Variant, architecture: int, *options: str) -> Compiled:
-    lib, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
-    assert lib.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None, None) == 0
-    try:
-        told = [*cupy.compile_options(variant), f"-arch=sm_{architecture}", "--ptxas-options=-v", *options]
-        array = (ctypes.c_char_p * len(told))(*[option.encode() for option in told])
-        status = lib.nvrtcCompileProgram(program, len(told), array)
-        assert lib.nvrtcGetProgramLogSize(program, ctypes.byref(size)) == 0
-        log = ctypes.create_string_buffer(size.value)
-        assert lib.nvrtcGetProgramLog(program, log) == 0
-        binary = b""
-        if status == 0:
-            assert lib.nvrtcGetCUBINSize(program, ctypes.byref(size)) == 0
-            buffer = ctypes.create_string_buffer(size.value)
-            assert lib.nvrtcGetCUBIN(program, buffer) == 0
-            binary = buffer.raw
-        return Compiled(status, log.value.decode(), binary)
-    finally:
-        lib.nvrtcDestroyProgram(ctypes.byref(program))
-
-
-def compile_file(file: str, variant: Variant, architecture: int, *options: str) -> Compiled:
-    source = (cupy.kernel_folder() / file).read_text(encoding="utf-8")
-    return compile_source(file, source, variant, architecture, *options)
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a kernel needs, as ptxas reports it."""
-
-    stack: int
-    """Bytes of local memory of a thread."""
-    spills: int
-    """Bytes written there, and read, for lack of registers."""
-    registers: int
-    """Of a thread."""
-    shared: int
-    """Bytes of a block."""
-
-
-def usages(log: str) -> dict[str, Usage]:
-    """By kernel."""
-    found = {}
-    for report in log.split("Compiling entry function '")[1:]:
-        numbers = {
-            what: int(number)
-            for number, what in re.findall(r"(\d+) (?:bytes )?(stack|spill \w+|registers|smem)\b", report)
-        }
-        spills = numbers["spill stores"] + numbers["spill loads"]
-        kernel = report.split("'")[0]
-        found[kernel] = Usage(numbers["stack"], spills, numbers["registers"], numbers.get("smem", 0))
-    return found
-
-
-def warnings_of(log: str) -> list[str]:
-    """The lines that are not figures by ptxas."""
-    return [line for line in log.splitlines() if line and not re.match(r"ptxas (info  +:|  +\.  )", line)]
-
-
 @pytest.fixture(scope="module")
 def binaries() -> Iterator[dict[tuple[str, Variant, int], Future[Compiled]]]:
-    """All of them, by as many processes as there are cores: NVRTC compiles one at a time in each."""
+    """All kernels, compiled by a process per core: in a process, NVRTC compiles one program at a time."""
     jobs = [
         (file, variant, architecture)
         for architecture in ARCHITECTURES
@@ -244,7 +156,7 @@ def test_numba_has_a_twin_of_every_kernel() -> None:
 
 
 def signature(types_: list[str], *, wide: bool) -> tuple[Any, ...]:
-    """The types of Numba for those of CUDA C: see the head of cuda_numba.py."""
+    """The types of Numba for types of CUDA C: see the head of kernels/numba_cuda.py."""
     from numba import int32, int64, uint8, uint32
     from numba import types as numba_types
 

@@ -12,7 +12,7 @@ FREE = 5 << 30
 
 
 class Runtime:
-    """The current device as CUDA has it: one for each thread, 0 until the thread sets one, which opens it."""
+    """The current device of CUDA: one for each thread, 0 at first; setting a device opens the device."""
 
     def __init__(self, parties: int) -> None:
         self.opened: set[int] = set()
@@ -27,13 +27,13 @@ class Runtime:
         self._own.device = index
 
     def memGetInfo(self) -> tuple[int, int]:
-        """Wait until all threads ask, so that each enters the device before another leaves it."""
+        """Wait until all threads ask, so that each thread enters the device before another leaves."""
         self._meeting.wait(10)
         return FREE, 2 * FREE
 
 
 def device_on(runtime: Runtime, index: int) -> CupyDevice:
-    """A device whose CuPy has a `Device` that is not made for several threads."""
+    """A device whose CuPy has a `Device` that is not thread-safe."""
 
     class Device:
         def __init__(self, index: int) -> None:
@@ -52,7 +52,7 @@ def device_on(runtime: Runtime, index: int) -> CupyDevice:
     return CupyDevice(SimpleNamespace(cuda=cuda), index)
 
 
-def test_each_thread_goes_back_to_the_device_that_it_has_chosen() -> None:
+def test_each_thread_goes_back_to_its_device() -> None:
     runtime = Runtime(parties=2)
     device = device_on(runtime, 3)
 
@@ -65,7 +65,7 @@ def test_each_thread_goes_back_to_the_device_that_it_has_chosen() -> None:
 
 
 def test_the_first_gpu_is_not_opened_for_another() -> None:
-    """From CUDA 12 on, setting a device makes a context on it."""
+    """From CUDA 12 on, setting a device makes a context on the device."""
     runtime = Runtime(parties=1)
     device = device_on(runtime, 1)
     assert [device.free_memory() for _ in range(2)] == [FREE, FREE]

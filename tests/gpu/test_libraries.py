@@ -1,4 +1,4 @@
-"""CuPy and Numba without a GPU: what the wrappers use of them is there, and their errors are known."""
+"""CuPy and Numba without a GPU: the functions that the devices use exist, and errors are translated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ cuda = pytest.importorskip("numba.cuda", reason="Numba has no CUDA target here")
 
 @pytest.fixture
 def cupy_device() -> CupyDevice:
-    """One that is not opened, because there is none."""
+    """A device that is not opened."""
     device = object.__new__(CupyDevice)
     vars(device).update(_cupy=cupy, _current=contextlib.nullcontext)
     return device
@@ -93,7 +93,7 @@ def test_an_interrupt_stays_an_interrupt(cupy_device: CupyDevice, numba_device: 
         "cuda.runtime.setDevice",
     ],
 )
-def test_what_is_used_of_cupy_is_there(name: str) -> None:
+def test_cupy_has_the_names_that_the_device_uses(name: str) -> None:
     found: Any = cupy
     for part in name.split("."):
         found = getattr(found, part)
@@ -114,7 +114,7 @@ def test_what_is_used_of_cupy_is_there(name: str) -> None:
         "atomic.add",
     ],
 )
-def test_what_is_used_of_numba_is_there(name: str) -> None:
+def test_numba_has_the_names_that_the_device_uses(name: str) -> None:
     found: Any = cuda
     for part in name.split("."):
         found = getattr(found, part)

@@ -13,7 +13,6 @@ from typing import cast
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks.gpu.checks import require_halving
 from kseg_batch.backends.gpu.backend import GpuBackend
@@ -24,17 +23,19 @@ from kseg_batch.errors import BackendUnavailableError, OptionError
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from tests.batch.workers.test_gpu_pipeline import files, on_cpu, on_gpu
-from tests.gpu.test_emulated import ragged
+from tests.support.commands import kseg
 from tests.support.exactness import (
     assert_batch_equals,
     assert_equals,
     assert_measures_equally,
     assert_same_palette,
-    some_palette,
 )
-from tests.support.images import AWKWARD, PHOTOS, noise, photos
-from tests.support.images import Image as Pixels
+from tests.support.executors import on_cpu, on_gpu
+from tests.support.gpu import ragged_batch
+from tests.support.image_files import save
+from tests.support.images import AWKWARD, PHOTOS, Image, noise, photos
+from tests.support.outputs import pngs
+from tests.support.palettes import random_palette
 
 pytestmark = pytest.mark.gpu
 
@@ -43,7 +44,7 @@ Loader = Callable[[str, GpuOptions], GpuBackend]
 
 @pytest.fixture(scope="module")
 def open_gpu(request: pytest.FixtureRequest) -> Loader:
-    """A function that loads a GPU backend, or says why it is not there."""
+    """A function that loads a GPU backend, or skips the test with the reason."""
 
     def open_it(name: str, options: GpuOptions) -> GpuBackend:
         try:
@@ -64,13 +65,13 @@ def gpu(request: pytest.FixtureRequest, open_gpu: Loader) -> GpuBackend:
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 33, 256])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_images(gpu: GpuBackend, name: str, k: int) -> None:
-    assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), oracle=k <= 5)
+    assert_equals(gpu, AWKWARD[name], FitOptions(k=k, attempts=2), by_numpy=k <= 5)
 
 
 @pytest.mark.parametrize("k", [3, 16, 64])
 @pytest.mark.parametrize("name", PHOTOS)
 def test_photos(gpu: GpuBackend, name: str, k: int) -> None:
-    assert_equals(gpu, photos()[name], FitOptions(k=k), oracle=False)
+    assert_equals(gpu, photos()[name], FitOptions(k=k), by_numpy=False)
 
 
 def test_every_k(gpu: GpuBackend) -> None:
@@ -83,22 +84,22 @@ def test_every_k(gpu: GpuBackend) -> None:
 @pytest.mark.parametrize("name", AWKWARD)
 def test_measuring_a_palette_of_another_image(gpu: GpuBackend, name: str) -> None:
     for k in (1, 3, 9, 256):
-        assert_measures_equally(gpu, AWKWARD[name], some_palette(k, seed=k))
+        assert_measures_equally(gpu, AWKWARD[name], random_palette(k, seed=k))
 
 
 def test_a_batch_with_palettes_and_without(gpu: GpuBackend) -> None:
-    images, options = ragged(33)
-    palettes = [some_palette(k, seed=k) if k % 4 else None for k in (*range(1, 32), 33, 256)]
+    images, options = ragged_batch(33)
+    palettes = [random_palette(k, seed=k) if k % 4 else None for k in (*range(1, 32), 33, 256)]
     assert_batch_equals(gpu, images, options, palettes=palettes)
 
 
 def test_clusters_are_numbered_by_the_lightness_of_their_space(gpu: GpuBackend) -> None:
-    assert_equals(gpu, convert(photos()["coffee"], "lab"), FitOptions(k=5, color_space="lab"), oracle=False)
+    assert_equals(gpu, convert(photos()["coffee"], "lab"), FitOptions(k=5, color_space="lab"), by_numpy=False)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 33, 64])
 def test_ragged_batches(gpu: GpuBackend, n: int) -> None:
-    assert_batch_equals(gpu, *ragged(n))
+    assert_batch_equals(gpu, *ragged_batch(n))
 
 
 def test_a_batch_of_photos(gpu: GpuBackend) -> None:
@@ -142,7 +143,7 @@ def test_two_batches_at_a_time(gpu: GpuBackend) -> None:
 
 
 def test_two_backends_in_two_threads(gpu: GpuBackend, open_gpu: Loader) -> None:
-    """Each with streams and memory of its own."""
+    """Each backend has its own streams and memory."""
     other = open_gpu(gpu.name, GpuOptions(memory=2 << 30))
     assert other is not gpu
     images = [noise(300, 400, seed=i) for i in range(8)]
@@ -156,7 +157,7 @@ def test_from_several_threads(gpu: GpuBackend) -> None:
     images = [noise(60, 70, seed=i) for i in range(12)]
     with ThreadPoolExecutor(4) as pool:
         for done in [
-            pool.submit(assert_equals, gpu, image, FitOptions(k=4, attempts=1), oracle=False)
+            pool.submit(assert_equals, gpu, image, FitOptions(k=4, attempts=1), by_numpy=False)
             for image in images
         ]:
             done.result()
@@ -172,15 +173,15 @@ def test_counts_of_64_bits(gpu: GpuBackend) -> None:
 
 @pytest.mark.parametrize("colors", ["photo", "noise"])
 def test_a_hundred_megapixels(gpu: GpuBackend, colors: str) -> None:
-    image: Pixels = noise(10000, 10000)
+    image: Image = noise(10000, 10000)
     if colors == "photo":
         image = np.tile(photos()["coffee"], (25, 17, 1))[:10000, :10000]
-    assert_equals(gpu, image, FitOptions(k=3, attempts=2), oracle=False)
+    assert_equals(gpu, image, FitOptions(k=3, attempts=2), by_numpy=False)
     assert_batch_equals(gpu, [image], [FitOptions(k=3, attempts=2)])
 
 
 def test_memory_is_bounded(gpu: GpuBackend, open_gpu: Loader) -> None:
-    """Little of it splits the batch; what does not fit at all comes back with the reason."""
+    """Little memory splits the batch; an image that cannot fit comes back with the reason."""
     small = open_gpu(gpu.name, GpuOptions(memory=400 << 20))
     images = [photos()[name] for name in PHOTOS]
     assert_batch_equals(small, images * 3, [FitOptions(k=3)] * 15)
@@ -202,23 +203,20 @@ def test_a_device_that_is_not_there(gpu: GpuBackend) -> None:
 
 def test_a_run_writes_the_same_as_on_the_cpu(gpu: GpuBackend, tmp_path: Path) -> None:
     source = tmp_path / "photos"
-    source.mkdir()
     for i in range(40):
-        name = PHOTOS[i % len(PHOTOS)]
-        Image.fromarray(photos()[name][i:, 2 * i :]).save(source / f"{i:02}.jpg")
+        save(photos()[PHOTOS[i % len(PHOTOS)]][i:, 2 * i :], source / f"{i:02}.jpg")
     (source / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     outcomes, lost = on_gpu(source, tmp_path / "gpu", gpu, 4)
     on_cpu(source, tmp_path / "cpu", 4)
     assert not lost
     assert sorted(o.status for o in outcomes) == ["done"] * 40 + ["failed"]
-    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
+    assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
 
 
 def test_the_command_line(gpu: GpuBackend, tmp_path: Path) -> None:
-    Image.fromarray(photos()["coffee"]).save(tmp_path / "coffee.png")
-    command = [sys.executable, "-m", "kseg_batch", "run", "coffee.png", "--require-gpu", "--device", "0"]
-    command += ["--backend", gpu.name, "--gpu-memory", "1G"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    save(photos()["coffee"], tmp_path / "coffee.png")
+    flags = ("--require-gpu", "--device", 0, "--backend", gpu.name, "--gpu-memory", "1G")
+    result = kseg("run", "coffee.png", *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"images/s with {gpu.name}" in result.stdout
     assert (tmp_path / "coffee.png-kseg/masks/coffee_mask2.png").is_file()
@@ -236,7 +234,7 @@ from tests.support.exactness import assert_batch_equals, assert_equals
 from tests.support.images import AWKWARD
 gpu = load({gpu.name!r})
 for name in ("gradient", "dark noise", "row"):
-    assert_equals(gpu, AWKWARD[name], FitOptions(k=5, attempts=2), oracle=False)
+    assert_equals(gpu, AWKWARD[name], FitOptions(k=5, attempts=2), by_numpy=False)
 assert_batch_equals(gpu, [AWKWARD["noise"], AWKWARD["1x1"]], [FitOptions(k=40, attempts=1), FitOptions(k=1)])
 """
     command = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", code]

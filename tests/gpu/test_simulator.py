@@ -1,4 +1,4 @@
-"""The Numba CUDA kernels equal the oracle, bit for bit, in the simulator of the package numba-cuda."""
+"""The Numba CUDA kernels equal the reference, bit for bit, in the simulator of the package numba-cuda."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ assert "numba.cuda" not in sys.modules
 )
 
 Outcome = tuple[dict[str, str | None], str]
-"""What went wrong in each case that ended, and what the program wrote beside that."""
+"""The error of each finished case, or None, and the standard error of the program."""
 
 
 def run_group(group: str) -> Outcome:
@@ -68,14 +68,14 @@ def run_group(group: str) -> Outcome:
 
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
-    """All groups, as many at a time as there are cores."""
+    """The outcomes of all groups, as many groups at a time as cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {group: pool.submit(run_group, group) for group in GROUPS}
         pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize(("group", "case"), CASES)
-def test_kernels_equal_the_oracle(outcomes: dict[str, Future[Outcome]], group: str, case: str) -> None:
+def test_kernels_equal_the_reference(outcomes: dict[str, Future[Outcome]], group: str, case: str) -> None:
     errors, stderr = outcomes[group].result()
     assert case in errors, f"it did not end:\n{stderr}"
     assert errors[case] is None, errors[case]

@@ -1,6 +1,5 @@
-"""What is written reads back the same with other libraries."""
+"""PNG files read back the same with other libraries."""
 
-import io
 import shutil
 import subprocess
 import threading
@@ -9,20 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from kseg_batch.errors import ImageError
 from kseg_batch.images import png
 from kseg_batch.images.label_map import LabelMap
+from tests.support.image_files import decoded
 from tests.support.images import noise
 
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]
-
-
-def pillow(data: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(data))
-    picture.load()
-    return picture
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -32,19 +25,19 @@ def test_indexed_png(k: int, width: int) -> None:
     labels = rng.integers(0, k, (6, width)).astype(np.uint8)
     colors = rng.integers(0, 256, (k, 3)).astype(np.uint8)
     data = png.encode_indexed(LabelMap.pack(labels, k), colors)
-    picture = pillow(data)
+    picture = decoded(data)
     assert picture.mode == "P"
     assert np.array_equal(np.asarray(picture), labels)
     assert np.array_equal(np.asarray(picture.convert("RGB")), colors[labels])
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert decoded is not None
-    assert np.array_equal(decoded[..., ::-1], colors[labels])
+    by_opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert by_opencv is not None
+    assert np.array_equal(by_opencv[..., ::-1], colors[labels])
     bits = data[24]
     assert bits == next(b for b in (1, 2, 4, 8) if k <= 2**b)
 
 
 def test_the_same_bytes_on_every_stack() -> None:
-    """ISA-L's matches depend on the address of its stream, on the stack, unless that is prevented."""
+    """ISA-L's matches depend on the address of its stream, on the stack, unless prevented."""
     disc = np.hypot(*np.mgrid[-30:30, -20:20]).astype(np.uint8)
     maps = [LabelMap.pack((disc + shift) // 7 % 3, 3) for shift in range(7)]
     files: set[bytes] = set()
@@ -70,7 +63,7 @@ def test_the_same_bytes_on_every_stack() -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 16, 17, 256])
 def test_packed_labels_and_masks(k: int, width: int) -> None:
-    """What comes packed, as from a GPU, unpacks to the labels, and its masks are those of the labels."""
+    """Packed labels, as from a GPU, unpack to the labels, and give the masks of the labels."""
     labels = np.random.default_rng(k * 100 + width).integers(0, k, (6, width)).astype(np.uint8)
     packed = LabelMap.pack(labels, k)
     again = LabelMap(packed.rows, width, packed.bits)
@@ -105,7 +98,7 @@ def test_pngcheck_finds_nothing_wrong(tmp_path: Path) -> None:
 
 def test_indexed_png_of_a_view() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (40, 60)).astype(np.uint8)[::2, ::-3]
-    picture = pillow(png.encode_indexed(LabelMap.pack(labels, 3), np.zeros((3, 3), np.uint8)))
+    picture = decoded(png.encode_indexed(LabelMap.pack(labels, 3), np.zeros((3, 3), np.uint8)))
     assert np.array_equal(np.asarray(picture), labels)
 
 
@@ -113,19 +106,19 @@ def test_indexed_png_of_a_view() -> None:
 def test_mask_png(width: int) -> None:
     mask = np.random.default_rng(width).random((5, width)) < 0.5
     data = png.encode_mask(LabelMap.pack(mask.astype(np.uint8), 2), 1)
-    assert pillow(data).mode == "1"
-    assert np.array_equal(np.asarray(pillow(data)), mask)
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert decoded is not None
-    assert np.array_equal(decoded, mask * np.uint8(255))
+    assert decoded(data).mode == "1"
+    assert np.array_equal(np.asarray(decoded(data)), mask)
+    by_opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert by_opencv is not None
+    assert np.array_equal(by_opencv, mask * np.uint8(255))
 
 
 def test_gray_and_rgb_png() -> None:
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    assert pillow(png.encode_gray(labels)).mode == "L"
-    assert np.array_equal(np.asarray(pillow(png.encode_gray(labels))), labels)
+    assert decoded(png.encode_gray(labels)).mode == "L"
+    assert np.array_equal(np.asarray(decoded(png.encode_gray(labels))), labels)
     rgb = noise(9, 11)
-    assert np.array_equal(np.asarray(pillow(png.encode_rgb(rgb))), rgb)
+    assert np.array_equal(np.asarray(decoded(png.encode_rgb(rgb))), rgb)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 15, 16, 255])
@@ -135,18 +128,18 @@ def test_transparent_pixels(k: int) -> None:
     labels = rng.integers(0, k, int(opaque.sum())).astype(np.uint8)
     colors = rng.integers(0, 256, (k, 3)).astype(np.uint8)
     packed = LabelMap.pack(labels, k, opaque)
-    picture = pillow(png.encode_indexed(packed, colors))
+    picture = decoded(png.encode_indexed(packed, colors))
     rgba = np.asarray(picture.convert("RGBA"))
     assert np.array_equal(rgba[..., 3], opaque * np.uint8(255))
     assert np.array_equal(rgba[opaque][:, :3], colors[labels])
     assert np.array_equal(np.asarray(picture)[opaque], labels)
-    gray = np.asarray(pillow(png.encode_gray(packed.gray)))
+    gray = np.asarray(decoded(png.encode_gray(packed.gray)))
     assert np.array_equal(gray[opaque], labels)
     assert (gray[~opaque] == 255).all()
     whole = np.full(opaque.shape, 255)
     whole[opaque] = labels
     for cluster in range(k):
-        mask = np.asarray(pillow(png.encode_mask(packed, cluster)))
+        mask = np.asarray(decoded(png.encode_mask(packed, cluster)))
         assert np.array_equal(mask, opaque & (whole == cluster))
 
 
@@ -157,7 +150,7 @@ def test_256_clusters_leave_no_number_for_transparency() -> None:
 
 def test_rgb_with_transparent_pixels() -> None:
     rgb, opaque = noise(9, 11), noise(9, 11, 0, 2)[..., 0] > 0
-    rgba = np.asarray(pillow(png.encode_rgb(rgb, opaque)))
+    rgba = np.asarray(decoded(png.encode_rgb(rgb, opaque)))
     assert np.array_equal(rgba[..., 3], opaque * np.uint8(255))
     assert np.array_equal(rgba[opaque][:, :3], rgb[opaque])
     assert not rgba[~opaque].any()

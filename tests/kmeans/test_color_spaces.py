@@ -1,12 +1,9 @@
-"""Clustering in other colour spaces: what pixels become, what comes back, and the command line."""
+"""Clustering in other colour spaces: conversion, the way back to RGB, and segmentation."""
 
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
 from skimage import color
 
 from kseg_batch import apply_palette, fit_palette, segment
@@ -15,7 +12,6 @@ from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_lab, to_rgb
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from tests.batch.test_run import kseg, manifest, save
 from tests.support.exactness import assert_same_palette
 from tests.support.images import AWKWARD, Image, noise, photos
 
@@ -23,7 +19,7 @@ CHECKSUMS = {
     "lab": "b3067516fa862bb008af4ffb4da5555722524a70776bf7ffd523a90f4331480c",
     "oklab": "8052e20d1ba35865eab995f1532cb7bff8092f0f1ed3a55a68c69707ccc697be",
 }
-"""SHA-256 of what the 2**24 colours become, in the order of 0xRRGGBB."""
+"""SHA-256 of the conversion of all 2**24 colours, in the order of 0xRRGGBB."""
 
 
 def all_colors() -> Image:
@@ -55,7 +51,7 @@ def exact_oklab(rgb: Image) -> np.ndarray:
 
 @pytest.mark.parametrize("space", CHECKSUMS)
 def test_every_color_becomes_the_same_on_every_machine(space: ColorSpace) -> None:
-    """Whatever the version of OpenCV, the processor, and the shape of the image."""
+    """For every version of OpenCV, processor, and shape of the image."""
     converted = convert(all_colors(), space)
     assert hashlib.sha256(converted.tobytes()).hexdigest() == CHECKSUMS[space]
     column = all_colors()[:100].reshape(-1, 1, 3)
@@ -68,7 +64,7 @@ def test_the_kernel_equals_the_reference(name: str) -> None:
 
 
 def test_oklab_is_oklab() -> None:
-    """To half a step for rounding, and another half for the tables, which count where colours are dark."""
+    """Equal to half a step for rounding, and another half for the tables where colours are dark."""
     image = noise(300, 300)
     error = np.abs(convert(image, "oklab") - exact_oklab(image))
     assert error.max() < 2 and np.mean(error > 0.51) < 0.01
@@ -78,7 +74,7 @@ def test_oklab_is_oklab() -> None:
 
 
 def test_lab_is_cie_lab() -> None:
-    """To a step, but for dark colours, of which OpenCV's tables are coarse."""
+    """Equal to a step, but for dark colours, for which OpenCV's tables are coarse."""
     image = noise(300, 300)
     exact = color.rgb2lab(image) * [255 / 100, 1, 1] + [0, 128, 128]
     error = np.abs(convert(image, "lab") - exact)
@@ -86,7 +82,7 @@ def test_lab_is_cie_lab() -> None:
 
 
 def test_lab_of_colors_is_not_rounded() -> None:
-    """As scikit-image has it, whose matrix differs from the sixth digit on: less than 0.01 in Lab."""
+    """Equal to scikit-image, whose matrix differs from the sixth digit on, to 0.01 in Lab."""
     rgb = noise(100, 100)
     assert np.abs(to_lab(rgb) - color.rgb2lab(rgb)).max() < 0.01
     assert np.allclose(to_lab([[0, 0, 0], [255, 255, 255]]), [[0, 0, 0], [100, 0, 0]], atol=1e-12)
@@ -94,7 +90,7 @@ def test_lab_of_colors_is_not_rounded() -> None:
 
 @pytest.mark.parametrize("space", COLOR_SPACES)
 def test_colors_come_back(space: ColorSpace) -> None:
-    """The exact inverse: of exact coordinates, not of rounded ones."""
+    """The exact inverse, of exact coordinates."""
     image = noise(100, 100)
     exact = {
         "rgb": image.astype(float),
@@ -109,7 +105,7 @@ def test_colors_come_back(space: ColorSpace) -> None:
 
 @pytest.mark.parametrize("space", ["lab", "oklab"])
 @pytest.mark.parametrize("backend", ["numba", "opencv"])
-def test_segmenting_in_a_color_space_is_segmenting_what_the_image_becomes(
+def test_segmenting_in_a_color_space_is_segmenting_the_converted_image(
     space: ColorSpace, backend: str
 ) -> None:
     rgb = photos()["coffee"][::4, ::4]
@@ -149,32 +145,3 @@ def test_a_palette_knows_its_space() -> None:
 def test_an_unknown_space_is_refused() -> None:
     with pytest.raises(OptionError, match="--color-space must be rgb, lab, oklab, not hsv"):
         segment(noise(3, 3), 2, color_space="hsv")  # type: ignore[arg-type]
-
-
-def test_run(tmp_path: Path) -> None:
-    """Files of the same clusters, coloured in RGB; another space is another result, and done again."""
-    rgba = np.dstack([photos()["chelsea"], np.full(photos()["chelsea"].shape[:2], 255, np.uint8)])
-    rgba[:50] = (7, 8, 9, 0)
-    save(photos()["coffee"], tmp_path / "in/coffee.png")
-    save(rgba, tmp_path / "in/seen through.png")
-    flags = ("run", "in", "--k", 4, "--color-space")
-    assert kseg(*flags, "lab", "--disable", 0, cwd=tmp_path).returncode == 0
-    s = segment(photos()["coffee"], 4, color_space="lab")
-    written = np.array(Pillow.open(tmp_path / "in-kseg/segmented/coffee.png").convert("RGB"))
-    assert np.array_equal(written, s.segmented())
-    masked = np.array(Pillow.open(tmp_path / "in-kseg/masked/coffee.png").convert("RGB"))
-    assert np.array_equal(masked, s.masked(photos()["coffee"], [0]))
-    line = next(line for line in manifest(tmp_path / "in-kseg") if line["name"] == "coffee")
-    assert line["centers"] == s.centers.tolist()
-    assert line["compactness"] == s.compactness
-    seen = segment(photos()["chelsea"][50:], 4, color_space="lab")
-    written = np.array(Pillow.open(tmp_path / "in-kseg/segmented/seen through.png").convert("RGBA"))
-    assert np.array_equal(written[50:, :, :3], seen.segmented())
-    assert (written[:50, :, 3] == 0).all()
-
-    again = kseg(*flags, "lab", "--json", cwd=tmp_path)
-    assert [json.loads(line).get("status") for line in again.stdout.splitlines()[:2]] == ["skipped"] * 2
-    other = kseg(*flags, "oklab", "--json", cwd=tmp_path)
-    assert [json.loads(line).get("status") for line in other.stdout.splitlines()[:2]] == ["done"] * 2
-    result = kseg(*flags, "hsv", cwd=tmp_path)
-    assert result.returncode == 2 and "hsv" in result.stderr

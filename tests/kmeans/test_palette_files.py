@@ -1,4 +1,4 @@
-"""Palettes in files: what is written comes back, and what is no palette gets a sentence."""
+"""Palettes in files: a written palette is read back, and a file that is no palette gets one sentence."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from hypothesis.extra.numpy import arrays
 from kseg_batch import Palette, fit_palette, read_palette, write_palette
 from kseg_batch.errors import OptionError, OutputError, PaletteWarning
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES
+from tests.support.exactness import assert_same_palette
 from tests.support.images import noise, photos
 
 NEITHER = "it is neither JSON nor a GIMP palette nor a list of colours"
 
 
 def assert_same(one: Palette, other: Palette) -> None:
-    assert np.array_equal(one.fixed_centers, other.fixed_centers)
-    assert one.fixed_centers.dtype == other.fixed_centers.dtype == np.int32
-    assert np.array_equal(one.counts, other.counts)
-    assert one.counts.dtype == other.counts.dtype == np.int64
-    rest = ("compactness", "n_iter", "backend", "color_space", "names")
-    assert [getattr(one, name) for name in rest] == [getattr(other, name) for name in rest]
+    assert_same_palette(one, other)
+    assert one.fixed_centers.dtype == np.int32
+    assert one.counts.dtype == np.int64
+    assert one.backend == other.backend
 
 
 @st.composite
@@ -48,7 +47,7 @@ def palettes(draw: st.DrawFn) -> Palette:
 
 
 @given(palettes())
-def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, palette: Palette) -> None:
+def test_a_written_palette_is_read_back(tmp_path_factory: pytest.TempPathFactory, palette: Palette) -> None:
     path = tmp_path_factory.mktemp("palette") / "p.json"
     write_palette(path, palette)
     assert_same(read_palette(path), palette)
@@ -74,7 +73,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def written(tmp_path: Path, **changes: Any) -> Path:
-    """A palette's file with two clusters and some fields changed, or taken out where they are None."""
+    """A palette file of two clusters, with some fields changed, or removed where the value is an ellipsis."""
     path = tmp_path / "p.json"
     write_palette(path, fit_palette([noise(9, 9)], k=2))
     content = json.loads(path.read_text()) | changes
@@ -151,7 +150,7 @@ def test_a_palette_that_is_wrong_gets_a_sentence(
         ("\n".join(f"{i:06x}" for i in range(257)).encode(), "it has 257 colours; a palette has 1 to 256."),
     ],
 )
-def test_what_is_no_palette_gets_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_no_palette_gets_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "p").write_bytes(content)
     with pytest.raises(OptionError) as caught:
         read_palette(tmp_path / "p")

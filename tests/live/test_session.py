@@ -1,4 +1,4 @@
-"""`kseg-batch live` on video files: what it writes, and what it says of files that are damaged."""
+"""`kseg-batch live` on video files: the written video or frames, and messages about damaged files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ import av
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from typer.testing import CliRunner
 
 from kseg_batch import console
 from kseg_batch.backends.numba_cpu import load
-from kseg_batch.cli import app
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.options import LiveOptions
@@ -28,9 +26,10 @@ from kseg_batch.live.picture import RenderedFrame
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.video import Video
-from tests.batch.test_interruption import PATIENCE
-from tests.batch.test_run import kseg
+from tests.support.commands import command_line, kseg, live
+from tests.support.faults import with_small_files
 from tests.support.images import flat
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.streams import http_server, mjpeg_parts
 from tests.support.videos import TICKS, pan, read_video, write_video
 
@@ -38,15 +37,8 @@ if TYPE_CHECKING:
     from tests.support.images import Image
 
 
-def live(*words: object) -> Any:
-    """The command in this process, without a window: what a user types, less the second that Python takes."""
-    result = CliRunner().invoke(app, ["live", "--no-window", *map(str, words)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
 def pictures(images: list[Image], k: int, disabled: tuple[int, ...] = ()) -> list[RenderedFrame]:
-    """What the tracker makes of decoded frames."""
+    """The pictures that the tracker makes of decoded frames."""
     tracker = Tracker(load(), FitOptions(k=k), 8.0)
     return [RenderedFrame(Frame(0, 0, image), tracker.track(image), disabled) for image in images]
 
@@ -62,7 +54,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_video_becomes_a_video(tmp_path: Path) -> None:
-    """At its own times and size, in the colours of its clusters, without its sound."""
+    """The video keeps its times and size, has the colours of the clusters, and no sound."""
     times, images = read_video(write_video(tmp_path / "clip.mp4", pan(40), sound=True))
     words = ("live", "--source", "clip.mp4", "--k", 4, "--no-window", "--save", "out.mp4")
     result = kseg(*words, cwd=tmp_path)
@@ -122,7 +114,7 @@ def test_size_scales(tmp_path: Path) -> None:
 
 
 def turned(data: bytes, *matrix: int) -> bytes:
-    """An MP4 file whose track is to be turned: these are a part of the matrix, 40 bytes behind `tkhd`."""
+    """An MP4 file with a rotation: a part of the matrix, 40 bytes behind `tkhd`, is replaced."""
     at = data.index(b"tkhd") + 44
     a, b, c, d = (number.to_bytes(4, "big", signed=True) for number in (x << 16 for x in matrix))
     return data[:at] + a + b + bytes(4) + c + d + data[at + 20 :]
@@ -146,7 +138,7 @@ def test_videos_of_a_telephone_are_upright(
 
 
 def test_samples_of_other_kinds(tmp_path: Path) -> None:
-    """Grey is read as it is, ten bits are rounded, which is said."""
+    """Grey is read as grey; ten bits are rounded, with a note."""
     ten = write_video(tmp_path / "ten.mp4", pan(3), pix_fmt="yuv420p10le")
     grey = write_video(tmp_path / "grey.mkv", pan(3), codec="ffv1", pix_fmt="gray")
     assert Video(str(ten), options(ten)).notes == (f"{ten}: its 10-bit samples are rounded to 8 bits",)
@@ -186,7 +178,7 @@ def test_damage_is_told_from_an_end(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_matroska_file_that_is_cut_between_two_frames(tmp_path: Path) -> None:
-    """Nothing is wrong with what is there; but it is shorter than its header says."""
+    """Every frame is whole, but the file is shorter than its header says."""
     clip = write_video(tmp_path / "clip.mkv", pan(100))
     data = clip.read_bytes()
     clip.write_bytes(data[: len(data) // 2])
@@ -235,7 +227,9 @@ def only_sound(path: Path) -> None:
         (["--source", "foo://clip"], 1, "foo://clip cannot be read: Protocol not found."),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done(tmp_path: Path, words: list[str], code: int, sentence: str) -> None:
+def test_impossible_commands_get_one_sentence(
+    tmp_path: Path, words: list[str], code: int, sentence: str
+) -> None:
     write_video(tmp_path / "clip.mp4", pan(2))
     before = (tmp_path / "clip.mp4").read_bytes()
     only_sound(tmp_path / "sound.m4a")
@@ -281,11 +275,10 @@ def test_quiet_and_an_occasional_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
-    """As on a full disk: of the video nothing is left, and the frames that were written stay."""
+    """As on a full disk: no incomplete video is left."""
     write_video(tmp_path / "clip.mkv", pan(30, 640, 360))
-    base = [sys.executable, "-m", "kseg_batch", "live", "--no-window", "--source", "clip.mkv", "--save"]
-    shell = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *base, "out.mp4"]
-    result = subprocess.run(shell, capture_output=True, text=True, check=False)
+    command = command_line("live", "--no-window", "--source", "clip.mkv", "--save", "out.mp4")
+    result = subprocess.run(with_small_files(command, 100), capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "kseg-batch: out.mp4 cannot be written: File too large.\n"
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
@@ -293,16 +286,11 @@ def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted(tmp_path: Path, number: int, code: int) -> None:
-    """In the middle of a stream; what was written is a whole video."""
+    """Interrupted in the middle of a stream, the command leaves a whole video."""
     with http_server("multipart/x-mixed-replace; boundary=frame", mjpeg_parts(pan(20)) * 200) as address:
-        command = [sys.executable, "-m", "kseg_batch", "live", "--no-window", "--save", "out.mp4"]
-        process = subprocess.Popen(
-            [*command, "--source", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        deadline = time.monotonic() + PATIENCE
-        while not list(tmp_path.glob(".out.kseg-tmp.mp4")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
+        command = command_line("live", "--no-window", "--save", "out.mp4", "--source", address)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: list(tmp_path.glob(".out.kseg-tmp.mp4")) != [], process=process)
         time.sleep(0.3)
         process.send_signal(number)
         output, errors = process.communicate(timeout=PATIENCE)

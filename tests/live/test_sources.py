@@ -14,7 +14,7 @@ import pytest
 
 from kseg_batch.live.reader import AHEAD, BEHIND, End, Reader
 from kseg_batch.live.source import Frame
-from tests.live.test_session import live
+from tests.support.commands import live
 from tests.support.images import flat
 from tests.support.streams import http_server, mjpeg_parts, rtsp_server
 from tests.support.videos import pan, read_video, write_video
@@ -33,7 +33,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_saved(output: str, path: str = "out.mp4", size: tuple[int, int] = (96, 64)) -> int:
-    """The video has the frames that the summary tells of, at times of their own; how many."""
+    """Check the video against the summary, with increasing times; return the number of frames."""
     times, images = read_video(Path(path))
     assert output.startswith(f"{len(times)} frames of {size[0]} x {size[1]} in ")
     assert times[0] == 0
@@ -50,7 +50,7 @@ def test_a_network_camera_by_http() -> None:
 
 
 def test_a_stream_that_breaks_off(tmp_path: Path) -> None:
-    """What has come is saved."""
+    """The frames until then are saved."""
     data = write_video(tmp_path / "clip.ts", pan(40)).read_bytes()
     with http_server("video/mp2t", [data[i : i + 3760] for i in range(0, len(data) // 2, 3760)]) as address:
         result = live("--source", address, "--save", "out.mp4")
@@ -61,7 +61,7 @@ def test_a_stream_that_breaks_off(tmp_path: Path) -> None:
 
 
 def test_a_network_camera_by_rtsp() -> None:
-    """Its password is in no message."""
+    """No message has the password."""
     with rtsp_server(pan(60)) as address:
         result = live("--source", address, "--save", "out.mp4")
     shown = address.replace("watcher:secret@", "")
@@ -70,7 +70,7 @@ def test_a_network_camera_by_rtsp() -> None:
     assert check_saved(result.stdout) > 20
 
 
-def test_addresses_where_nobody_answers() -> None:
+def test_addresses_without_a_server() -> None:
     with http_server(MULTIPART, []) as address:
         missing = live("--source", f"{address}s")
     gone = live("--source", address)
@@ -80,7 +80,7 @@ def test_addresses_where_nobody_answers() -> None:
 
 
 class Ticker:
-    """A source whose frames come whenever somebody asks for one."""
+    """A source that has a frame whenever the reader asks."""
 
     def __init__(self, frames: int, *, is_live: bool) -> None:
         self.live = is_live
@@ -96,7 +96,7 @@ class Ticker:
 
 
 def taken(reader: Reader) -> list[Any]:
-    """All that comes until the end."""
+    """All events of a reader, to the end."""
     events: list[Any] = []
     while not events or not isinstance(events[-1], End):
         events.append(reader.next(timeout=60))
@@ -142,10 +142,10 @@ def test_a_reader_that_is_stopped_lets_go_of_its_source() -> None:
 
 
 class Camera:
-    """Stands for the hardware: what OpenCV makes of a camera of 64 x 48 pixels at 50 frames a second."""
+    """OpenCV's view of a camera of 64 x 48 pixels at 50 frames a second."""
 
     pictures = 10**6
-    """Until it is unplugged."""
+    """Number of pictures until the camera is unplugged."""
     is_open = True
 
     def __init__(self, name: int | str) -> None:

@@ -1,4 +1,4 @@
-"""Frame after frame: what flickers, what does not, and where another scene begins."""
+"""Tracking from frame to frame: labels that hold still, clusters that keep their numbers, and cuts."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from kseg_batch.live.source import Frame
 from kseg_batch.live.stabilizer import LONGEST, LabelStabilizer, held
 from kseg_batch.live.tracker import Tracker, coarse_histogram, overlap, renumbered
 from tests.support.images import Image, blocks, flat, gradient, noise, photos
+from tests.support.palettes import palette_of
 from tests.support.videos import pan
 
 NUMBA = load()
@@ -31,14 +32,9 @@ def tracker(k: int = 3, steady: float = 8.0) -> Tracker:
 
 
 def noisy(image: Image, sigma: float, seed: int) -> Image:
-    """With a sensor's noise."""
+    """The image with the noise of a sensor."""
     rng = np.random.default_rng(seed)
     return np.clip(image + rng.normal(0, sigma, image.shape) + 0.5, 0, 255).astype(np.uint8)
-
-
-def palette(*centers: tuple[float, float, float]) -> Palette:
-    fixed = (np.array(centers) * 64).astype(np.int32)
-    return Palette(fixed, np.arange(1, len(centers) + 1), 0.0, 1, "numba")
 
 
 @given(
@@ -47,7 +43,7 @@ def palette(*centers: tuple[float, float, float]) -> Palette:
     margin=st.sampled_from([0.0, 0.5, 8.0, 100.0, 255.0]),
 )
 @settings(max_examples=100, deadline=None)
-def test_steady_labels_equal_the_oracle(rgb: tuple[int, int, int], k: int, margin: float) -> None:
+def test_steady_labels_equal_the_reference(rgb: tuple[int, int, int], k: int, margin: float) -> None:
     height, width, seed = rgb
     image = noise(height, width, seed=seed)
     rng = np.random.default_rng(seed)
@@ -70,7 +66,7 @@ def test_steady_labels_equal_the_oracle(rgb: tuple[int, int, int], k: int, margi
 
 def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -> None:
     """The border is at 120: with a margin of 8 a pixel goes over after 128, and back before 112."""
-    two = palette((100, 100, 100), (140, 100, 100))
+    two = palette_of((100, 100, 100), (140, 100, 100))
     reds = np.arange(100, 141, dtype=np.uint8)
     row = np.stack([reds, np.full_like(reds, 100), np.full_like(reds, 100)], axis=-1)[None]
     for before, changes in ((0, reds > 128), (1, reds >= 112)):
@@ -82,7 +78,7 @@ def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -
             assert np.array_equal(labels[0] == 1, changes if frame < LONGEST else reds > 120)
 
 
-def test_with_no_margin_labels_are_those_of_the_nearest_centres() -> None:
+def test_without_a_margin_labels_name_the_nearest_centres() -> None:
     image = photos()["coffee"]
     still = tracker(k=5, steady=0.0)
     still.track(noisy(image, 3, 1))
@@ -92,9 +88,9 @@ def test_with_no_margin_labels_are_those_of_the_nearest_centres() -> None:
 
 
 def test_noise_does_not_flicker() -> None:
-    """Of a static scene, 2.2% of the pixels change without a margin, and 0.09% with it.
+    """In a static scene 2.2% of the pixels change without a margin, and 0.09% with the margin.
 
-    Those that began on the wrong side change all at once, when they have been held for long enough.
+    Pixels that began on the wrong side change all at once, after the longest time of holding.
     """
     frames = [noisy(photos()["coffee"], 2.2, seed) for seed in range(12)]
     shares = {}
@@ -108,7 +104,7 @@ def test_noise_does_not_flicker() -> None:
 
 
 @pytest.mark.parametrize("space", COLOR_SPACES)
-def test_a_frame_equals_the_oracle_from_the_last_palette(space: ColorSpace) -> None:
+def test_a_frame_equals_the_reference_from_the_last_palette(space: ColorSpace) -> None:
     frames = pan(2, step=9)
     options = FitOptions(k=4, color_space=space)
     one = Tracker(NUMBA, options, 8.0)
@@ -127,7 +123,7 @@ def test_a_frame_equals_the_oracle_from_the_last_palette(space: ColorSpace) -> N
 
 
 def test_clusters_keep_their_numbers_though_their_order_by_light_changes() -> None:
-    """A dark red square that gets lighter, and a lighter green one that gets dark."""
+    """A dark red square becomes lighter, and a lighter green square becomes dark."""
     one = tracker(k=3)
     for step in range(11):
         frame = flat(40, 40, (255, 255, 255))
@@ -155,7 +151,7 @@ def test_a_cut_seeds_afresh_and_a_pan_does_not() -> None:
 
 
 def test_reseeding_when_asked() -> None:
-    """From a poor start, fitting goes on; from scratch it is as good as a first frame."""
+    """After reseeding, a frame is fitted as well as a first frame, and not from the poor centres before."""
     colors = [(0, 0, 0), (20, 0, 0), (200, 0, 0), (220, 0, 0), (255, 255, 255)]
     one, frame = tracker(k=3), blocks(colors)
     one.track(blocks([(0, 0, 0), (20, 0, 0), (22, 0, 0)]))
@@ -185,9 +181,9 @@ def test_a_video_that_begins_black_gets_its_clusters_when_there_are_colours() ->
     assert len(two.track(blocks([(0, 0, 0), (9, 9, 9)])).palette.counts) == 2
 
 
-def test_new_centres_get_the_numbers_of_those_that_they_are_most_like() -> None:
-    old = palette((200, 0, 0), (0, 0, 0), (250, 250, 250))
-    new = palette((5, 5, 5), (90, 90, 90), (190, 0, 0), (255, 255, 255))
+def test_new_centres_get_the_numbers_of_the_most_similar() -> None:
+    old = palette_of((200, 0, 0), (0, 0, 0), (250, 250, 250), counts=(1, 2, 3))
+    new = palette_of((5, 5, 5), (90, 90, 90), (190, 0, 0), (255, 255, 255), counts=(1, 2, 3, 4))
     found = renumbered(new, old)
     assert found.centers.tolist() == [[190, 0, 0], [5, 5, 5], [255, 255, 255], [90, 90, 90]]
     assert found.counts.tolist() == [3, 1, 4, 2]

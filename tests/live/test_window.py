@@ -1,4 +1,4 @@
-"""The window of `kseg-batch live`, a real one, on an X server without a screen."""
+"""The window of `kseg-batch live`, on a real X server without a screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +18,9 @@ from PIL import Image as Pillow
 from PIL import ImageGrab
 
 from kseg_batch.live.view import PALETTE_HEIGHT
-from tests.batch.test_interruption import PATIENCE
-from tests.batch.test_run import kseg
-from tests.live.test_session import live as without_window
+from tests.support.commands import command_line, kseg, live
 from tests.support.images import Image, flat
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.streams import http_server, mjpeg_parts
 from tests.support.videos import pan, write_video
 
@@ -41,7 +39,7 @@ def scene() -> Image:
 
 
 class Screen:
-    """The one window on a display: what it shows, and keys for it."""
+    """The only window on a display: its picture, and keys sent to the window."""
 
     def __init__(self, display: str, process: subprocess.Popen[str]) -> None:
         self._display = display
@@ -55,7 +53,7 @@ class Screen:
         command = ["xdotool", *words]
         environment = dict(os.environ, DISPLAY=self._display)
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         return done.stdout
 
@@ -64,9 +62,9 @@ class Screen:
         return self._window != ""
 
     def _painted(self) -> bool:
-        """Whether there is a picture. Where none is for a second, the window is mapped again.
+        """Return whether the window shows a picture. After a second without a picture, map the window again.
 
-        Without a window manager Qt misses now and then that its window is on the screen, and draws nothing.
+        Without a window manager Qt sometimes misses that its window is on the screen, and draws nothing.
         """
         if self.grab().any():
             return True
@@ -76,11 +74,11 @@ class Screen:
         return False
 
     def press(self, key: str) -> None:
-        """Of keys that are pressed while a frame is segmented, OpenCV tells the last one."""
+        """Press a key. OpenCV reports only the last of the keys that are pressed during a frame."""
         self._xdotool("key", "--window", self._window, key)
 
     def close(self) -> None:
-        """Ask the window to close, as the x in its frame does where there is a window manager."""
+        """Ask the window to close, as the x in the frame of a window manager does."""
         import ctypes
 
         x11 = ctypes.CDLL("libX11.so.6")
@@ -99,15 +97,11 @@ class Screen:
         return np.asarray(ImageGrab.grab(xdisplay=self._display).convert("RGB"))
 
     def wait(self, holds: Callable[[], bool]) -> None:
-        """Until something holds; what is on the screen is not there at once."""
-        deadline = time.monotonic() + PATIENCE
-        while not holds():
-            assert self._process.poll() is None, self._process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        """Wait until a condition holds, because the screen changes some time after the key."""
+        wait_until(holds, process=self._process, pause=0.02)
 
     def wait_for(self, *colors: tuple[int, int, int]) -> None:
-        """Until the scene's three areas, and those beside it, have these colours, to within JPEG's loss."""
+        """Wait until the areas of the scene, and of the panel beside, have these colours, to JPEG's loss."""
         panels = len(colors) // 3
         scale = 1280 // (64 * panels) if panels > 1 else 640 // 48
         places = [
@@ -128,9 +122,8 @@ BLUE, RED, YELLOW, BLACK = (30, 40, 160), (200, 30, 40), (240, 220, 60), (0, 0, 
 
 @contextmanager
 def window(folder: Path, display: str, *words: object) -> Iterator[tuple[Screen, subprocess.Popen[str]]]:
-    command = [sys.executable, "-m", "kseg_batch", "live", *map(str, words)]
     with subprocess.Popen(
-        command,
+        command_line("live", *words),
         cwd=folder,
         env=dict(os.environ, DISPLAY=display),
         stdout=subprocess.PIPE,
@@ -145,7 +138,7 @@ def window(folder: Path, display: str, *words: object) -> Iterator[tuple[Screen,
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A camera that looks at the scene for a long time."""
+    """The address of a camera that shows the scene for a long time."""
     with http_server("multipart/x-mixed-replace; boundary=frame", mjpeg_parts([scene()]) * 20_000) as address:
         yield address
 
@@ -166,7 +159,7 @@ def test_keys(tmp_path: Path, display: str, address: str) -> None:
         screen.wait_for(BLUE, RED, YELLOW, BLUE, RED, YELLOW)
         screen.press("0")
         screen.wait_for(BLACK, RED, YELLOW, BLUE, RED, YELLOW)
-        screen.press("7")  # there is no such cluster
+        screen.press("7")  # no cluster has this number
         screen.press("r")
         screen.press("o")
         screen.wait_for(BLACK, RED, YELLOW)
@@ -185,7 +178,7 @@ def test_keys(tmp_path: Path, display: str, address: str) -> None:
 
 
 def test_pause_and_snapshots_of_a_file(tmp_path: Path, display: str) -> None:
-    """While it is paused nothing moves, and keys work; two snapshots of a frame are two files."""
+    """A paused picture stands still, and keys work; two snapshots of a frame are two files."""
     write_video(tmp_path / "clip.mp4", pan(500, 64, 48))
     with window(tmp_path, display, "--source", "clip.mp4") as (screen, process):
         screen.wait(lambda: bool(screen.grab().any()))
@@ -216,7 +209,7 @@ def test_a_file_is_shown_at_its_own_pace_and_to_its_end(tmp_path: Path, display:
     """Twenty-five frames a second last a second."""
     write_video(tmp_path / "clip.mp4", pan(26, 64, 48))
     result = subprocess.run(
-        [sys.executable, "-m", "kseg_batch", "live", "--source", "clip.mp4", "--save", "out.mp4"],
+        command_line("live", "--source", "clip.mp4", "--save", "out.mp4"),
         cwd=tmp_path,
         env=dict(os.environ, DISPLAY=display),
         capture_output=True,
@@ -263,9 +256,9 @@ def test_without_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
 
 
 def test_with_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the build of opencv-python-headless says of itself."""
+    """The build information of opencv-python-headless."""
     told = "\n  GUI:                           NONE\n\n  Media I/O: \n"
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: told)
-    result = without_window("--window", "--source", "none.mp4")
+    result = live("--window", "--source", "none.mp4")
     assert result.exit_code == 1
     assert result.stderr.startswith("kseg-batch: This OpenCV is a headless one, which has no windows: ")

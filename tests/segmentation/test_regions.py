@@ -1,27 +1,22 @@
-"""`--smooth` and `--min-region`: the rules by hand, the kernels against the rules, and the command line."""
+"""Smoothing and merging of regions: the rules by hand, the kernels against the rules, and `segment`."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
 
 from kseg_batch import segment
 from kseg_batch.errors import ImageError, OptionError
 from kseg_batch.kmeans.options import RegionOptions
-from kseg_batch.kmeans.palette import Palette
 from kseg_batch.segmentation import region_cleaner
 from kseg_batch.segmentation.regions import load_cleaner, merged, smoothed
-from tests.batch.test_run import kseg, manifest, save
+from tests.support.image_files import pixels_of
 from tests.support.images import blocks, noise, photos
-
-Labels = NDArray[np.uint8]
+from tests.support.labels import Labels, random_labels, region_sizes
+from tests.support.palettes import random_palette
 
 
 def picture(text: str) -> Labels:
@@ -29,27 +24,8 @@ def picture(text: str) -> Labels:
     return np.array([[int(digit) for digit in row] for row in text.split()], np.uint8)
 
 
-def random_labels(height: int, width: int, n: int, seed: int = 0) -> Labels:
-    return np.random.default_rng(seed).integers(0, n, (height, width)).astype(np.uint8)
-
-
 def of_photo(name: str, k: int, height: int, width: int) -> Labels:
     return segment(photos()[name][100 : 100 + height, 100 : 100 + width], k).labels
-
-
-def palette_of(k: int) -> Palette:
-    return Palette(np.zeros((k, 3), np.int32), np.zeros(k, np.int64), 0.0, 1, "by hand")
-
-
-def region_sizes(labels: Labels, k: int) -> list[int]:
-    """Pixels of each region, as OpenCV finds them."""
-    return [
-        int(size)
-        for label in range(k)
-        for size in cv2.connectedComponentsWithStats((labels == label).astype(np.uint8), connectivity=4)[2][
-            1:, cv2.CC_STAT_AREA
-        ]
-    ]
 
 
 AWKWARD = {
@@ -145,7 +121,7 @@ def test_the_kernels_equal_the_rules_on_anything(data: st.DataObject) -> None:
 @pytest.mark.parametrize("shape", [(32, 256), (33, 257), (65, 511), (31, 255)])
 def test_the_filter_across_the_borders_of_its_tiles(shape: tuple[int, int]) -> None:
     labels = cv2.blur(noise(*shape)[..., 0], (3, 3)) // np.uint8(40)
-    k = int(labels.max())  # the highest label is that of transparent pixels
+    k = int(labels.max())  # the highest label stands for transparent pixels
     for radius in (1, 7):
         assert np.array_equal(region_cleaner.smooth(labels, k, radius), smoothed(labels, k, radius))
 
@@ -160,7 +136,7 @@ def test_no_small_region_is_left_in_a_photo(least: int) -> None:
 # ---- from Python -----------------------------------------------------------------------------------------
 
 
-def test_segment_smooths_first_and_counts_what_comes_of_it() -> None:
+def test_segment_smooths_first_and_counts_the_clean_labels() -> None:
     rgb = photos()["coffee"][:60, :70]
     plain = segment(rgb, 4)
     s = segment(rgb, 4, smooth=1, min_region=30)
@@ -202,83 +178,10 @@ def test_options_out_of_range(options: dict[str, int], message: str) -> None:
 def test_transparent_pixels_next_to_256_clusters() -> None:
     opaque = np.array([[True, False]])
     with pytest.raises(ImageError, match="use 255, or --alpha ignore"):
-        load_cleaner().clean(picture("0"), palette_of(256), RegionOptions(1), opaque)
+        load_cleaner().clean(picture("0"), random_palette(256), RegionOptions(1), opaque)
 
 
-# ---- the command line ------------------------------------------------------------------------------------
-
-
-def read(path: Path) -> Labels:
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-SAVE = [word for kind in ("segmented", "masks", "labels") for word in ("--save", kind)]
-
-
-def test_a_run_writes_and_counts_clean_labels(tmp_path: Path) -> None:
-    rgb = photos()["china"]
-    save(rgb, tmp_path / "p/china.png")
-    flags = ["--k", 4, "--smooth", 1, "--min-region", 50, *SAVE]
-    result = kseg("run", "p", *flags, cwd=tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    out = tmp_path / "p-kseg"
-    labels = read(out / "labels/china.png")
-    s = segment(rgb, 4, smooth=1, min_region=50)
-    assert np.array_equal(labels, s.labels)
-    assert min(region_sizes(labels, 4)) >= 50 > min(region_sizes(segment(rgb, 4).labels, 4))
-    assert np.array_equal(read(out / "segmented/china.png"), labels)
-    masks = [read(out / f"masks/china_mask{i}.png") for i in range(4)]
-    assert all(np.array_equal(mask, labels == i) for i, mask in enumerate(masks))
-    (line,) = manifest(out)
-    assert line["counts"] == [int(mask.sum()) for mask in masks] == s.counts.tolist()
-    assert line["compactness"] == segment(rgb, 4).compactness
-
-    assert kseg("run", "p", *flags, cwd=tmp_path).stdout.startswith("1 image skipped: ")
-    plan = kseg("run", "p", *flags, "--min-region", 51, "--dry-run", cwd=tmp_path)
-    assert "do   p/china.png: the options changed" in plan.stdout
-    assert kseg("run", "p", "--k", 4, *SAVE, cwd=tmp_path).stdout.startswith("1 image, ")
-    assert np.array_equal(read(out / "labels/china.png"), segment(rgb, 4).labels)
-
-
-def test_transparent_pixels_stay_and_have_no_say(tmp_path: Path) -> None:
-    rgb = photos()["coffee"][100:140, 100:150]
-    opaque = random_labels(40, 50, 5, seed=1) > 0
-    save(np.dstack([rgb, opaque * np.uint8(255)]), tmp_path / "photo.png")
-    kseg("run", "photo.png", *SAVE, "-o", "plain", cwd=tmp_path)
-    kseg("run", "photo.png", *SAVE, "-o", "clean", "--smooth", 1, "--min-region", 40, cwd=tmp_path)
-    plain = np.where(opaque, read(tmp_path / "plain/labels/photo.png"), 3).astype(np.uint8)
-    expected = merged(smoothed(plain, 3, 1), 3, 40)
-    labels = read(tmp_path / "clean/labels/photo.png")
-    assert np.array_equal(labels, np.where(opaque, expected, 255))
-    assert not np.array_equal(expected, plain)
-    assert manifest(tmp_path / "clean")[0]["counts"] == [int((labels == i).sum()) for i in range(3)]
-
-
-@pytest.mark.parametrize(("flag", "value"), [("--smooth", 8), ("--smooth", -1), ("--min-region", -3)])
-def test_flags_out_of_range(tmp_path: Path, flag: str, value: int) -> None:
-    save(noise(4, 4), tmp_path / "a.png")
-    result = kseg("run", "a.png", flag, value, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"kseg-batch: {flag} must be ")
-    assert result.stderr.count("\n") == 1
-
-
-def test_without_numba_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
-    (tmp_path / "blocked").mkdir()
-    (tmp_path / "blocked/numba.py").write_text("raise ImportError('no numba here')\n")
-    save(noise(8, 8), tmp_path / "a.png")
-    flags = ["--backend", "opencv", "--min-region", 5]
-    result = kseg("run", "a.png", *flags, cwd=tmp_path, path=tmp_path / "blocked")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(
-        "kseg-batch: --smooth and --min-region need Numba: Numba cannot be imported (no numba here)"
-    )
-    assert result.stderr.count("\n") == 1
-    assert not (tmp_path / "a.png-kseg").exists()
-
-
-def test_the_picture_in_the_readme_is_what_its_script_makes() -> None:
+def test_the_picture_in_the_readme_is_made_by_its_script() -> None:
     from benchmarks.figures.regions import TARGET, panels, side_by_side
 
-    assert np.array_equal(read(TARGET), side_by_side(*panels()))
+    assert np.array_equal(pixels_of(TARGET), side_by_side(*panels()))

@@ -1,4 +1,4 @@
-"""The Python interface: `segment`, `fit_palette`, `apply_palette`, and what a Segmentation gives."""
+"""The Python interface: `segment`, `fit_palette`, `apply_palette`, and the results in a Segmentation."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_pictures() -> None:
     assert rgb.max() == 255  # the photo itself is untouched
 
 
-def test_mask_and_masked_refuse_what_is_not_there() -> None:
+def test_mask_and_masked_refuse_missing_clusters() -> None:
     rgb = blocks([(200, 0, 0), (0, 0, 100)])
     s = segment(rgb, 2)
     with pytest.raises(OptionError, match="no cluster 2: they are 0 to 1"):
@@ -69,7 +69,7 @@ def test_fewer_colors_warn() -> None:
         [[[0, 0, 0]]],
     ],
 )
-def test_what_is_not_an_image(image: object) -> None:
+def test_arrays_that_are_no_image(image: object) -> None:
     with pytest.raises(OptionError, match="An image must be"):
         segment(image)  # type: ignore[arg-type]
 

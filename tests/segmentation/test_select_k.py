@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,41 +13,33 @@ import pytest
 from kseg_batch import fit_palette, segment
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.plan import fingerprint
-from kseg_batch.batch.storage.scan import Scan
-from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
-from kseg_batch.batch.workers.jobs import Lost, Outcome
-from kseg_batch.batch.workers.process_image import process_image
-from kseg_batch.errors import FewerColorsWarning, OptionError
+from kseg_batch.errors import FewerColorsWarning
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
-from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
+from kseg_batch.kmeans.options import FitOptions, KRange
 from kseg_batch.segmentation.select_k import FEW_PENALTY, select_k
-from tests.batch.test_run import kseg, manifest, save, tree
-from tests.batch.workers.test_gpu_pipeline import files, settings_for
-from tests.gpu.emulator.device import EmulatedDevice
-from tests.support.exactness import assert_same_palette
-from tests.support.images import PHOTOS, Image, blocks, flat, gradient, noise, photos, two_colors
-from tests.test_package import ROOT
+from tests.support.commands import kseg
+from tests.support.image_files import save
+from tests.support.images import (
+    APART,
+    PHOTOS,
+    Image,
+    blobs,
+    blocks,
+    flat,
+    gradient,
+    noise,
+    photos,
+    two_colors,
+)
+from tests.support.outputs import manifest, n_masks
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.kmeans.color_spaces import ColorSpace
-
-APART = np.array(list(itertools.product((40, 128, 216), repeat=3)))
-"""Colours that are 88 grey levels from each other, or more."""
-
-
-def blobs(k: int, spread: float, seed: int, side: int = 120) -> Image:
-    """Noise about k colours; the first has six times the pixels of the last."""
-    rng = np.random.default_rng(seed)
-    colors = APART[rng.permutation(len(APART))[:k]]
-    ends = np.cumsum(np.linspace(6, 1, k))
-    labels = np.searchsorted(ends / ends[-1], np.linspace(0, 1, side * side, endpoint=False), side="right")
-    pixels = colors[labels] + rng.normal(0, spread, (side * side, 3))
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8).reshape(side, side, 3)
 
 
 def published(rgb: Image, k: int, color_space: ColorSpace = "rgb") -> float:
@@ -66,14 +57,10 @@ def published(rgb: Image, k: int, color_space: ColorSpace = "rgb") -> float:
     return float(davies_bouldin * (1 + FEW_PENALTY * density))
 
 
-def n_masks(out: Path) -> int:
-    return len(list((out / "masks").rglob("*.png")))
-
-
 # ---- which k ---------------------------------------------------------------------------------------------
 
 
-def test_the_true_number_is_found_whatever_the_noise(tmp_path: Path) -> None:
+def test_the_true_number_is_found_under_any_noise(tmp_path: Path) -> None:
     true = {f"{k}-{spread}": k for k in range(2, 11) for spread in (1, 4, 8)}
     for name, k in true.items():
         save(blobs(k, float(name.split("-")[1]), seed=k), tmp_path / f"p/{name}.png")
@@ -104,7 +91,7 @@ def test_the_curve_is_the_published_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("color_space", COLOR_SPACES)
-def test_distances_are_those_of_the_color_space(color_space: ColorSpace) -> None:
+def test_distances_are_measured_in_the_color_space(color_space: ColorSpace) -> None:
     rgb = photos()["astronaut"][::3, ::3]
     curve = segment(rgb, "auto:2-6", color_space=color_space).k_curve
     assert curve is not None
@@ -153,13 +140,13 @@ def test_the_curve_in_the_readme_is_true() -> None:
 
 # ---- all backends alike ----------------------------------------------------------------------------------
 
-ORACLE = cast(
+REFERENCE = cast(
     "Backend",
     SimpleNamespace(
         fit=reference.fit, assign=lambda image, palette, _histogram: reference.assign(image, palette)
     ),
 )
-"""What `select_k` needs of a backend, in plain NumPy."""
+"""The functions of a backend that `choose_k` calls, in plain NumPy."""
 
 
 @pytest.mark.parametrize(
@@ -176,7 +163,7 @@ ORACLE = cast(
 def test_numba_and_the_emulated_gpu_choose_as_numpy_does(image: Image, emulated: GpuBackend) -> None:
     options, k_range = FitOptions(attempts=1), KRange(2, 6)
     histogram = emulated.histogram(image)
-    expected = select_k(ORACLE, histogram, options, k_range)
+    expected = select_k(REFERENCE, histogram, options, k_range)
     alone = reference.fit(histogram, replace(options, k=len(expected.palette.counts)))
     assert np.array_equal(expected.palette.fixed_centers, alone.fixed_centers)
     for backend in (load("numba"), emulated):
@@ -187,124 +174,6 @@ def test_numba_and_the_emulated_gpu_choose_as_numpy_does(image: Image, emulated:
 
 def test_opencv_finds_the_true_number() -> None:
     assert len(segment(blobs(4, 5, seed=2, side=60), "auto:2-6", backend="opencv", attempts=3).counts) == 4
-
-
-@pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of several numbers of clusters, one partly transparent, one of a single colour."""
-    folder = tmp_path_factory.mktemp("album")
-    for k in (2, 3, 5):
-        save(blobs(k, 5, seed=k, side=40), folder / f"{k}.png")
-    opaque = noise(40, 40, 0, 2)[..., 0] * np.uint8(255)
-    save(np.dstack([blobs(4, 3, seed=9, side=40), opaque]), folder / "clear.png")
-    save(flat(9, 9), folder / "flat.png")
-    return folder
-
-
-def test_a_run_on_a_gpu_gives_the_same_files(album: Path, tmp_path: Path, emulated: GpuBackend) -> None:
-    k_range = KRange(2, 6)
-    on_cpu, on_gpu = (replace(settings_for(tmp_path / name, k=6), k_range=k_range) for name in ("cpu", "gpu"))
-    expected = [process_image(job, on_cpu, load("numba")) for job in Scan([album]).jobs()]
-    found = [cast("Outcome", done) for done in process_on_gpu(Scan([album]).jobs(), on_gpu, emulated)]
-    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
-    curves = {outcome.job.name: outcome.k_curve for outcome in expected}
-    assert {outcome.job.name: outcome.k_curve for outcome in found} == curves
-    palettes = {outcome.job.name: outcome.palette for outcome in found}
-    assert {name: len(p.counts) for name, p in palettes.items() if p} == {
-        "2": 2, "3": 3, "5": 5, "clear": 4, "flat": 1
-    }  # fmt: skip
-    for outcome in expected:
-        one, other = outcome.palette, palettes[outcome.job.name]
-        assert one and other
-        assert_same_palette(one, other)
-
-
-def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache: Path) -> None:
-    save(noise(1400, 1500, 0, 9), tmp_path / "p/large.png")
-    save(blobs(3, 3, seed=0, side=30), tmp_path / "p/small.png")
-    limit = 240 << 20
-    gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
-    settings = replace(settings_for(tmp_path / "out", k=4), k_range=KRange(2, 4))
-    results = {r.job.name: r for r in process_on_gpu(Scan([tmp_path / "p"]).jobs(), settings, gpu)}
-    large, small = results["large"], results["small"]
-    assert isinstance(large, Lost) and "MB of GPU memory" in large.reason
-    assert isinstance(small, Outcome) and small.error is None
-
-
-# ---- a run, and the next one -----------------------------------------------------------------------------
-
-
-def done(folder: Path, *flags: object) -> dict[str, int]:
-    """The images that a run does, and their clusters."""
-    result = kseg("run", "p", "-o", "out", "--json", *flags, cwd=folder)
-    assert result.returncode == 0, result.stderr
-    lines = [json.loads(line) for line in result.stdout.splitlines()[:-1]]
-    return {line["name"]: len(line["counts"]) for line in lines if line["status"] == "done"}
-
-
-def test_what_is_chosen_is_done_once_and_again_when_the_range_changes(tmp_path: Path) -> None:
-    save(blobs(5, 4, seed=1, side=40), tmp_path / "p/five.png")
-    out = tmp_path / "out"
-    assert done(tmp_path, "--k", 7) == {"five": 7}
-    assert n_masks(out) == 7
-    assert done(tmp_path, "--k", "auto") == {"five": 5}
-    assert n_masks(out) == 5  # those of the larger k are gone
-    assert done(tmp_path, "--k", "auto") == done(tmp_path, "--k", "auto:2-12") == {}
-    assert done(tmp_path, "--k", "auto:2-4")["five"] <= 4
-    assert done(tmp_path, "--k", 3) == {"five": 3}
-    assert n_masks(out) == 3
-    (line,) = manifest(out)
-    assert "k_curve" not in line
-    (tmp_path / "kseg.toml").write_text('k = "auto:3-9"\n')
-    assert done(tmp_path, "--config", "kseg.toml") == {"five": 5}
-    assert done(tmp_path, "--k", 12) == {"five": 12}  # the end of the default range is not that range
-
-
-def test_fingerprints_know_the_range(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path, k=12)
-    ranges = (None, KRange(2, 12), KRange(3, 12))
-    prints = {fingerprint(replace(settings, k_range=k_range), exact=True) for k_range in ranges}
-    assert len(prints) == 3
-
-
-def test_few_colours_and_disabled_clusters(tmp_path: Path) -> None:
-    save(flat(8, 9, (7, 8, 9)), tmp_path / "p/flat.png")
-    save(two_colors(), tmp_path / "p/two.png")
-    flags = ("--k", "auto:3-6", "--save", "masked", "--disable", 1, "--disable", 5)
-    assert done(tmp_path, *flags) == {"flat": 1, "two": 2}
-    lines: dict[object, Any] = {line["name"]: line for line in manifest(tmp_path / "out")}
-    missing = ["it has no cluster 1", "it has no cluster 5"]
-    assert lines["flat"]["notes"] == ["it has 1 colour, so as many clusters", *missing]
-    assert lines["two"]["notes"] == ["it has 2 colours, so as many clusters", missing[1]]
-    assert lines["flat"]["k_curve"] == lines["two"]["k_curve"] == []
-    assert done(tmp_path, "--k", "auto", "-o", "other") == {"flat": 1, "two": 2}
-    (flat_line, two_line) = sorted(manifest(tmp_path / "other"), key=lambda line: str(line["name"]))
-    assert (flat_line["k_curve"], two_line["k_curve"]) == ([], [[2, 0.0]])
-    assert (flat_line["notes"], two_line["notes"]) == (["it has 1 colour, so as many clusters"], [])
-
-
-@pytest.mark.parametrize(
-    ("flags", "reason"),
-    [
-        (["--k", "many"], "--k must be a whole number, auto, or a range such as auto:2-20, not 'many'."),
-        (["--k", "auto:9-4"], "the lower number first, not 9-4."),
-        (["--k", "auto", "--disable", "12"], "--disable 12: the clusters are 0 to 11."),
-    ],
-)
-def test_wrong_values(tmp_path: Path, flags: list[str], reason: str) -> None:
-    save(flat(2, 2), tmp_path / "a.png")
-    result = kseg("run", "a.png", *flags, cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.startswith("kseg-batch: --") and reason in result.stderr
-    assert tree(tmp_path) == ["a.png"]
-
-
-@pytest.mark.parametrize(
-    "k", ["", "auto:", "auto:2", "auto:2-", "auto:1-4", "auto:5-5", "auto:2-257", "3.5", " 3", "9" * 5000]
-)
-def test_what_is_no_number_of_clusters(k: str) -> None:
-    with pytest.raises(OptionError, match=r"^--k "):
-        parse_k(k)
 
 
 # ---- from Python -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`kseg-batch show`: what its figures hold, where they go, and what it says where they cannot."""
+"""`kseg-batch show`: the content of its figures, the files and windows, and messages about errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,12 +23,15 @@ from kseg_batch.backends.registry import load
 from kseg_batch.images.decode import Photo
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.kmeans.palette import Palette
 from kseg_batch.show import output
 from kseg_batch.show.figure import Way, divide, draw
-from tests.batch.test_run import kseg, save
+from tests.support.commands import command_line, kseg
+from tests.support.faults import hide_modules
+from tests.support.image_files import save
 from tests.support.images import Image as Picture
 from tests.support.images import blocks, noise, photos
+from tests.support.palettes import palette_of
+from tests.support.processes import PATIENCE, wait_until
 
 LONG = "a" * 300 + ".png"
 
@@ -37,7 +39,7 @@ THREE = blocks([(20, 30, 40), (200, 60, 50), (240, 230, 220)], side=3) + noise(6
 
 
 def show(path: Path, *arguments: object) -> str:
-    """What a command that has to succeed says besides."""
+    """Run the command, which has to succeed; return its messages."""
     result = kseg("show", path, "--no-gpu", *arguments, cwd=path.parent)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     return result.stderr
@@ -53,7 +55,7 @@ def contents(svg: Path) -> tuple[list[Picture], list[str]]:
 
 
 def pixels(picture: Picture, height: int, width: int) -> Picture:
-    """The (height, width, 3) pixels that were enlarged to a picture, by their middles."""
+    """The (height, width, 3) pixels that were enlarged to a picture, read at their middles."""
     y, x = (
         ((np.arange(n) + 0.5) * size / n).astype(int)
         for n, size in zip((height, width), picture.shape[:2], strict=True)
@@ -148,7 +150,7 @@ def test_a_photo_is_shown_upright_and_no_larger_than_its_place(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_the_same_photo_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
-    """Those that another process made, at another time."""
+    """Equal to the bytes of another process, at another time."""
     photo = noise(30, 40)
     show(save(photo, tmp_path / "a.png"), "--save", f"a.{kind.upper()}", "--dpi", 80)
     figure = output.empty(dpi=80)
@@ -163,7 +165,7 @@ def test_the_same_photo_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
             assert 900 < picture.width <= 960 and 400 < picture.height <= 600
 
 
-def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
+def test_notes_about_the_photo_are_printed(tmp_path: Path) -> None:
     deep = np.zeros((4, 4), np.uint16)
     deep[1:3] = 40000
     path = save(deep, tmp_path / "a.png")
@@ -177,19 +179,18 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
     assert texts[:2] == ["4 × 4", "k = 2, 100.0% explained"]
 
 
-def palette(k: int) -> Palette:
-    counts = np.arange(1, k + 1) ** 3
-    return Palette(np.full((k, 3), 5000, np.int32), counts, 1e9, 9, "numba")
-
-
 @pytest.mark.parametrize("shape", [(300, 1), (60, 20), (20, 30), (3, 90), (1, 1)])
 @pytest.mark.parametrize("numbers", [(1,), (3,), (7,), (16,), (32,), (256,), (2, 3, 4, 16)])
-def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tuple[int, ...]) -> None:
-    """Nor do they lie on a picture, or outside the figure; nor do pictures overlap."""
+def test_no_words_overlap_for_any_shape(shape: tuple[int, int], numbers: tuple[int, ...]) -> None:
+    """No words lie on a picture or outside the figure, and no pictures overlap."""
     photo = Photo(np.zeros((*shape, 3), np.uint8), ())
     labels = np.zeros(shape, np.uint8)
     figure = output.empty(dpi=100)
-    draw(figure, photo, [Way(labels, palette(k), 0.999) for k in numbers])
+    draw(
+        figure,
+        photo,
+        [Way(labels, palette_of(*[(78, 78, 78)] * k, counts=range(1, k + 1)), 0.999) for k in numbers],
+    )
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     pictures = [axes.get_window_extent(renderer) for axes in figure.axes if axes.images]
     titles = [axes.title.get_window_extent(renderer) for axes in figure.axes if axes.images]
@@ -228,7 +229,9 @@ def test_no_words_overlap_whatever_the_shape(shape: tuple[int, int], numbers: tu
         (("a.png", "--save", LONG), 1, f"{LONG} cannot be written: File name too long."),
     ],
 )
-def test_what_cannot_be_done(tmp_path: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
+def test_impossible_commands_get_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
     save(THREE, tmp_path / "a.png")
     (tmp_path / "text.jpg").write_text("no image")
     target = () if "--save" in arguments else ("--save", "c.png")
@@ -237,9 +240,9 @@ def test_what_cannot_be_done(tmp_path: Path, arguments: tuple[str, ...], code: i
     assert not (tmp_path / "c.png").exists()
 
 
-def window(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
-    """The command that opens a window, where the environment has a display."""
-    words = [sys.executable, "-m", "kseg_batch", "show", str(path), "--no-gpu"]
+def window_command(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
+    """The command that opens a window, and its environment, with no display but the given one."""
+    words = command_line("show", path, "--no-gpu")
     gone = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "XDG_SESSION_TYPE")
     return words, {name: value for name, value in os.environ.items() if name not in gone} | environment
 
@@ -254,10 +257,12 @@ def window(path: Path, **environment: str) -> tuple[list[str], dict[str, str]]:
     ],
 )
 def test_without_a_display(tmp_path: Path, environment: dict[str, str], reason: str) -> None:
-    words, variables = window(save(THREE, tmp_path / "a.png"), **environment)
+    words, variables = window_command(save(THREE, tmp_path / "a.png"), **environment)
     if reason.startswith("the display") and find_spec("_tkinter") is None:
         pytest.skip("without Tk, that is the reason")
-    result = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        words, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
         f"kseg-batch: No window can be opened here ({reason}); --save FILE.png writes the figure to a file.\n"
@@ -265,10 +270,8 @@ def test_without_a_display(tmp_path: Path, environment: dict[str, str], reason: 
 
 
 def test_without_matplotlib_the_command_that_brings_it(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['matplotlib'] = None; from kseg_batch.cli import main; main()"
     path = save(THREE, tmp_path / "a.png")
-    words = [sys.executable, "-c", code, "show", str(path), "--save", "a.svg"]
-    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    result = kseg("show", path, "--save", "a.svg", cwd=tmp_path, code=hide_modules("matplotlib"))
     assert result.returncode == 2
     told = "kseg-batch: A figure needs matplotlib; to add it: pip install 'kseg-batch[show]'.\n"
     assert result.stderr == told
@@ -279,21 +282,17 @@ def test_without_matplotlib_the_command_that_brings_it(tmp_path: Path) -> None:
     reason="needs Xvfb and Tk: apt-get install xvfb python3-tk",
 )
 def test_a_window(tmp_path: Path, display: str) -> None:
-    """The figure is on the screen, until it is interrupted."""
-    words, variables = window(save(THREE, tmp_path / "a.png"), DISPLAY=display)
+    """The figure is on the screen until the command is interrupted."""
+    words, variables = window_command(save(THREE, tmp_path / "a.png"), DISPLAY=display)
     with subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True) as command:
         wanted = {tuple(color) for color in segment(THREE, 3).palette.colors}
-        deadline = time.monotonic() + 60
-        while not wanted <= (seen := colors_on(display)) and time.monotonic() < deadline:
-            assert command.poll() is None
-            time.sleep(0.2)
+        wait_until(lambda: wanted <= colors_on(display), process=command, pause=0.2)
         command.send_signal(signal.SIGINT)
-        told = command.communicate(timeout=60)[1]
-    assert wanted <= seen
+        told = command.communicate(timeout=PATIENCE)[1]
     assert (command.returncode, told) == (130, "kseg-batch: interrupted\n")
 
 
 def colors_on(display: str) -> set[tuple[int, ...]]:
-    """Those of a screen."""
+    """The colours on a screen."""
     grabbed = ImageGrab.grab(xdisplay=display).convert("RGB")
     return {color for _, color in grabbed.getcolors(1 << 24) or () if isinstance(color, tuple)}

@@ -1,8 +1,7 @@
-"""Small images of every format that the libraries here write, and what may become of such files."""
+"""Small images of every format that the libraries here write, and damaged copies of the files."""
 
 from __future__ import annotations
 
-import io
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
+from tests.support.image_files import encoded, with_alpha
 from tests.support.images import noise, photos
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ LENGTHS = 12
 def _samples() -> dict[str, bytes]:
     pillow_heif.register_heif_opener()
     photo = Image.fromarray(photos()["coffee"][60:100, 100:160])
-    alpha = noise(40, 60, 0, 2)[..., :1] * np.uint8(255)
-    clear = Image.fromarray(np.dstack([np.asarray(photo), alpha]))
+    clear = Image.fromarray(with_alpha(np.asarray(photo), noise(40, 60, 0, 2)[..., 0] > 0))
     deep = np.asarray(photo).astype(np.uint16) * 257
     kinds: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
         "jpeg.jpg": (photo, "JPEG", {}),
@@ -49,9 +48,7 @@ def _samples() -> dict[str, bytes]:
     }
     samples = {}
     for name, (picture, kind, options) in kinds.items():
-        buffer = io.BytesIO()
-        picture.save(buffer, kind, **options)
-        samples[name] = buffer.getvalue()
+        samples[name] = encoded(picture, kind, **options)
     samples["png-16.png"] = cv2.imencode(".png", deep)[1].tobytes()
     samples["tiff-16.tif"] = cv2.imencode(".tiff", deep)[1].tobytes()
     return samples
@@ -62,7 +59,7 @@ SAMPLES = _samples()
 
 
 def truncations(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """A file cut at every 5% of its length, and the length."""
+    """The file cut at every 5% of its length, with the length."""
     for percent in range(5, 100, 5):
         length = len(data) * percent // 100
         yield length, data[:length]
@@ -84,7 +81,7 @@ def damaged_files(seed: int = 0) -> Iterator[tuple[str, bytes]]:
 
 
 def _flipped(data: bytes, n_bits: int, chance: random.Random) -> bytes:
-    """With some bits turned round."""
+    """The file with some bits flipped."""
     damaged = bytearray(data)
     for _ in range(n_bits):
         damaged[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
@@ -92,7 +89,7 @@ def _flipped(data: bytes, n_bits: int, chance: random.Random) -> bytes:
 
 
 def _swapped(data: bytes, chance: random.Random) -> bytes:
-    """With two blocks in each other's place."""
+    """The file with two blocks exchanged."""
     size = chance.randrange(4, len(data) // 3)
     first, second = sorted(chance.randrange(len(data) - size) for _ in range(2))
     second = max(second, first + size)
@@ -103,7 +100,7 @@ def _swapped(data: bytes, chance: random.Random) -> bytes:
 
 
 def _wrong_number(data: bytes, chance: random.Random) -> bytes:
-    """With four bytes of the first hundred, where lengths and sizes stand, replaced by an extreme number."""
+    """The file with an extreme number in four of the first hundred bytes, which hold lengths and sizes."""
     at = chance.randrange(4, min(100, len(data) - 4))
     number = chance.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(data), 0x00010000])
     return data[:at] + number.to_bytes(4, chance.choice(["big", "little"])) + data[at + 4 :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,20 @@ AWKWARD: dict[str, Image] = {
     "transposed": noise(20, 30, seed=8).transpose(1, 0, 2),
     "tall view": noise(1000, 6, seed=9)[:, ::2],
 }
+
+
+APART = np.array(list(itertools.product((40, 128, 216), repeat=3)))
+"""Colours that are 88 grey levels from each other, or more."""
+
+
+def blobs(k: int, spread: float, seed: int, side: int = 120) -> Image:
+    """Noise about k colours; the first has six times the pixels of the last."""
+    rng = np.random.default_rng(seed)
+    colors = APART[rng.permutation(len(APART))[:k]]
+    ends = np.cumsum(np.linspace(6, 1, k))
+    labels = np.searchsorted(ends / ends[-1], np.linspace(0, 1, side * side, endpoint=False), side="right")
+    pixels = colors[labels] + rng.normal(0, spread, (side * side, 3))
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8).reshape(side, side, 3)
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import socket
 import threading
 import time
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 from PIL import Image as Pillow
+
+from tests.support.image_files import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ a=control:track0
 
 @contextlib.contextmanager
 def http_server(content_type: str, parts: Sequence[bytes]) -> Iterator[str]:
-    """Sends the parts one by one, and closes the connection; the address."""
+    """Serve the parts one by one, and close the connection; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -59,12 +60,10 @@ def http_server(content_type: str, parts: Sequence[bytes]) -> Iterator[str]:
 
 
 def mjpeg_parts(images: Sequence[Image]) -> list[bytes]:
-    """What a network camera sends as multipart/x-mixed-replace."""
+    """The parts that a network camera sends as multipart/x-mixed-replace."""
     parts = []
     for image in images:
-        buffer = io.BytesIO()
-        Pillow.fromarray(image).save(buffer, "JPEG", quality=95)
-        data = buffer.getvalue()
+        data = encoded(Pillow.fromarray(image), "JPEG", quality=95)
         parts.append(
             b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(data), data)
         )
@@ -73,7 +72,7 @@ def mjpeg_parts(images: Sequence[Image]) -> list[bytes]:
 
 @contextlib.contextmanager
 def rtsp_server(images: Sequence[Image]) -> Iterator[str]:
-    """A camera that speaks RTSP, with RTP in the same connection; it hangs up after its last picture."""
+    """Serve pictures by RTSP, with RTP in the same connection, and hang up at the end; yield the address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=_serve_rtsp, args=(server, images), daemon=True)
         thread.start()
@@ -104,7 +103,7 @@ def _serve_rtsp(server: socket.socket, images: Sequence[Image]) -> None:
 
 
 def _send_rtp(connection: socket.socket, images: Sequence[Image]) -> None:
-    """FFmpeg makes the packets and sends them to a socket of ours, from where they go on."""
+    """Let FFmpeg send the packets to a local socket, and forward them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
         packets.bind(("127.0.0.1", 0))
         packets.settimeout(0.005)

@@ -23,7 +23,7 @@ RATE = 25
 
 
 def pan(n_frames: int, width: int = 96, height: int = 64, step: int = 1, seed: int = 0) -> list[Image]:
-    """A camera that moves over a scene."""
+    """The frames of a camera that moves over a scene."""
     scene = photograph(width + step * n_frames, height, seed)
     return [np.ascontiguousarray(scene[:, step * i : step * i + width]) for i in range(n_frames)]
 
@@ -64,7 +64,7 @@ def write_video(
 
 
 def read_video(path: Path) -> tuple[list[Fraction], list[Image]]:
-    """The times in seconds and the pictures of a file that has to be whole."""
+    """The times in seconds and the pictures of a file, which has to be whole."""
     times, images = [], []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):

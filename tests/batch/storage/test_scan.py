@@ -1,4 +1,4 @@
-"""Which files are taken; tests/batch/test_run.py has what the command line says of it."""
+"""The files that a scan takes; tests/batch/test_run_sources.py tests the messages of the command line."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from kseg_batch.errors import SourceError
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def photo_files(tmp_path: Path) -> Path:
     for name in ("a.jpg", "b.JPEG", "c.txt", "d.jfif", "raw/a.jpg", "raw/deep/e.png", "x.jpg/f.png", ".jpg"):
         path = tmp_path / "p" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,9 +24,9 @@ def stems(folder: Path, *include: str, exclude: tuple[str, ...] = ()) -> list[st
     return names
 
 
-def test_by_extension(tree: Path) -> None:
-    found = Scan([tree])
-    assert stems(tree) == ["a", "b", "raw/a", "raw/deep/e", "x.jpg/f"]
+def test_by_extension(photo_files: Path) -> None:
+    found = Scan([photo_files])
+    assert stems(photo_files) == ["a", "b", "raw/a", "raw/deep/e", "x.jpg/f"]
     assert found.passed_over.other_files == 3
 
 
@@ -41,12 +41,12 @@ def test_by_extension(tree: Path) -> None:
         (["[ab].*"], ["a", "b", "raw/a"]),
     ],
 )
-def test_include(tree: Path, include: list[str], expected: list[str] | None) -> None:
+def test_include(photo_files: Path, include: list[str], expected: list[str] | None) -> None:
     if expected is None:
         with pytest.raises(SourceError, match=r"no images there, that is, files that match A\.\*"):
-            stems(tree, *include)
+            stems(photo_files, *include)
     else:
-        assert stems(tree, *include) == expected
+        assert stems(photo_files, *include) == expected
 
 
 @pytest.mark.parametrize(
@@ -59,37 +59,37 @@ def test_include(tree: Path, include: list[str], expected: list[str] | None) -> 
         (["*/a.jpg"], ["a", "b", "raw/deep/e", "x.jpg/f"], 1),
     ],
 )
-def test_exclude(tree: Path, exclude: list[str], expected: list[str], excluded: int) -> None:
-    found = Scan([tree], selection=FileSelection(exclude=tuple(exclude)))
+def test_exclude(photo_files: Path, exclude: list[str], expected: list[str], excluded: int) -> None:
+    found = Scan([photo_files], selection=FileSelection(exclude=tuple(exclude)))
     assert [job.name for job in found.jobs()] == expected
     assert found.passed_over.excluded == excluded
 
 
-def test_an_image_that_comes_later_is_left_for_the_next_run(tree: Path) -> None:
-    found = Scan([tree])
-    (tree / "late.jpg").touch()
-    (tree / "a.png").touch()  # would have the outputs of a.jpg
-    (tree / "b.JPEG").unlink()
+def test_an_image_that_comes_later_is_left_for_the_next_run(photo_files: Path) -> None:
+    found = Scan([photo_files])
+    (photo_files / "late.jpg").touch()
+    (photo_files / "a.png").touch()  # would have the outputs of a.jpg
+    (photo_files / "b.JPEG").unlink()
     assert [job.source.name for job in found.jobs()] == ["a.jpg", "a.jpg", "e.png", "f.png"]
     assert found.passed_over.late == 2
 
 
-def test_loops_and_links_out_of_the_tree(tree: Path) -> None:
-    (tree / "loop").symlink_to(tree)
-    (tree / "raw/up").symlink_to("..")
-    outside = tree.parent / "outside"
+def test_loops_and_links_out_of_the_tree(photo_files: Path) -> None:
+    (photo_files / "loop").symlink_to(photo_files)
+    (photo_files / "raw/up").symlink_to("..")
+    outside = photo_files.parent / "outside"
     outside.mkdir()
     (outside / "far.png").touch()
-    (tree / "out").symlink_to(outside)
-    (tree / "linked.png").symlink_to(outside / "far.png")
-    found = Scan([tree])
+    (photo_files / "out").symlink_to(outside)
+    (photo_files / "linked.png").symlink_to(outside / "far.png")
+    found = Scan([photo_files])
     assert [job.name for job in found.jobs()] == ["a", "b", "linked", "raw/a", "raw/deep/e", "x.jpg/f"]
     assert found.passed_over.links == 3
 
 
-def test_full_names_do_not_depend_on_what_is_added(tree: Path) -> None:
-    before = {job.name for job in Scan([tree], full_names=True).jobs()}
-    (tree / "a.png").touch()
+def test_full_names_do_not_depend_on_added_files(photo_files: Path) -> None:
+    before = {job.name for job in Scan([photo_files], full_names=True).jobs()}
+    (photo_files / "a.png").touch()
     with pytest.raises(SourceError, match="--full-names"):
-        Scan([tree])
-    assert {job.name for job in Scan([tree], full_names=True).jobs()} == before | {"a.png"}
+        Scan([photo_files])
+    assert {job.name for job in Scan([photo_files], full_names=True).jobs()} == before | {"a.png"}

@@ -1,4 +1,4 @@
-"""A run on a GPU, emulated: the same files as on the CPU, whatever happens on the way."""
+"""The GPU pipeline, emulated: the same files as on the CPU, also after failures."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.storage.outputs import KINDS, Save, prepare
 from kseg_batch.batch.storage.scan import Job, Scan
 from kseg_batch.batch.workers import gpu_pipeline
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
-from kseg_batch.batch.workers.jobs import Lost, Outcome, Settings
+from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.process_image import process_image
 from kseg_batch.batch.workers.write_outputs import write_outputs
@@ -25,77 +23,25 @@ from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.color_spaces import ColorSpace
 from kseg_batch.kmeans.options import FitOptions, RegionOptions
 from kseg_batch.kmeans.palette import Palette
-from kseg_batch.segmentation.cluster_selection import ClusterSelection
 from tests.gpu.emulator.device import EmulatedDevice, failing_gpu
+from tests.support.executors import comparable, on_cpu, on_gpu, settings_for
+from tests.support.image_files import save, with_alpha
 from tests.support.images import noise, photos
-
-ALL: frozenset[Save] = frozenset(KINDS)
-
-FILTER = ClusterSelection.parse(disable=[1, "saddlebrown"], tolerance=20, k=3)
-"""A number and a colour, which most of the photos below have and some do not."""
+from tests.support.outputs import pngs
 
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of different sizes in two folders, one partly transparent; and two files that are broken."""
+    """Photos of different sizes in two folders, one photo partly transparent; and two broken files."""
     folder = tmp_path_factory.mktemp("album")
     for i in range(18):
         picture = photos()["coffee"][i * 7 : i * 7 + 30 + i, i * 5 : i * 5 + 61 - i]
-        path = folder / f"{'ab'[i % 2]}/{i:02}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(picture).save(path)
-    clear = np.dstack([photos()["chelsea"][:41, :67], noise(41, 67, 0, 2)[..., 0] * np.uint8(255)])
-    Image.fromarray(clear).save(folder / "b/clear.png")
+        save(picture, folder / f"{'ab'[i % 2]}/{i:02}.png")
+    clear = with_alpha(photos()["chelsea"][:41, :67], noise(41, 67, 0, 2)[..., 0] > 0)
+    save(clear, folder / "b/clear.png")
     (folder / "a/broken.png").write_bytes((folder / "a/00.png").read_bytes()[:500])
     (folder / "b/text.jpg").write_text("not an image")
     return folder
-
-
-AS_THEY_ARE = RegionOptions()
-
-
-def settings_for(
-    out: Path, k: int = 3, save: frozenset[Save] = ALL, regions: RegionOptions = AS_THEY_ARE
-) -> Settings:
-    prepare(out, save, [])
-    return Settings(out, FitOptions(k=k, attempts=2), save, selection=FILTER, regions=regions)
-
-
-def on_cpu(album: Path, out: Path, k: int = 3, regions: RegionOptions = AS_THEY_ARE) -> list[Outcome]:
-    settings = settings_for(out, k, regions=regions)
-    return [process_image(job, settings, load("numba")) for job in Scan([album]).jobs()]
-
-
-def on_gpu(
-    album: Path,
-    out: Path,
-    gpu: GpuBackend,
-    k: int = 3,
-    save: frozenset[Save] = ALL,
-    regions: RegionOptions = AS_THEY_ARE,
-) -> tuple[list[Outcome], list[Lost]]:
-    outcomes, lost = [], []
-    for result in process_on_gpu(Scan([album]).jobs(), settings_for(out, k, save, regions), gpu):
-        if isinstance(result, Lost):
-            lost.append(result)
-        else:
-            outcomes.append(result)
-    return outcomes, lost
-
-
-def files(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.png"))}
-
-
-def told(outcomes: list[Outcome]) -> dict[str, Any]:
-    """What came of each image, without what depends on the machine."""
-    return {
-        o.job.name: (
-            *(o.error, o.size, o.version, o.outputs, o.disabled, o.notes),
-            o.palette and (o.palette.centers.tolist(), o.palette.counts.tolist()),
-        )
-        for o in outcomes
-    }
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 17])
@@ -104,8 +50,8 @@ def test_the_same_files_as_on_the_cpu(album: Path, tmp_path: Path, emulated: Gpu
     outcomes, lost = on_gpu(album, tmp_path / "gpu", emulated, k)
     assert not lost
     assert sum(o.error is None for o in outcomes) == 19
-    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
-    assert told(outcomes) == told(expected)
+    assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
+    assert comparable(outcomes) == comparable(expected)
     assert {o.palette.backend for o in outcomes if o.palette} == {"cupy"}
 
 
@@ -113,22 +59,20 @@ def test_clean_labels_are_the_same_as_on_the_cpu(album: Path, tmp_path: Path, em
     regions = RegionOptions(smooth=1, min_region=12)
     expected = on_cpu(album, tmp_path / "cpu", 3, regions)
     outcomes, _ = on_gpu(album, tmp_path / "gpu", emulated, 3, regions=regions)
-    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
-    assert told(outcomes) == told(expected) != told(on_cpu(album, tmp_path / "plain"))
-    assert files(tmp_path / "plain") != files(tmp_path / "cpu")
+    assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
+    assert comparable(outcomes) == comparable(expected) != comparable(on_cpu(album, tmp_path / "plain"))
+    assert pngs(tmp_path / "plain") != pngs(tmp_path / "cpu")
 
 
 def test_transparent_pixels_beside_256_clusters_fail_that_image_alone(
     tmp_path: Path, emulated: GpuBackend
 ) -> None:
     rgb = noise(20, 30)
-    alpha = noise(20, 30, 0, 2)[..., :1] * np.uint8(255)
-    (tmp_path / "p").mkdir()
-    Image.fromarray(rgb).save(tmp_path / "p/whole.png")
-    Image.fromarray(np.dstack([rgb, alpha])).save(tmp_path / "p/clear.png")
+    save(rgb, tmp_path / "p/whole.png")
+    save(with_alpha(rgb, noise(20, 30, 0, 2)[..., 0] > 0), tmp_path / "p/clear.png")
     expected = on_cpu(tmp_path / "p", tmp_path / "cpu", 256)
     outcomes, _ = on_gpu(tmp_path / "p", tmp_path / "gpu", emulated, 256)
-    assert told(outcomes) == told(expected)
+    assert comparable(outcomes) == comparable(expected)
     (failed,) = (o for o in outcomes if o.error is not None)
     assert failed.job.name == "clear" and "use 255" in str(failed.error)
 
@@ -137,10 +81,10 @@ def test_transparent_pixels_beside_256_clusters_fail_that_image_alone(
 def test_the_clusters_of_a_palette(
     album: Path, tmp_path: Path, emulated: GpuBackend, color_space: ColorSpace
 ) -> None:
-    """Whose order is not that of their lightness, and some of which have no pixel."""
+    """The clusters are not in the order of their lightness, and some have no pixel."""
     centers = 64 * np.array([[250, 1, 2], [90, 60, 40], [20, 20, 20], [90, 60, 40]], np.int32)
     palette = Palette(centers, np.zeros(4, np.int64), 0.0, None, "", color_space)
-    told_of = {}
+    found = {}
     for name in ("cpu", "gpu"):
         settings = replace(settings_for(tmp_path / name, 4), palette=palette)
         settings = replace(settings, fit=FitOptions(k=4, color_space=color_space))
@@ -149,20 +93,19 @@ def test_the_clusters_of_a_palette(
             outcomes = [process_image(job, settings, load("numba")) for job in jobs]
         else:
             outcomes = [o for o in process_on_gpu(jobs, settings, emulated) if isinstance(o, Outcome)]
-        told_of[name] = told(outcomes)
+        found[name] = comparable(outcomes)
         measured = [o.palette for o in outcomes if o.palette]
         assert all(np.array_equal(p.fixed_centers, centers) and p.counts[3] == 0 for p in measured)
         assert len(measured) == 19
-    assert files(tmp_path / "gpu") == files(tmp_path / "cpu")
-    assert told_of["gpu"] == told_of["cpu"]
+    assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
+    assert found["gpu"] == found["cpu"]
 
 
 def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache: Path) -> None:
     source = tmp_path / "photos"
-    source.mkdir()
-    Image.fromarray(noise(1400, 1500, 0, 9)).save(source / "large.png")
+    save(noise(1400, 1500, 0, 9), source / "large.png")
     for i in range(3):
-        Image.fromarray(noise(20, 20, seed=i)).save(source / f"{i}.png")
+        save(noise(20, 20, seed=i), source / f"{i}.png")
     limit = 240 << 20
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
     outcomes, (large,) = on_gpu(source, tmp_path / "gpu", gpu)
@@ -209,7 +152,7 @@ def test_a_mistake_in_the_program_is_not_swallowed(
 def test_memory_does_not_grow_with_the_list(
     album: Path, tmp_path: Path, emulated: GpuBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At no time are more images decoded and not yet done than the threads can use."""
+    """Never are more images decoded and not yet written than the threads can use."""
     under_way, most = 0, 0
     lock = threading.Lock()
 
@@ -219,17 +162,17 @@ def test_memory_does_not_grow_with_the_list(
             under_way += step
             most = max(most, under_way)
 
-    def load(*args: Any) -> Any:
-        image = load_image(*args)
+    def read(*args: Any) -> Any:
+        photo = load_image(*args)
         count(1)
-        return image
+        return photo
 
     def write(*args: Any) -> Any:
         outcome = write_outputs(*args)
         count(-1)
         return outcome
 
-    monkeypatch.setattr(gpu_pipeline, "load_image", load)
+    monkeypatch.setattr(gpu_pipeline, "load_image", read)
     monkeypatch.setattr(gpu_pipeline, "write_outputs", write)
     jobs = [Job(job.source, Path(f"{i}-{job.name}")) for i in range(5) for job in Scan([album]).jobs()]
     settings = settings_for(tmp_path, 2, frozenset({"labels"}))

@@ -1,4 +1,4 @@
-"""A GPU in a process of its own, emulated: whatever happens to it, no image is lost or done twice."""
+"""A GPU in a process of its own, emulated: after any failure no image is lost or done twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,21 +16,16 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import Image
 
 from kseg_batch.batch.run import run
-from kseg_batch.batch.storage.outputs import prepare
 from kseg_batch.batch.storage.scan import Job, Scan
 from kseg_batch.batch.summary import RunSummary
 from kseg_batch.batch.workers import gpu_process
 from kseg_batch.batch.workers.cpu import cpu_pool
 from kseg_batch.batch.workers.executors import Executors
-from kseg_batch.batch.workers.gpu_process import GpuProcess
 from kseg_batch.batch.workers.jobs import Lost, Outcome, Settings
 from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.kmeans.options import FitOptions, parse_k
-from tests.batch.workers.test_gpu_pipeline import ALL, FILTER, files
-from tests.batch.workers.test_pool import PATIENCE, children
 from tests.gpu.emulator.device import (
     dying_gpu,
     emulated_gpu,
@@ -42,8 +36,12 @@ from tests.gpu.emulator.device import (
     mistaken_gpu,
     sealed_gpu,
 )
-from tests.support.exactness import some_palette
+from tests.support.executors import ALL_KINDS, FILTER, RecordingReport, start_gpu_process
+from tests.support.image_files import save
 from tests.support.images import photos
+from tests.support.outputs import pngs
+from tests.support.palettes import random_palette
+from tests.support.processes import PATIENCE, child_workers, wait_until_gone
 
 if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
@@ -55,38 +53,21 @@ def album(tmp_path_factory: pytest.TempPathFactory, emulated: GpuBackend) -> Pat
     emulated.warm_up()
     folder = tmp_path_factory.mktemp("album")
     for i in range(12):
-        Image.fromarray(photos()["coffee"][i * 7 : i * 7 + 30 + i, : 61 - i]).save(folder / f"{i:02}.png")
+        save(photos()["coffee"][i * 7 : i * 7 + 30 + i, : 61 - i], folder / f"{i:02}.png")
     (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:500])
     return folder
 
 
-class Listener:
-    """Remembers what a run says."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-
-    def skipped(self, _: Any) -> None:
-        """See `RunListener`."""
-
-    def message(self, _: str) -> None:
-        """See `RunListener`."""
-
-    def finished(self, outcome: Outcome, _: Any) -> None:
-        """See `RunListener`."""
-        self.outcomes.append(outcome)
-
-
 def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple[RunSummary, list[Outcome]]:
-    """A whole run, on GPUs that these functions open, or on the CPU."""
-    listener = Listener()
+    """A whole run, on the GPUs that the given functions open, or on the CPU."""
+    report = RecordingReport()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
     team = Executors(pool, "numba", exact=True, gpus=named, gpus_required=required)
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, selection=FILTER)
-    summary = run(Scan([album]).jobs(), [album], settings, team, listener)
-    assert not children()
-    return summary, listener.outcomes
+    settings = Settings(out, FitOptions(k=3, attempts=2), ALL_KINDS, selection=FILTER)
+    summary = run(Scan([album]).jobs(), [album], settings, team, report)
+    assert not child_workers()
+    return summary, report.outcomes
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +75,14 @@ def expected(album: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """The files of a run on the CPU."""
     out = tmp_path_factory.mktemp("cpu")
     segment(album, out)
-    return files(out)
+    return pngs(out)
 
 
 def test_a_run_on_two_gpus(album: Path, tmp_path: Path, cache: Path, expected: dict[str, Any]) -> None:
     threads = threading.active_count()
     summary, outcomes = segment(album, tmp_path, *[partial(emulated_gpu, cache)] * 2)
     assert (summary.done, summary.failed, summary.fallbacks) == (12, 1, 0)
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
     assert {o.palette.backend for o in outcomes if o.palette} == {"cupy"}
     assert threading.active_count() == threads
 
@@ -114,7 +95,7 @@ def test_a_gpu_that_fails_in_mid_run(
     assert (summary.done, summary.failed) == (12, 1)
     assert (launches > 0) or summary.fallbacks == 12
     assert 0 < summary.fallbacks <= 12
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
     for outcome in outcomes:
         if outcome.palette is not None:
             assert (outcome.palette.backend == "numba") == (outcome.fallback is not None)
@@ -137,14 +118,14 @@ def test_a_gpu_that_cannot_be_opened(
     assert (summary.done, summary.failed) == (12, 1)
     assert {o.fallback for o in outcomes} <= {None, reason}
     assert summary.fallbacks > 0
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
 
 
 @pytest.mark.parametrize("clusters", ["3", "40", "auto:31-33", "palette"])
 def test_every_kernel_is_compiled_before_the_first_image(
     album: Path, tmp_path: Path, cache: Path, clusters: str
 ) -> None:
-    """`--timeout` counts from there: seconds of compiling would be taken for a hang."""
+    """`--timeout` counts from the first image on: seconds of compiling would pass for a hang."""
     fit, k_range = FitOptions(k=3, attempts=1, max_iter=2), None
     if clusters == "palette":
         fit = replace(fit, k=34, color_space="lab")
@@ -153,11 +134,11 @@ def test_every_kernel_is_compiled_before_the_first_image(
         fit = replace(fit, k=k)
     settings = Settings(tmp_path, fit, frozenset({"segmented", "masks"}), k_range=k_range)
     if clusters == "palette":
-        settings = replace(settings, palette=some_palette(34))
-    listener = Listener()
+        settings = replace(settings, palette=random_palette(34))
+    report = RecordingReport()
     team = Executors(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
-    summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, listener)
-    assert {o.fallback for o in listener.outcomes} == {None}
+    summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, report)
+    assert {o.fallback for o in report.outcomes} == {None}
     assert (summary.done, summary.fallbacks) == (3, 0)
 
 
@@ -171,7 +152,7 @@ def test_an_image_that_begins_on_the_cpu_has_the_reasons_of_all_gpus(
     reasons = {o.fallback for o in outcomes}
     assert f"{missing}; {dead}" in reasons
     assert reasons <= {missing, dead, f"{missing}; {dead}"}
-    assert files(tmp_path) == expected
+    assert pngs(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -189,7 +170,7 @@ def test_nothing_is_written_where_a_gpu_that_is_required_cannot_be_opened(
     with pytest.raises(kind, match=f"(?s)^{reason}"):
         segment(album, tmp_path / "out", partial(emulated_gpu, cache), gpu, required=True)
     assert not (tmp_path / "out").exists()
-    assert not children()
+    assert not child_workers()
     assert threading.active_count() == threads
 
 
@@ -199,24 +180,18 @@ def test_a_gpu_that_is_required_is_not_waited_for_without_end(
     monkeypatch.setattr(gpu_process, "OPENING_SECONDS", 1)
     with pytest.raises(BackendUnavailableError, match=r"^GPU 0: nothing came back for 1 seconds$"):
         segment(album, tmp_path / "out", endless_gpu, required=True)
-    assert not children()
+    assert not child_workers()
 
 
-def begin(out: Path, gpu: Any, done: SimpleQueue[Any], timeout: float | None = None) -> GpuProcess:
-    prepare(out, ALL, [])
-    settings = Settings(out, FitOptions(k=3, attempts=2), ALL, selection=FILTER)
-    return GpuProcess(gpu, settings, done, name="GPU 5", timeout=timeout, threads=2)
-
-
-def test_one_that_is_killed_gives_back_what_it_had(album: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_killed_process_gives_back_its_jobs(album: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     jobs = list(Scan([album]).jobs())
-    process = begin(tmp_path, partial(emulated_gpu, cache), done)
+    process = start_gpu_process(tmp_path, partial(emulated_gpu, cache), done)
     capacity = process.capacity
     for job in jobs[:capacity]:
         process.submit(job)
     first = done.get(timeout=PATIENCE)
-    (pid,) = children()
+    (pid,) = child_workers()
     os.kill(pid, signal.SIGKILL)
     results = [first, *(done.get(timeout=PATIENCE) for _ in jobs[1:capacity])]
     assert sorted(r.job.name for r in results) == [job.name for job in jobs[:capacity]]
@@ -230,39 +205,43 @@ def test_one_that_is_killed_gives_back_what_it_had(album: Path, tmp_path: Path, 
     assert done.empty()
 
 
-def test_one_that_says_nothing_is_ended(album: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_silent_process_is_ended(album: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
-    process = begin(tmp_path, partial(hanging_gpu, cache), done, timeout=1)
+    process = start_gpu_process(tmp_path, partial(hanging_gpu, cache), done, timeout=1)
     process.submit(Job(album / "00.png", Path("00")))
     lost = done.get(timeout=PATIENCE)
     assert lost.reason == "GPU 5: nothing came back for 1 seconds"
     process.stop()
-    assert not children()
+    assert not child_workers()
 
 
 def test_stopped_at_work(album: Path, tmp_path: Path, cache: Path) -> None:
     threads = threading.active_count()
     done: SimpleQueue[Any] = SimpleQueue()
-    process = begin(tmp_path, partial(emulated_gpu, cache), done)
+    process = start_gpu_process(tmp_path, partial(emulated_gpu, cache), done)
     for job in list(Scan([album]).jobs())[: process.capacity]:
         process.submit(job)
     process.stop()
-    assert not children()
+    assert not child_workers()
     assert threading.active_count() == threads
 
 
-def test_it_does_not_outlive_its_parent(tmp_path: Path, cache: Path) -> None:
+def test_the_process_does_not_outlive_its_parent(tmp_path: Path, cache: Path) -> None:
     code = f"""
 import time
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from tests.batch.workers.test_gpu_process import begin, children, hanging_gpu, Job
+from kseg_batch.batch.storage.scan import Job
+from tests.gpu.emulator.device import hanging_gpu
+from tests.support.executors import start_gpu_process
+from tests.support.processes import child_workers
 if __name__ == "__main__":
-    process = begin(Path({str(tmp_path)!r}), partial(hanging_gpu, Path({str(cache)!r})), SimpleQueue())
+    gpu = partial(hanging_gpu, Path({str(cache)!r}))
+    process = start_gpu_process(Path({str(tmp_path)!r}), gpu, SimpleQueue())
     process.submit(Job(Path("a.png"), Path("a")))
     time.sleep(0.5)
-    print(*children(), flush=True)
+    print(*child_workers(), flush=True)
     time.sleep(1000)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -272,7 +251,4 @@ if __name__ == "__main__":
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + PATIENCE
-    while Path("/proc", line.strip()).exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_gone([int(line)])

@@ -1,8 +1,7 @@
-"""Worker processes that are killed, hang, end and fail: no task is lost, and none is done twice."""
+"""Worker processes that are killed, hang, exit and fail: no task is lost or done twice."""
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import random
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,48 +18,12 @@ from pebble.pool import process as pebble_process
 
 from kseg_batch.batch.workers.pool import ENVIRONMENT, Crash, Pool
 from kseg_batch.errors import BackendError
-
-PATIENCE = 60
-"""Seconds in which anything here is over; nothing is measured by it."""
-
-
-def nothing() -> None:
-    """Begin a worker."""
-
-
-def end_at_once() -> None:
-    os._exit(7)
-
-
-def echo(task: Any) -> Any:
-    return task
-
-
-def do(task: tuple[str, Any]) -> Any:
-    """What a worker is told to do."""
-    what, value = task
-    if what == "exit":
-        os._exit(value)
-    if what == "kill":
-        os.kill(os.getpid(), value)
-        time.sleep(PATIENCE)
-    if what == "segfault":
-        ctypes.string_at(0)
-    if what == "sleep":
-        time.sleep(value)
-    if what == "nap":
-        time.sleep(value % 5 / 1000)
-    if what == "raise":
-        raise ZeroDivisionError(value)
-    if what == "environment":
-        return (what, [os.environ.get(name) for name in ENVIRONMENT])
-    if what == "signal itself":  # as a service manager or a terminal does to a whole group
-        os.kill(os.getpid(), value)
-    return task
+from tests.support.pool_tasks import do, echo, exit_at_once, initialize
+from tests.support.processes import PATIENCE, child_workers, wait_until, wait_until_gone
 
 
 def drive(pool: Pool[Any, Any], done: SimpleQueue[Any], tasks: list[Any]) -> list[Any]:
-    """Keep a pool as busy as it may be; return all that came of the tasks."""
+    """Keep a pool at full capacity; return the results of all tasks."""
     results: list[Any] = []
     waiting = list(reversed(tasks))
     while len(results) < len(tasks):
@@ -71,37 +33,23 @@ def drive(pool: Pool[Any, Any], done: SimpleQueue[Any], tasks: list[Any]) -> lis
     return results
 
 
-def children() -> list[int]:
-    """Process numbers of this process's workers."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, rest = int(status.parent.name), status.read_text().rpartition(")")[2].split()
-            command = (status.parent / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(rest[1]) == os.getpid() and rest[0] != "Z" and b"spawn_main" in command:
-            found.append(pid)
-    return found
-
-
 def test_results_come_back_and_nothing_stays() -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     threads, environment = threading.active_count(), dict(os.environ)
-    with Pool(2, echo, done, initializer=nothing) as pool:
-        assert not children()  # nothing is started for nothing
+    with Pool(2, echo, done, initializer=initialize) as pool:
+        assert not child_workers()  # nothing is started for nothing
         assert sorted(drive(pool, done, list(range(200)))) == list(range(200))
-        assert len(children()) == 2
-    assert not children()
+        assert len(child_workers()) == 2
+    assert not child_workers()
     assert threading.active_count() == threads
     assert dict(os.environ) == environment
 
 
 def test_one_task_starts_one_worker_of_one_thread() -> None:
     done: SimpleQueue[Any] = SimpleQueue()
-    with Pool(4, do, done, initializer=nothing) as pool:
+    with Pool(4, do, done, initializer=initialize) as pool:
         assert drive(pool, done, [("environment", None)]) == [("environment", list(ENVIRONMENT.values()))]
-        assert len(children()) == 1
+        assert len(child_workers()) == 1
 
 
 @pytest.mark.parametrize(
@@ -118,7 +66,7 @@ def test_a_crash_costs_one_task(task: tuple[str, Any], reason: str) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     tasks: list[Any] = [("echo", i) for i in range(20)]
     tasks[7:7] = [task]
-    with Pool(2, do, done, initializer=nothing, timeout=1) as pool:
+    with Pool(2, do, done, initializer=initialize, timeout=1) as pool:
         results = drive(pool, done, tasks)
         assert drive(pool, done, [("echo", "again")]) == [("echo", "again")]
     assert results.count(Crash(task, reason)) == 1
@@ -132,10 +80,8 @@ def test_killed_at_any_moment(soak: bool) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     kills = 100 if soak else 12
     chance = random.Random(0)
-    with Pool(2, do, done, initializer=nothing) as pool:
-        drive(
-            pool, done, [("echo", 0)]
-        )  # else three kills at the start would be taken for workers that cannot
+    with Pool(2, do, done, initializer=initialize) as pool:
+        drive(pool, done, [("echo", 0)])  # three kills at the start would pass for workers that cannot start
         under_way, submitted = 0, 0
         finished: list[Any] = []
         last = time.monotonic()
@@ -143,7 +89,7 @@ def test_killed_at_any_moment(soak: bool) -> None:
             while kills and under_way < pool.capacity:
                 pool.submit(("nap", submitted))
                 submitted, under_way = submitted + 1, under_way + 1
-            if kills and time.monotonic() > last and (alive := children()):
+            if kills and time.monotonic() > last and (alive := child_workers()):
                 os.kill(chance.choice(alive), signal.SIGKILL)
                 last = time.monotonic() + chance.random() / 2
                 kills -= 1
@@ -159,7 +105,7 @@ def test_killed_at_any_moment(soak: bool) -> None:
 
 
 def late_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, *, before: bool) -> None:
-    """Let a thread of pebble's lose a second before or after a call, as it may on a busy machine."""
+    """Let a thread of pebble lose a second before or after a call, as on a busy machine."""
     prompt = getattr(owner, method)
     delays = [0, 1] if before else [1, 0]
 
@@ -172,10 +118,10 @@ def late_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, *, befo
 
 
 def test_killed_before_its_last_messages_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker has done one task and begun the next, of which the parent reads only after its death."""
+    """The worker has done one task and begun the next; the parent reads of both after the worker's death."""
     done: SimpleQueue[Any] = SimpleQueue()
     tasks = [("sleep", 0.3), ("kill", signal.SIGKILL)]
-    with Pool(1, do, done, initializer=nothing) as pool:
+    with Pool(1, do, done, initializer=initialize) as pool:
         assert drive(pool, done, [("echo", 1)]) == [("echo", 1)]
         late_once(monkeypatch, pebble_process.TaskManager, "task_start", before=False)
         results = drive(pool, done, tasks)
@@ -186,16 +132,16 @@ def test_killed_before_its_last_messages_are_read(monkeypatch: pytest.MonkeyPatc
 def test_killed_when_idle_as_a_task_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pebble gives up its pool before it knows of the task."""
     done: SimpleQueue[Any] = SimpleQueue()
-    with Pool(1, do, done, initializer=nothing) as pool:
+    with Pool(1, do, done, initializer=initialize) as pool:
         assert drive(pool, done, [("echo", 1)]) == [("echo", 1)]
         late_once(monkeypatch, pebble_process.PoolManager, "schedule", before=True)
         pool.submit(("echo", 2))
-        os.kill(children()[0], signal.SIGKILL)
+        os.kill(child_workers()[0], signal.SIGKILL)
         assert done.get(timeout=PATIENCE) == ("echo", 2)
 
 
 def test_other_threads_look_at_a_worker_that_is_ended() -> None:
-    """Each start of a process does, and takes the exit codes of those that have ended."""
+    """Each start of a process looks, and takes the exit codes of processes that have exited."""
     done: SimpleQueue[Any] = SimpleQueue()
     over = threading.Event()
 
@@ -207,24 +153,24 @@ def test_other_threads_look_at_a_worker_that_is_ended() -> None:
     looking.start()
     try:
         tasks = [("sleep", PATIENCE + i) for i in range(8)]
-        with Pool(1, do, done, initializer=nothing, timeout=0.1) as pool:
+        with Pool(1, do, done, initializer=initialize, timeout=0.1) as pool:
             assert drive(pool, done, tasks) == [Crash(t, "it took longer than 0.1 seconds") for t in tasks]
     finally:
         over.set()
         looking.join()
 
 
-def test_an_exception_is_handed_over_with_where_it_was_raised() -> None:
+def test_an_exception_is_handed_over_with_its_traceback() -> None:
     done: SimpleQueue[Any] = SimpleQueue()
-    with Pool(1, do, done, initializer=nothing) as pool:
+    with Pool(1, do, done, initializer=initialize) as pool:
         (error,) = drive(pool, done, [("raise", "no")])
     assert isinstance(error, ZeroDivisionError)
-    assert "test_pool.py" in str(error.__cause__)
+    assert "pool_tasks.py" in str(error.__cause__)
 
 
 def test_workers_that_cannot_begin_end_the_matter() -> None:
     done: SimpleQueue[Any] = SimpleQueue()
-    with Pool(2, echo, done, initializer=end_at_once) as pool:
+    with Pool(2, echo, done, initializer=exit_at_once) as pool:
         pool.submit(1)
         error = done.get(timeout=PATIENCE)
     assert isinstance(error, BackendError)
@@ -235,19 +181,18 @@ def test_workers_that_cannot_begin_end_the_matter() -> None:
 def test_workers_end_only_when_the_parent_says(number: int) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     task = ("signal itself", number)
-    with Pool(1, do, done, initializer=nothing) as pool:
+    with Pool(1, do, done, initializer=initialize) as pool:
         assert drive(pool, done, [task] * 3) == [task] * 3
 
 
 def test_stopped_at_work() -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     threads = threading.active_count()
-    with Pool(2, do, done, initializer=nothing) as pool:
+    with Pool(2, do, done, initializer=initialize) as pool:
         for _ in range(pool.capacity):
             pool.submit(("sleep", 1000))
-        while len(children()) < 2:
-            time.sleep(0.01)
-    assert not children()
+        wait_until(lambda: len(child_workers()) == 2)
+    assert not child_workers()
     assert threading.active_count() == threads
     assert done.empty()
 
@@ -257,15 +202,17 @@ def test_no_worker_outlives_its_parent(number: int) -> None:
     code = """
 import time
 from queue import SimpleQueue
-from tests.batch.workers.test_pool import Pool, children, do, nothing
+from kseg_batch.batch.workers.pool import Pool
+from tests.support.pool_tasks import do, initialize
+from tests.support.processes import child_workers
 if __name__ == "__main__":
-    pool = Pool(2, do, SimpleQueue(), initializer=nothing)
+    pool = Pool(2, do, SimpleQueue(), initializer=initialize)
     for _ in range(4):
         pool.submit(("sleep", 1000))
-    while len(children()) < 2:
+    while len(child_workers()) < 2:
         time.sleep(0.01)
     time.sleep(0.5)
-    print(*children(), flush=True)
+    print(*child_workers(), flush=True)
     time.sleep(1000)
 """
     process = subprocess.Popen(
@@ -276,9 +223,6 @@ if __name__ == "__main__":
     assert len(workers) == 2
     process.send_signal(number)
     assert process.wait(timeout=PATIENCE) == -number
-    deadline = time.monotonic() + PATIENCE
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_gone(workers)
     _, errors = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in errors

@@ -1,4 +1,4 @@
-"""The package cupy without a GPU: as much of it as the backend uses, with the CUDA kernels on the CPU.
+"""The part of the package cupy that the backend uses, without a GPU: CUDA kernels run on the CPU.
 
 A test makes this module importable as `cupy`. The environment says how many GPUs there are (EMULATED_GPUS),
 which of them cannot be opened (BROKEN_GPUS), where compiled kernels are kept (EMULATED_KERNELS), and to which
@@ -67,7 +67,7 @@ class MemoryPool:
 
 
 class Stream:
-    """cupy.cuda.Stream: whatever is asked for is done at once."""
+    """cupy.cuda.Stream: every operation is done at once."""
 
     ptr = 0
 

@@ -1,4 +1,4 @@
-"""A `Device` without a GPU: NumPy arrays between fences, streams that dawdle, the CUDA kernels on the CPU."""
+"""A `Device` without a GPU: NumPy arrays between fences, lazy streams, and the CUDA kernels on the CPU."""
 
 from __future__ import annotations
 
@@ -28,41 +28,43 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+GPU_MEMORY = 4 << 30
+"""Default memory of an emulated GPU, in bytes."""
 MAX_THREADS = 512
 ALIGNMENT = 16
 """Bytes of the widest load. CUDA aligns arrays to 256; here the fence is to be near the end."""
 FILL = 0xA5
-"""What memory holds that nobody has written to."""
+"""The content of memory before the first write."""
 FENCE = 1 << 20
-"""Bytes before and after an array, in whole pages, whose touch ends a kernel."""
+"""Bytes before and after an array, in whole pages; a kernel that touches them is ended."""
 
 
 @dataclass(slots=True)
 class EmulatedStream:
-    """Copies and launches that wait to be waited for."""
+    """Copies and launches that are queued until `wait`."""
 
     operations: list[Callable[[], None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Where an array stands: between fences, and so near to the second that reads past the array fault.
+    """The place of an array between two fences, so near the second fence that a read past the array faults.
 
-    What is left between fence and array, a page before it and 15 bytes after it at most, is looked at for
+    The gaps between fences and array, at most a page before and 15 bytes after the array, are searched for
     writes after each launch.
     """
 
     whole: weakref.ref[NDArray[np.uint8]]
     address: int
-    """Of the first fence."""
+    """Address of the first fence."""
     begin: int
-    """Of the array, from there."""
+    """Offset of the array from the first fence."""
     end: int
     length: int
-    """Of it all, with both fences."""
+    """Bytes of array, gaps and fences together."""
 
     def trespass(self) -> str | None:
-        """Where somebody wrote beside the array; None if nobody did."""
+        """The place of a write beside the array; None without such a write."""
         whole = self.whole()
         if whole is not None:
             before = np.flatnonzero(whole[FENCE : self.begin] != FILL)
@@ -74,7 +76,7 @@ class _Block:
         return None
 
     def place_of(self, address: int) -> str | None:
-        """Where an address is beside the array; None if it is farther than a fence."""
+        """The place of an address beside the array; None for an address beyond the fences."""
         offset = address - self.address
         if not 0 <= offset < self.length:
             return None
@@ -84,23 +86,23 @@ class _Block:
 
 
 class EmulatedDevice:
-    """Runs `kernels/*.cu`, compiled by g++; an EmulationError tells of what would be undefined on a GPU.
+    """Run `kernels/*.cu`, compiled by g++; undefined behaviour raises an EmulationError.
 
-    Arrays are NumPy arrays that host code must not look into. Nothing that is queued on a stream happens
-    before `wait`, so host code that forgets to wait, or uses host memory again too early, gets wrong results.
-    Memory is given back when an array is deleted and nothing queued uses it any more.
+    Arrays are NumPy arrays, which host code must not read. No queued operation runs before `wait`, so host
+    code that forgets to wait, or uses host memory again too early, gets wrong results.
+    Memory is freed when an array is deleted and no queued operation uses the array.
 
     Args:
         cache: Folder for compiled kernels.
         kernels: Folder of the .cu files, those of the package by default.
-        max_blocks: As the protocol has it.
-        threads: Of a block.
-        memory: Bytes of the device.
-        order: In which blocks and threads run; can be changed at any time.
-        defines: What the compiler is told beside the variant.
+        max_blocks: See `Device`.
+        threads: Threads of a block.
+        memory: Memory of the device, in bytes.
+        order: Order in which blocks and threads run; can be changed at any time.
+        defines: Macros for the compiler beside the variant's.
 
     Attributes:
-        most_used: Most bytes that arrays have had at a time.
+        most_used: Peak memory of all arrays, in bytes.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class EmulatedDevice:
         self.threads = threads
         self.order: Order = order
         self.atomics: Counter[str] = Counter()
-        """By kernel: the atomic operations outside of shared memory that its launches have done."""
+        """By kernel: the number of atomic operations outside of shared memory."""
         self._cache = cache
         self._defines = defines
         self._kernels = kernels or Path(str(importlib.resources.files("kseg_batch.kernels")))
@@ -131,14 +133,14 @@ class EmulatedDevice:
         self._lock = threading.RLock()  # re-entrant: an array may die in the middle of any statement
 
     def fail_at(self, n: int) -> None:
-        """Let the n-th allocation from now fail, 1 for the next one, as if there were no memory."""
+        """Let the n-th allocation from now fail for lack of memory, n = 1 the next allocation."""
         self._allocations_left = n
 
     def activate(self) -> None:
         """Nothing to do."""
 
     def free_memory(self) -> int:
-        """Bytes of the limit that no array has."""
+        """The bytes that no array has."""
         return self._free
 
     def empty(self, length: int, dtype: DTypeLike) -> NDArray[Any]:
@@ -176,16 +178,16 @@ class EmulatedDevice:
         return np.full(n_bytes, FILL, np.uint8)
 
     def stream(self) -> EmulatedStream:
-        """A queue that nothing runs but `wait`."""
+        """A queue that only `wait` runs."""
         return EmulatedStream()
 
     def upload(self, host: NDArray[Any], target: NDArray[Any], stream: EmulatedStream) -> None:
-        """Queue a copy; the host array is read when it runs."""
+        """Queue a copy, which reads the host array when run."""
         self._check_copy(host, target)
         stream.operations.append(functools.partial(np.copyto, target, host))
 
     def download(self, source: NDArray[Any], host: NDArray[Any], stream: EmulatedStream) -> None:
-        """Queue a copy; the host array is written when it runs."""
+        """Queue a copy, which writes the host array when run."""
         self._check_copy(host, source)
         stream.operations.append(functools.partial(np.copyto, host, source))
 
@@ -211,7 +213,7 @@ class EmulatedDevice:
         stream.operations.append(functools.partial(self._run, kernel, variant, grid, tuple(args)))
 
     def wait(self, stream: EmulatedStream) -> None:
-        """Run what is queued, in its order. After an error the rest is dropped. Raises EmulationError."""
+        """Run the queue in order. Drop the rest after an error. Raise EmulationError."""
         operations, stream.operations = stream.operations, []
         while operations:
             operations.pop(0)()
@@ -267,26 +269,26 @@ def _defines(variant: Variant) -> tuple[str, ...]:
 
 
 def _owner(array: NDArray[Any]) -> NDArray[Any]:
-    """The array that a view is of, in the end."""
+    """The array that owns the memory of a view."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
 
 
 def _forbid(address: int) -> None:
-    """Make a fence of the pages there: they fault when they are read or written."""
+    """Make a fence: its pages fault when read or written."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(FENCE), 0):  # 0: PROT_NONE
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class FailingDevice(EmulatedDevice):
-    """Works for a number of launches and never again, as a device does that is lost."""
+    """A device that is lost after a number of launches."""
 
     launches = 0
 
     def launch(self, *args: Any) -> None:
-        """Run a kernel, while the device is there."""
+        """Run a kernel, until the device is lost."""
         self.launches -= 1
         if self.launches < 0:
             raise BackendError("the GPU failed: it has fallen off the bus")
@@ -294,7 +296,7 @@ class FailingDevice(EmulatedDevice):
 
 
 class SealedDevice(EmulatedDevice):
-    """Fails where a kernel would be compiled after `seal`, when images wait for the compiler."""
+    """A device that fails where a kernel would be compiled after `seal`, while images wait."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -306,29 +308,29 @@ class SealedDevice(EmulatedDevice):
         self._sealed = True
 
     def launch(self, kernel: str, variant: Variant, *rest: Any) -> None:
-        """Run a kernel that is compiled, or may be."""
+        """Run a kernel that is compiled, or may still be compiled."""
         if self._sealed and (kernel, variant) not in self._compiled:
             raise BackendError(f"{kernel} for {variant} is compiled while an image waits")
         self._compiled.add((kernel, variant))
         super().launch(kernel, variant, *rest)
 
 
-def emulated_gpu(folder: Path, memory: int = 4 << 30) -> GpuBackend:
+def emulated_gpu(folder: Path, memory: int = GPU_MEMORY) -> GpuBackend:
     """The cupy backend's host program and kernels on an emulated device."""
     return GpuBackend("cupy", EmulatedDevice(folder, memory=memory), memory)
 
 
 def failing_gpu(folder: Path, launches: int) -> GpuBackend:
-    """The same on a device that fails after some launches."""
-    device = FailingDevice(folder, memory=4 << 30)
+    """The same backend on a device that is lost after some launches."""
+    device = FailingDevice(folder, memory=GPU_MEMORY)
     device.launches = launches
-    return GpuBackend("cupy", device, 4 << 30)
+    return GpuBackend("cupy", device, GPU_MEMORY)
 
 
 def sealed_gpu(folder: Path) -> GpuBackend:
-    """The same on a device that compiles nothing once it is warm."""
-    device = SealedDevice(folder, memory=4 << 30)
-    gpu = GpuBackend("cupy", device, 4 << 30)
+    """The same backend on a device that compiles nothing after `warm_up`."""
+    device = SealedDevice(folder, memory=GPU_MEMORY)
+    gpu = GpuBackend("cupy", device, GPU_MEMORY)
     warm_up = gpu.warm_up
 
     def warm_up_and_seal(ks: Iterable[int] = (2,)) -> None:
@@ -340,29 +342,29 @@ def sealed_gpu(folder: Path) -> GpuBackend:
 
 
 def missing_gpu() -> GpuBackend:
-    """What opens no device."""
+    """Raise, as where no device is found."""
     raise BackendUnavailableError("there is no such device", installed=True)
 
 
 def dying_gpu() -> GpuBackend:
-    """What ends its process, as a driver may."""
+    """Crash the process, as a driver may."""
     os.kill(os.getpid(), signal.SIGSEGV)
     raise AssertionError
 
 
 def endless_gpu() -> GpuBackend:
-    """What is never open."""
+    """Hang while the device is opened."""
     time.sleep(1000)
     raise AssertionError
 
 
 def mistaken_gpu() -> GpuBackend:
-    """What meets a mistake in the program."""
+    """Raise an error that only a mistake in the program raises."""
     raise ZeroDivisionError
 
 
 def hanging_gpu(folder: Path) -> GpuBackend:
-    """A device that is ready and then says no more."""
+    """The same backend on a device that hangs at the first batch."""
     gpu = emulated_gpu(folder)
     gpu.warm_up = lambda *_: None  # type: ignore[method-assign]
     gpu.segment_batches = lambda _: time.sleep(1000)  # type: ignore[assignment, return-value]

@@ -1,4 +1,4 @@
-"""C++ and CUDA C as shared libraries, which g++ compiles once, and the launch of a kernel in one."""
+"""C++ and CUDA C as shared libraries, which g++ compiles once, and the launch of their kernels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KERNEL = re.compile(r'extern "C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)
 
 COMMON_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-Wall", "-Wextra")
 SANITIZED = ("-fsanitize=undefined", "-fno-sanitize=vptr")
-"""Compiled so that undefined behaviour is found; `undefined.h` has what is called then."""
+"""Flags that let undefined behaviour call the functions in `undefined.h`."""
 
 Order = Literal["ascending", "descending"] | int
 """In which order blocks and threads run; a positive number is the seed of a shuffle."""
@@ -33,20 +33,20 @@ _one_at_a_time = threading.Lock()  # the emulator's state, and the tables of loa
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A C++ file to compile. It can include the headers in this folder."""
+    """A C++ file to compile, which can include the headers in this folder."""
 
     name: str
     text: str
     flags: tuple[str, ...] = ()
-    """For the compiler. What is included stands in a folder named by -I, or is the system's."""
+    """Flags of the compiler. Included files are in a folder named by -I, or the system's."""
 
 
 class EmulationError(AssertionError):
-    """A kernel, or what calls it, is wrong. Not a BackendError, which the code under test may catch."""
+    """A kernel, or its caller, is wrong. Not a BackendError, which the code under test may catch."""
 
 
 class _Launch(ctypes.Structure):
-    """As cuda_emulator.cpp has it."""
+    """The struct Launch of cuda_emulator.cpp."""
 
     _fields_ = (
         ("kernel", ctypes.c_char_p),
@@ -64,19 +64,19 @@ class _Launch(ctypes.Structure):
 
 
 class KernelFault(EmulationError):
-    """A kernel was ended by what it did."""
+    """A kernel was ended at an operation that is undefined on a GPU."""
 
     def __init__(self, message: str, address: int | None) -> None:
         super().__init__(message)
         self.address = address
-        """The address that was not to be touched; None if that was not the cause."""
+        """The forbidden address; None where the cause was no access."""
 
 
 def compile_library(cache: Path, sources: Sequence[Source]) -> Path:
     """A shared library from C++ sources, compiled unless an earlier call has left it in the folder `cache`.
 
     Raises:
-        EmulationError: g++ is not there, or has an error or a warning to tell.
+        EmulationError: g++ is not installed, or prints an error or a warning.
     """
     folders = {
         HERE,
@@ -90,7 +90,9 @@ def compile_library(cache: Path, sources: Sequence[Source]) -> Path:
     if not library.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            _compile(Path(folder), sources).replace(library)  # at once: other processes may want it too
+            _compile(Path(folder), sources).replace(
+                library
+            )  # atomically: other processes may compile the same library
     return library
 
 
@@ -109,7 +111,7 @@ def _compile(folder: Path, sources: Sequence[Source]) -> Path:
     if messages:
         raise EmulationError(f"g++ does not accept the sources:\n{messages}")
     library = folder / "library.so"
-    # Without -fsanitize, which would link libubsan; what is missing then is found here and not by a crash.
+    # Without -fsanitize, which would link libubsan; -z defs finds missing functions now, not by a crash.
     link = ["g++", "-shared", "-Wl,-z,defs", "-o", str(library), *(str(path) for path in folder.glob("*.o"))]
     linked = subprocess.run(link, stderr=subprocess.PIPE, text=True, check=False)
     if linked.returncode:
@@ -147,16 +149,16 @@ class KernelLibrary:
         Args:
             kernel: Its name.
             grid: Blocks in x and y.
-            threads: Of a block.
-            order: In which they run.
+            threads: Threads of a block.
+            order: Order in which blocks and threads run.
             args: Integers, and the addresses of arrays.
             item_sizes: Bytes of an item of each array; 0 for integers.
 
         Returns:
-            How many atomic operations the threads did outside of shared memory.
+            The number of atomic operations outside of shared memory.
 
         Raises:
-            KernelFault: The kernel does what is undefined, or the arguments are not what it takes.
+            KernelFault: The kernel does something undefined, or the arguments do not fit its parameters.
         """
         values = (ctypes.c_int64 * len(args))(*args)
         at = ctypes.addressof(values)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-from tests.batch.test_interruption import check_consistent
-from tests.batch.test_run import manifest
+from tests.support.commands import command_line
 from tests.support.damage import SAMPLES, damaged_files
+from tests.support.outputs import check_consistent, manifest
 
 MOST_MEMORY = 400 << 20
-"""Bytes that a process of the run may hold: little more than it has before the first of 2,000 images."""
+"""Bytes that a process of the run may hold: little more than before the first of 2,000 images."""
 
 CRASHES = ("its worker", "it took longer")
-"""How errors begin of images that killed their worker or were not done in time."""
+"""The beginnings of the errors of images that killed their worker or took too long."""
 
 
 def test_every_damaged_file_is_done_or_failed_with_a_reason(tmp_path: Path, soak: bool) -> None:
@@ -36,11 +35,14 @@ def test_every_damaged_file_is_done_or_failed_with_a_reason(tmp_path: Path, soak
         (whole / name).write_bytes(data)
     assert n_files >= 2000
 
-    command = [sys.executable, "-m", "kseg_batch", "run", "p", "--no-gpu", "--full-names", "--json"]
-    command += ["--save", "labels", "--max-pixels", "1M", "--timeout", "100"]
+    flags = ("--full-names", "--json", "--save", "labels", "--max-pixels", "1M", "--timeout", 100)
     with (tmp_path / "stdout").open("w") as stdout, (tmp_path / "stderr").open("w") as stderr:
         process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=stdout, stderr=stderr, start_new_session=True
+            command_line("run", "p", "--no-gpu", *flags),
+            cwd=tmp_path,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
         )
         memory: dict[int, int] = {}
         watcher = threading.Thread(target=watch, args=(process, memory))
@@ -68,7 +70,7 @@ def test_every_damaged_file_is_done_or_failed_with_a_reason(tmp_path: Path, soak
 
 
 def watch(process: subprocess.Popen[bytes], memory: dict[int, int]) -> None:
-    """Note the most that each process of the session ever held, while it is there."""
+    """Record the peak memory of each process of the session, until the command exits."""
     while process.poll() is None:
         for path in Path("/proc").glob("[0-9]*"):
             try:

@@ -1,4 +1,4 @@
-"""The numba backend equals the NumPy oracle, bit for bit."""
+"""The numba backend equals the NumPy reference, bit for bit."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,53 +20,44 @@ from kseg_batch.kmeans.histogram import CELL_SIZE, ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
 from tests.support.exactness import (
+    assert_consistent,
     assert_equals,
     assert_measures_equally,
     assert_same_histogram,
     assert_same_palette,
-    some_palette,
 )
 from tests.support.images import AWKWARD, PHOTOS, Image, noise, photos
+from tests.support.palettes import random_palette
 
 NUMBA = load("numba")
 
 
-def assert_equals_oracle(image: Image, options: FitOptions) -> None:
+def assert_equals_reference(image: Image, options: FitOptions) -> None:
     assert_equals(NUMBA, image, options)
     palette = NUMBA.fit(NUMBA.histogram(image), options)
     assert_consistent(image, NUMBA.assign(image, palette), palette)
 
 
-def assert_consistent(image: Image, labels: Image, palette: Palette) -> None:
-    """Counts and compactness are those of the labels, and the labels those of the nearest centres."""
-    k = len(palette.counts)
-    assert np.array_equal(np.bincount(labels.ravel(), minlength=k), palette.counts)
-    pixels = image.reshape(-1, 3).astype(np.int64) * 64
-    distances = ((pixels[:, None] - palette.fixed_centers[None]) ** 2).sum(axis=2)
-    assert np.array_equal(labels.ravel(), distances.argmin(axis=1))
-    assert palette.compactness == int(distances.min(axis=1).sum()) / 4096
-
-
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 256])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_images(name: str, k: int) -> None:
-    assert_equals_oracle(AWKWARD[name], FitOptions(k=k, attempts=2))
+    assert_equals_reference(AWKWARD[name], FitOptions(k=k, attempts=2))
 
 
 @pytest.mark.parametrize("name", PHOTOS)
 def test_photos(name: str) -> None:
-    assert_equals_oracle(photos()[name], FitOptions(k=5, attempts=2))
+    assert_equals_reference(photos()[name], FitOptions(k=5, attempts=2))
 
 
 @pytest.mark.parametrize("k", [1, 2, 64, 256])
 def test_photo_with_few_and_many_clusters(k: int) -> None:
-    assert_equals_oracle(photos()["coffee"][::10, ::10], FitOptions(k=k, attempts=2))
+    assert_equals_reference(photos()["coffee"][::10, ::10], FitOptions(k=k, attempts=2))
 
 
 @pytest.mark.parametrize("k", [64, 65])
 def test_many_colors_and_many_clusters(k: int) -> None:
-    """Coarse and fine points differ, and 64 to 65 is where the coarse ones become more."""
-    assert_equals_oracle(noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2))
+    """Coarse and fine points differ, and from k = 65 on the coarse points are more."""
+    assert_equals_reference(noise(200, 200, seed=13), FitOptions(k=k, attempts=1, max_iter=2))
 
 
 LAYOUTS = {
@@ -80,7 +71,7 @@ LAYOUTS = {
 
 @st.composite
 def images(draw: st.DrawFn) -> Image:
-    """Noise of any contrast, quantised to steps so that ties occur, in any memory layout."""
+    """Noise of any contrast, quantised to steps to provoke ties, in any memory layout."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     span = draw(st.sampled_from([1, 2, 3, 9, 40, 256]))
     low = draw(st.integers(0, 256 - span))
@@ -103,7 +94,7 @@ OPTIONS = st.builds(
 @given(image=images(), options=OPTIONS)
 @settings(max_examples=150, deadline=None)
 def test_any_image_and_options(image: Image, options: FitOptions) -> None:
-    assert_equals_oracle(image, options)
+    assert_equals_reference(image, options)
 
 
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
@@ -201,7 +192,7 @@ def test_weights_beyond_32_bits() -> None:
     assert_same_palette(NUMBA.fit(huge, options), reference.fit(huge, options))
 
 
-def test_results_do_not_depend_on_threads_or_on_what_ran_before() -> None:
+def test_results_do_not_depend_on_threads_or_earlier_work() -> None:
     jobs = [photos()["flower"], *(noise(50, 50, seed=seed) for seed in range(12))]
     expected = [segment(job, 4, backend="numba") for job in jobs]
     with ThreadPoolExecutor(4) as pool:
@@ -231,9 +222,9 @@ def test_constants_agree_with_the_kernels() -> None:
 @pytest.mark.parametrize("name", ["numba", "opencv"])
 @pytest.mark.parametrize("image", AWKWARD.values(), ids=AWKWARD)
 def test_measuring_a_palette_of_another_image(name: str, image: Image) -> None:
-    """Centres in any order, ties, and more of them than there are colours: as the oracle has it."""
+    """Centres in any order, with ties, and more centres than colours: equal to the reference."""
     for k in (1, 3, 9, 256):
-        assert_measures_equally(load(name), image, some_palette(k, seed=k))
+        assert_measures_equally(load(name), image, random_palette(k, seed=k))
 
 
 @given(image=images(), before=images(), options=OPTIONS)

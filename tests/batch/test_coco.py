@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,19 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from tests.batch.test_interruption import PATIENCE, begin, images, wait_for_lines, wait_until_alone
-from tests.batch.test_run import kseg, manifest, save, tree
+from tests.support.commands import begin, kseg, wait_for_images
+from tests.support.faults import hide_modules
+from tests.support.image_files import save, save_noise
 from tests.support.images import blocks, flat, noise, photos
+from tests.support.outputs import manifest, tree
+from tests.support.processes import PATIENCE, wait_until_session_is_over
 
 pytestmark = pytest.mark.filterwarnings(  # pycocotools 2.0.11 decodes so; newer NumPy may refuse it
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
 ONE = ("--workers", 1)
-"""For the sake of the time that they take to start."""
+"""A single worker, because workers take long to start."""
 
 BOTH = ("--save", "masks", "--save", "coco", *ONE)
 FOUR = blocks([(0, 0, 0), (200, 0, 0), (0, 250, 0), (255, 255, 255)])
@@ -34,9 +35,9 @@ def text(out: Path) -> bytes:
 
 
 def check(out: Path) -> dict[str, int]:
-    """The masks in annotations.json are those in the PNG files of all images that are done.
+    """Check the masks in annotations.json against the PNG files of all images that are done.
 
-    Return how many annotations each image has, by its name there.
+    Return the number of annotations of each image, by its name in the file.
     """
     dataset = COCO(out / "annotations.json")
     lines = {line["name"]: line for line in manifest(out) if line["status"] == "done"}
@@ -45,7 +46,7 @@ def check(out: Path) -> dict[str, int]:
     assert [ann["id"] for ann in dataset.dataset["annotations"]] == list(range(1, len(dataset.anns) + 1))
     names = [image["file_name"] for image in listed]
     assert names == sorted(names, key=lambda name: Path(name).parts)
-    assert len(dataset.cats) == max(len(line["counts"]) for line in lines.values())  # type: ignore[arg-type]
+    assert len(dataset.cats) == max(len(line["counts"]) for line in lines.values())
     for number, category in dataset.cats.items():
         assert category == {"id": number, "name": f"cluster {number - 1}", "supercategory": "cluster"}
     n_annotations = {}
@@ -82,7 +83,7 @@ def album(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("k", [3, 256])
-def test_masks_are_those_of_the_png_files(album: Path, k: int) -> None:
+def test_masks_equal_the_png_files(album: Path, k: int) -> None:
     assert kseg("run", "p", "--k", k, *BOTH, cwd=album).returncode == 0
     assert check(album / "p-kseg") == {
         "coffee.JPG": k,
@@ -102,7 +103,7 @@ def test_coco_alone(album: Path) -> None:
     names = ["coffee", "column", "flat", "pets/Chelsea the cat", "pets/b/é", "row"]
     own = [f"coco/{name}.json" for name in names]
     assert tree(out) == sorted(["annotations.json", "manifest.jsonl", "coco/.kseg-batch", *own])
-    outputs = {name for line in manifest(out) for name in line["outputs"]}  # type: ignore[attr-defined]
+    outputs = {name for line in manifest(out) for name in line["outputs"]}
     assert outputs == set(own)
     alone = COCO(out / "coco/pets/b/é.json")  # is a dataset, too
     assert alone.imgs == {1: {"id": 1, "width": 32, "height": 12, "file_name": "pets/b/é.bmp"}}
@@ -113,7 +114,7 @@ def test_coco_alone(album: Path) -> None:
 def test_transparent_pixels_are_in_no_mask(tmp_path: Path) -> None:
     rgba = np.dstack([FOUR, np.full(FOUR.shape[:2], 255, np.uint8)])
     rgba[2:5, :, 3] = 0
-    rgba[:, 8:16, 3] = 0  # all that is red
+    rgba[:, 8:16, 3] = 0  # every red pixel
     save(rgba, tmp_path / "p/a.png")
     assert kseg("run", "p", "--k", 4, *BOTH, cwd=tmp_path).returncode == 0
     assert check(tmp_path / "p-kseg") == {"a.png": 3}
@@ -147,7 +148,7 @@ def test_images_come_and_change_and_go(tmp_path: Path) -> None:
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
     out = tmp_path / "p-kseg"
     assert check(out) == {"b.png": 3, "d.png": 3}
-    (tmp_path / "p/b.png").unlink()  # and its outputs stay
+    (tmp_path / "p/b.png").unlink()  # the outputs of b.png stay
     save(noise(8, 8), tmp_path / "p/c.png")
     save(flat(3, 3), tmp_path / "p/d.png")
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
@@ -157,13 +158,15 @@ def test_images_come_and_change_and_go(tmp_path: Path) -> None:
     assert kseg("run", "p", "--dry-run", "--overwrite", *BOTH, cwd=tmp_path).returncode == 0
     assert (out / "annotations.json").stat().st_mtime_ns == time
     save(noise(9, 9), tmp_path / "p/c.png")
-    assert kseg("run", "p", "--save", "masks", *ONE, cwd=tmp_path).returncode == 0  # what is outdated goes
+    assert (
+        kseg("run", "p", "--save", "masks", *ONE, cwd=tmp_path).returncode == 0
+    )  # outdated outputs are removed
     assert [image["file_name"] for image in json.loads(text(out))["images"]] == ["b.png", "d.png"]
     assert "1 image, " in kseg("run", "p", *BOTH, cwd=tmp_path).stdout
     assert check(out) == {"b.png": 3, "c.png": 3, "d.png": 1}
 
 
-def test_a_damaged_photo_keeps_what_it_had(tmp_path: Path) -> None:
+def test_a_damaged_photo_keeps_its_annotations(tmp_path: Path) -> None:
     for name in "abc":
         save(FOUR, tmp_path / f"p/{name}.png")
     (tmp_path / "p/b.png").write_bytes((tmp_path / "p/a.png").read_bytes()[:-20])
@@ -177,16 +180,16 @@ def test_a_damaged_photo_keeps_what_it_had(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed(tmp_path: Path) -> None:
-    """There is no file that lacks images, and the next run makes it whole."""
-    images(tmp_path, 20)
+    """No file lacks images, and the next run writes a whole file."""
+    save_noise(tmp_path, 20)
     out = tmp_path / "p-kseg"
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
     whole = text(out)
     process = begin(tmp_path, *BOTH, "--k", 4)
-    wait_for_lines(tmp_path, process, 24)
+    wait_for_images(tmp_path, process, 24)
     process.kill()
     process.communicate(timeout=PATIENCE)
-    wait_until_alone(process.pid)
+    wait_until_session_is_over(process.pid)
     assert not (out / "annotations.json").exists()
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
     assert text(out) == whole
@@ -194,9 +197,9 @@ def test_a_run_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_interrupted(tmp_path: Path) -> None:
-    images(tmp_path, 90)
+    save_noise(tmp_path, 90)
     process = begin(tmp_path, *BOTH)
-    wait_for_lines(tmp_path, process, 4)
+    wait_for_images(tmp_path, process, 4)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -204,10 +207,10 @@ def test_a_run_that_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_goes_away(tmp_path: Path) -> None:
-    """No file says that there are no images."""
-    images(tmp_path, 90)
+    """The run writes no file that lists no images."""
+    save_noise(tmp_path, 90)
     process = begin(tmp_path, "--save", "coco", *ONE)
-    wait_for_lines(tmp_path, process, 4)
+    wait_for_images(tmp_path, process, 4)
     out = tmp_path / "p-kseg"
     (out / "coco").rename(tmp_path / "gone")
     output, _ = process.communicate(timeout=PATIENCE)
@@ -216,11 +219,8 @@ def test_a_folder_that_goes_away(tmp_path: Path) -> None:
     assert not (out / "annotations.json").exists()
 
 
-def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
-    """Files that are not what was written, as after a power cut, of images that this run does not do.
-
-    And clusters that had other names when the palette was another.
-    """
+def test_damaged_annotations_and_different_names_are_reported(tmp_path: Path) -> None:
+    """Files damaged by a power cut, of images that this run skips; clusters named by another palette."""
     for name in "abcd":
         save(FOUR, tmp_path / f"p/{name}.png")
     assert kseg("run", "p", *BOTH, cwd=tmp_path).returncode == 0
@@ -229,7 +229,7 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
         (tmp_path / f"p/{name}.png").unlink()
     (out / "coco/a.json").write_bytes(bytes((out / "coco/a.json").stat().st_size))
     (out / "coco/b.json").write_text("{}")
-    for name, called in (("c", "sky above"), ("d", "the ocean")):  # as long as what was there
+    for name, called in (("c", "sky above"), ("d", "the ocean")):  # as long as the name before
         path = out / f"coco/{name}.json"
         path.write_text(path.read_text().replace("cluster 0", called).replace("cluster 1", "grassland"))
     (out / "coco/other.json").write_text("none of ours")
@@ -248,7 +248,7 @@ def test_what_one_might_not_expect_is_said(tmp_path: Path) -> None:
 
 
 def test_categories_have_the_names_of_the_palette(tmp_path: Path) -> None:
-    """A cluster without pixels in an image has no annotation of it."""
+    """A cluster without pixels in an image has no annotation there."""
     save(FOUR, tmp_path / "p/a.png")
     save(flat(3, 3, (255, 255, 255)), tmp_path / "p/b.png")
     (tmp_path / "own.txt").write_text("#000000 ground\n#c80000\n#00fa00 a b\n#ffffff sky\n")
@@ -261,7 +261,7 @@ def test_categories_have_the_names_of_the_palette(tmp_path: Path) -> None:
     assert areas == [[(1, 192), (2, 64), (3, 64), (4, 64)], [(4, 9)]]
 
 
-def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
+def test_a_foreign_file_stays(tmp_path: Path) -> None:
     save(FOUR, tmp_path / "p/a.png")
     (tmp_path / "p/annotations.json").write_text("{}")
     result = kseg("run", "p", "-o", "p", "--save", "coco", cwd=tmp_path)
@@ -274,9 +274,7 @@ def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
 
 def test_without_pycocotools_the_command_that_brings_it(tmp_path: Path) -> None:
     save(FOUR, tmp_path / "p/a.png")
-    code = "import sys; sys.modules['pycocotools'] = None; from kseg_batch.cli import main; main()"
-    words = [sys.executable, "-c", code, "run", "p", "--no-gpu", "--save", "coco"]
-    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    told = kseg("run", "p", "--save", "coco", cwd=tmp_path, code=hide_modules("pycocotools"))
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr == (
         "kseg-batch: --save coco needs pycocotools; to add it: pip install 'kseg-batch[coco]'.\n"

@@ -1,23 +1,23 @@
-"""`kseg-batch run` on GPUs: which process opens them, and what happens if one cannot be opened.
+"""`kseg-batch run` and `fit` on GPUs: the process that opens a GPU, and GPUs that cannot be opened.
 
-The command is the real one. The driver is a library that counts GPUs; CuPy is `tests.gpu.emulator.cupy`.
+The command is real. The driver is a library that counts GPUs; CuPy is `tests.gpu.emulator.cupy`.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.backends.test_doctor import compile_driver
-from tests.batch.test_run import manifest, save, tree
+from tests.support.commands import command_line, import_path
+from tests.support.gpu import compile_driver
+from tests.support.image_files import save
 from tests.support.images import photos
-from tests.test_package import ROOT
+from tests.support.outputs import manifest, pngs, state
 
 if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
@@ -45,7 +45,7 @@ BUSY = "CuPy does not work here (the GPU failed: cudaErrorDevicesUnavailable: th
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that ended."""
+    """A command that has exited."""
 
     code: int
     output: str
@@ -74,7 +74,7 @@ class Machine:
         libraries, opened = self.folder / "libraries", self.folder / "libraries/opened"
         opened.write_text("")
         environment = os.environ | {
-            "PYTHONPATH": f"{libraries}{os.pathsep}{ROOT}",
+            "PYTHONPATH": import_path(libraries),
             "LD_LIBRARY_PATH": str(libraries),
             "EMULATED_GPUS": "2",
             "EMULATED_KERNELS": str(self._kernels),
@@ -82,7 +82,7 @@ class Machine:
             "OPENED_GPUS": str(opened),
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "kseg_batch", *map(str, arguments), "--workers", "1"],
+            command_line(*arguments, "--workers", 1),
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -98,11 +98,7 @@ class Machine:
 
     def pngs(self, out: str) -> dict[str, bytes]:
         """The pictures of an output folder."""
-        return {
-            name: (self.folder / out / name).read_bytes()
-            for name in tree(self.folder / out)
-            if name.endswith(".png")
-        }
+        return pngs(self.folder / out)
 
 
 @pytest.fixture
@@ -112,7 +108,7 @@ def machine(tmp_path: Path, cache: Path, emulated: GpuBackend) -> Machine:
 
 
 @pytest.mark.parametrize("flags", [["--gpu"], ["--require-gpu"], ["--backend", "cupy"]])
-def test_the_process_of_a_gpu_alone_opens_it(machine: Machine, flags: list[str]) -> None:
+def test_only_the_process_of_a_gpu_opens_the_gpu(machine: Machine, flags: list[str]) -> None:
     done = machine.kseg("run", "p", "--device", "all", *flags, "-o", "gpu")
     assert (done.code, done.errors) == (0, "")
     assert "images/s with cupy" in done.output
@@ -123,7 +119,7 @@ def test_the_process_of_a_gpu_alone_opens_it(machine: Machine, flags: list[str])
     assert machine.pngs("gpu") == machine.pngs("cpu")
 
 
-def test_what_needs_no_gpu_opens_none(machine: Machine) -> None:
+def test_a_dry_run_opens_no_gpu(machine: Machine) -> None:
     done = machine.kseg("run", "p", "--gpu", "--dry-run")
     assert (done.code, done.errors) == (0, "")
     assert "3 images to do" in done.output
@@ -157,9 +153,9 @@ def test_refused_before_a_gpu_is_opened(machine: Machine, flags: list[str], mess
 def test_a_gpu_that_was_asked_for_and_cannot_be_opened(
     machine: Machine, flags: list[str], broken: int
 ) -> None:
-    """What was done before stays, too."""
+    """The outputs of an earlier run stay, too."""
     assert machine.kseg("run", "p/0.png", "-o", "out", "--no-gpu").code == 0
-    before = {name: (machine.folder / "out" / name).read_bytes() for name in tree(machine.folder / "out")}
+    before = state(machine.folder / "out")
     for out in ("out", "new"):
         done = machine.kseg("run", "p", "-o", out, *flags, broken=str(broken))
         assert (done.code, done.output) == (2, "")
@@ -167,7 +163,7 @@ def test_a_gpu_that_was_asked_for_and_cannot_be_opened(
         assert done.errors.count("\n") == 1
         assert done.opened_itself == set()
     assert not (machine.folder / "new").exists()
-    assert {n: (machine.folder / "out" / n).read_bytes() for n in tree(machine.folder / "out")} == before
+    assert state(machine.folder / "out") == before
 
 
 def test_a_gpu_that_was_preferred_and_cannot_be_opened(machine: Machine) -> None:
