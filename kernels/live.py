@@ -1,21 +1,22 @@
-"""CPU kernels for video: labels that do not flicker, and the picture that they make.
+"""CPU kernels for video: labels that do not flicker, and frames in the colours of their clusters.
 
-Single-threaded and without the GIL, as those of `cpu.py`, and a file of their own for a cache of their own.
-All arrays are C-contiguous and come from the caller.
+Single-threaded and without the GIL, like the kernels of `numba_cpu.py`; a file of its own has a Numba cache
+of its own. All arrays are C-contiguous and come from the caller.
 
     pixels          (3 N,) uint8         R, G, B of each pixel
     labels          (N,) uint8           cluster of each pixel
-    before          (N,) uint8           the same pixels' clusters in the frame before
+    before          (N,) uint8           labels of the previous frame
     streaks         (N,) uint8           frames in a row for which each pixel has been held
     centers         (k, 3) int32         R, G, B of the centres, Q8.6
-    slack           (k, k) int64         by the centre before and the nearest: how much farther, in
-                                         squared distance, the former may be and keep a pixel
-    colors          (256, 3) uint8       R, G, B to show for each label
-    picture         (3 N,) uint8         R, G, B of each pixel
+    slack           (k, k) int64         by the previous and the nearest centre: how much farther, in squared
+                                         distance, Q8.6, the previous centre may be for a label to be held
+    longest         integer              most frames in a row for which a pixel is held
+    colors          (256, 3) uint8       R, G, B to paint for each label
+    picture         (3 N,) uint8         R, G, B of each painted pixel
 
-Why this way. From frame to frame a pixel in a hundred gets another label, if that, so distances are worked
-out for those alone; the rest is a comparison of bytes. Painting is a pass of its own, for where nothing is
-shown it is not needed.
+Why this way. At most one pixel in a hundred changes its label from frame to frame, so distances are computed
+for those pixels alone; the other pixels cost a comparison of two bytes. Painting is a separate pass, which is
+skipped when no frame is shown or saved.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ kernel = njit(cache=True, nogil=True)
 
 @kernel
 def hold_labels(pixels, centers, slack, longest, before, streaks, labels):
-    """Give each pixel its label of before again where that centre is hardly farther than the nearest.
+    """Restore the previous label of each pixel whose previous centre is within the slack of the nearest one.
 
-    But for at most `longest` frames in a row.
+    A pixel is held for at most `longest` frames in a row.
     """
     for i in range(labels.shape[0]):
         last, nearest = before[i], labels[i]
@@ -51,7 +52,7 @@ def hold_labels(pixels, centers, slack, longest, before, streaks, labels):
 
 @kernel
 def paint(labels, colors, picture):
-    """Fill in the colour of each pixel's label."""
+    """Write the colour of each pixel's label to `picture`."""
     for i in range(labels.shape[0]):
         label = labels[i]
         picture[3 * i] = colors[label, 0]

@@ -15,10 +15,10 @@ from benchmarks.figures.landscape import landscape, write_jpeg
 from benchmarks.support.frames import RATE
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.live.picture import RenderedFrame
+from kseg_batch.live.rendered_frame import RenderedFrame
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
-from kseg_batch.live.view import ViewState, compose
+from kseg_batch.live.view import ViewState, render_window
 
 TARGET = Path(__file__).parents[1] / "results" / "live.jpg"
 
@@ -26,9 +26,9 @@ TARGET = Path(__file__).parents[1] / "results" / "live.jpg"
 def window() -> NDArray[np.uint8]:
     """(H, W, 3) uint8 in OpenCV's order: what the window shows."""
     rgb = landscape()
-    tracked = Tracker(load(), FitOptions(k=5), steady=8.0).track(rgb)
-    view = ViewState(disabled={1}, beside=True)
-    return compose(RenderedFrame(Frame(250, 250, rgb), tracked, view.disabled), view, RATE)
+    tracked = Tracker(load(), FitOptions(k=5), margin=8.0).track(rgb)
+    view = ViewState(disabled={1}, show_original=True)
+    return render_window(RenderedFrame(Frame(250, 250, rgb), tracked, view.disabled), view, RATE)
 
 
 def main() -> None:

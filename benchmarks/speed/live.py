@@ -26,7 +26,7 @@ from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.live.stabilizer import held
+from kseg_batch.live.stabilizer import hold_labels_reference
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.optional import import_cv2
 
@@ -123,7 +123,7 @@ def check_tracker() -> None:
         if labels is None or streaks is None:
             labels, streaks = nearest, np.zeros_like(nearest)
         else:
-            labels, streaks = held(rgb, palette, STEADY, labels, streaks, nearest)
+            labels, streaks = hold_labels_reference(rgb, palette, STEADY, labels, streaks, nearest)
         if found.cut or not np.array_equal(found.palette.fixed_centers, palette.fixed_centers):
             raise WrongResultError("It does not hold that the centres equal the oracle's.")
         if not np.array_equal(found.labels, labels):

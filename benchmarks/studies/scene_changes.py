@@ -19,7 +19,7 @@ from benchmarks.support.report import heading, line
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.errors import KsegError
-from kseg_batch.live.tracker import SAME_SCENE, coarse_histogram, overlap
+from kseg_batch.live.tracker import MIN_INTERSECTION, coarse_histogram, histogram_intersection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,14 +50,21 @@ def main() -> None:
         photos = [read_photo(path) for path in (*given.photos, *packaged)]
     except (OSError, KsegError, PhotosMissingError) as error:
         sys.exit(f"benchmarks.studies.scene_changes: {error}")
-    print(heading("Overlap of the colours of two frames", {"cut below": SAME_SCENE, "photos": len(photos)}))
+    print(
+        heading(
+            "Overlap of the colours of two frames", {"cut below": MIN_INTERSECTION, "photos": len(photos)}
+        )
+    )
     print()
     print(line(("", "pairs", "least", "median", "most", "cuts"), WIDTHS), flush=True)
     backend = load()
     for what, pairs in changes(photos):
-        found = [overlap(*(coarse_histogram(backend.histogram(rgb)) for rgb in pair)) for pair in pairs]
+        found = [
+            histogram_intersection(*(coarse_histogram(backend.histogram(rgb)) for rgb in pair))
+            for pair in pairs
+        ]
         shares = (f"{share:.3f}" for share in (min(found), float(np.median(found)), max(found)))
-        cuts = f"{100 * np.mean(np.array(found) < SAME_SCENE):.0f}%"
+        cuts = f"{100 * np.mean(np.array(found) < MIN_INTERSECTION):.0f}%"
         print(line((what, str(len(found)), *shares, cuts), WIDTHS), flush=True)
 
 

@@ -22,46 +22,57 @@ if TYPE_CHECKING:
 
 def live(
     camera: Annotated[
-        str | None, typer.Option("--camera", help="A camera's number or device file.  [default: 0]")
+        str | None, typer.Option("--camera", help="Number or device file of a camera.  [default: 0]")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--source", help="A video file, or an address: rtsp://, http://, ...")
+        str | None,
+        typer.Option("--source", help="Video file to read, or address of a stream: rtsp://, http://, ..."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", help="Clusters, 1 to 256.")] = 5,
-    window: Annotated[bool, typer.Option("--window/--no-window", help="Show it, or do not.")] = True,
+    k: Annotated[int, typer.Option("--k", "-k", help="Number of clusters, 1 to 256.")] = 5,
+    window: Annotated[
+        bool,
+        typer.Option("--window/--no-window", help="Show the frames in a window, or run without a window."),
+    ] = True,
     save: Annotated[
         str | None,
-        typer.Option("--save", help="Write a video (.mp4, .mkv, .mov), or PNG files to a new folder."),
+        typer.Option(
+            "--save", help="Write the frames to a video (.mp4, .mkv, .mov), or as PNG files to a new folder."
+        ),
     ] = None,
     disable: Annotated[
-        list[int] | None, typer.Option("--disable", help="A cluster to show black; repeat it for more.")
+        list[int] | None,
+        typer.Option("--disable", help="Number of a cluster to paint black; repeat the flag for more."),
     ] = None,
-    frames: Annotated[int | None, typer.Option("--frames", help="End after so many.  [default: all]")] = None,
-    every: Annotated[int, typer.Option("--every", help="Take every so-many-th frame.")] = 1,
+    frames: Annotated[
+        int | None, typer.Option("--frames", help="Stop after this number of frames.  [default: all]")
+    ] = None,
+    every: Annotated[int, typer.Option("--every", help="Segment every n-th frame.")] = 1,
     size: Annotated[
-        str | None, typer.Option("--size", help="WIDTHxHEIGHT to scale to.  [default: the source's]")
+        str | None,
+        typer.Option("--size", help="Scale the frames to WIDTHxHEIGHT pixels.  [default: the source's]"),
     ] = None,
     steady: Annotated[
         float,
         typer.Option(
             "--steady",
-            help="Grey levels past the border to another cluster from which a pixel changes at once.",
+            help="Reduce flicker: a pixel changes its cluster at once if its colour is this many grey levels "
+            "past the border between the two clusters, else after five frames.",
         ),
     ] = 8.0,
     seed: Seed = 0,
     color_space: ColorSpace = Space.rgb,
     quiet: Quiet = False,
 ) -> None:
-    """Segment a camera, a stream or a video: clusters keep their numbers from frame to frame."""
+    """Segment a camera, a stream or a video; clusters keep their numbers from frame to frame."""
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.live.options import LiveOptions, parse_size
 
-    with exit_with_message("interrupted before it was complete"):
+    with exit_with_message("interrupted before the output was complete"):
         if camera is not None and source is not None:
-            raise OptionError("--camera and --source contradict each other: which one is it?")
+            raise OptionError("--camera and --source contradict each other: give one of the two.")
         if "" in (camera, source, save):
-            raise OptionError("A name is empty: is a variable unset?")
+            raise OptionError("A name is empty: check whether a variable is unset.")
         options = LiveOptions(
             fit=FitOptions(k=k, seed=seed, color_space=color_space.value),
             camera="0" if camera is None else camera,
@@ -80,16 +91,17 @@ def live(
         from kseg_batch.live.session import run
 
         summary = run(options, backend, quiet=quiet)
-    for line in _lines(summary) if not quiet else ():
-        typer.echo(line)
+    if not quiet:
+        for line in _summary_lines(summary):
+            typer.echo(line)
     if summary.error is not None:
-        fail(str(summary.error), EXIT_SOME_FAILED if summary.kept else EXIT_NOTHING_DONE)
+        fail(str(summary.error), EXIT_SOME_FAILED if summary.completed else EXIT_NOTHING_DONE)
     if summary.signal is not None:
         raise typer.Exit(EXIT_SIGNAL + summary.signal)
 
 
-def _lines(summary: SessionSummary) -> list[str]:
-    """What was done, for people."""
+def _summary_lines(summary: SessionSummary) -> list[str]:
+    """Return the lines of text that report the results of a session."""
     from kseg_batch.errors import count
 
     lines = []
@@ -100,9 +112,9 @@ def _lines(summary: SessionSummary) -> list[str]:
             f"{summary.frames / summary.seconds:.1f} frames/s, {count(summary.cuts, 'cut')}"
         )
     if summary.dropped:
-        lines.append(f"{count(summary.dropped, 'frame')} left out, so as not to lag behind")
+        lines.append(f"{count(summary.dropped, 'frame')} dropped to keep up with the source")
     if summary.signal is not None:
-        lines.append("interrupted: what is written is complete")
-    if summary.saved is not None:
-        lines.append(f"saved to {summary.saved}")
+        lines.append("interrupted: all output written so far is complete")
+    if summary.saved_to is not None:
+        lines.append(f"saved to {summary.saved_to}")
     return lines

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,22 +26,37 @@ from kseg_batch.cli.flags import (
     Space,
 )
 
-ENLARGED = 3
-"""Pixels of a picture for one of a window, each way, so that there is more to see where it is enlarged."""
+if TYPE_CHECKING:
+    from kseg_batch.backends.base import Backend as BackendProtocol
+    from kseg_batch.images.decode import Photo
+    from kseg_batch.kmeans.options import FitOptions, RegionOptions
+    from kseg_batch.segmentation.segment import Segmentation
+
+WINDOW_OVERSAMPLING = 3
+"""Pixels of an image for each pixel of the window, along each axis, which show when an image is enlarged."""
 
 
 def show(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file to show.")],
     k: Annotated[
         str,
-        typer.Option("--k", "-k", help="Clusters, 1 to 256; several such as 2,3,4,5, to compare; or auto."),
+        typer.Option(
+            "--k",
+            "-k",
+            help="Number of clusters, 1 to 256; several such as 2,3,4,5, to compare them; or auto, to choose "
+            "the number by the photo.",
+        ),
     ] = "3",
     save: Annotated[
         str | None,
-        typer.Option("--save", metavar="FILE", help="Write a .png, .svg or .pdf; open no window."),
+        typer.Option(
+            "--save",
+            metavar="FILE",
+            help="Write the figure to a .png, .svg or .pdf file, and open no window.",
+        ),
     ] = None,
     dpi: Annotated[
-        int, typer.Option("--dpi", help="Pixels for an inch of the figure, which has 12 by 7.5 at most.")
+        int, typer.Option("--dpi", help="Pixels per inch of the figure, which is 12 x 7.5 inches at most.")
     ] = 100,
     alpha: Alpha = AlphaKind.keep,
     max_pixels: MaxPixels = "200M",
@@ -57,49 +71,75 @@ def show(
     smooth: Smooth = 0,
     min_region: MinRegion = 0,
 ) -> None:
-    """Show a photo, its segmentation and each cluster alone; or several numbers of clusters, to choose."""
+    """Show a photo, its segmentation and each cluster alone; or compare several numbers of clusters."""
     from kseg_batch.backends.registry import choose
-    from kseg_batch.batch.storage.scan import Job
-    from kseg_batch.batch.workers.jobs import Settings
-    from kseg_batch.batch.workers.load_image import load_image
     from kseg_batch.cli.parsing import parse_k_list, parse_pixels
-    from kseg_batch.errors import count
     from kseg_batch.images.decode import prepare_process
     from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
-    from kseg_batch.segmentation.regions import load_cleaner
     from kseg_batch.show import output
-    from kseg_batch.show.figure import check, divide, draw
+    from kseg_batch.show.figure import check_number_of_ks, draw, segment_photo
 
     path, target = Path(image), None if save is None else Path(save)
     with exit_with_message(image=path):
-        most, k_range = parse_k(k) if k.startswith("auto") else (None, None)
-        numbers = parse_k_list(k) if most is None else (most,)
-        check(numbers)
+        max_k, k_range = parse_k(k) if k.startswith("auto") else (None, None)
+        ks = parse_k_list(k) if max_k is None else (max_k,)
+        check_number_of_ks(ks)
         regions = RegionOptions(smooth, min_region)
-        options = FitOptions(numbers[-1], attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # checked there
-        limit = parse_pixels(max_pixels)
-        settings = Settings(Path(), options, frozenset(), alpha=alpha.value, max_pixels=limit)
-        output.check(dpi, target)
-        figure = output.open_window(path.name, dpi) if target is None else output.empty(dpi)
+        options = FitOptions(ks[-1], attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # FitOptions checks init
+        pixel_limit = parse_pixels(max_pixels)
+        output.check_output(dpi, target)
+        figure = output.open_window(path.name, dpi) if target is None else output.create_figure(dpi)
         prepare_process()
-        photo = load_image(Job(path, Path(path.name)), settings).photo
+        photo = _load_photo(path, options, alpha, pixel_limit)
         choice = choose_backend(choose, backend, gpu, False, options)
-        for kernels in (choice.backend, *((load_cleaner(),) if regions else ())):
-            if not kernels.compiled:
-                _say("the kernels are not compiled yet: this waits for it, once")
-                kernels.warm_up()
-        ways = list(divide(photo, choice.backend, options, numbers, k_range, regions))
-        for note in photo.notes:
-            _say(f"{path}: {note}")
-        if (n := len(ways[-1].palette.counts)) < (k_range.low if k_range else numbers[-1]):
-            _say(f"{path}: it has {count(n, 'colour')}, so as many clusters")
-        draw(figure, photo, ways, detail=ENLARGED if target is None else 1)
+        _warm_up(choice.backend, regions)
+        segmentations = list(segment_photo(photo, choice.backend, options, ks, k_range, regions))
+        expected_k = k_range.low if k_range else ks[-1]
+        _print_notes(path, photo, segmentations[-1].segmentation, expected_k)
+        draw(figure, photo, segmentations, oversampling=WINDOW_OVERSAMPLING if target is None else 1)
         if target is None:
-            output.wait()
+            output.show_windows()
         else:
-            output.save(figure, target)
-            _say(f"written: {target}")
+            output.save_figure(figure, target)
+            _print(f"written: {target}")
 
 
-def _say(text: str) -> None:
-    print(f"kseg-batch: {text}", file=sys.stderr)
+def _load_photo(path: Path, options: FitOptions, alpha: AlphaKind, max_pixels: int) -> Photo:
+    """Decode the photo as `run` does.
+
+    Raises:
+        ImageError: The file is unreadable or too large.
+    """
+    from kseg_batch.batch.storage.scan import Job
+    from kseg_batch.batch.workers.jobs import Settings
+    from kseg_batch.batch.workers.load_image import load_image
+
+    settings = Settings(Path(), options, frozenset(), alpha=alpha.value, max_pixels=max_pixels)
+    return load_image(Job(path, Path(path.name)), settings).photo
+
+
+def _warm_up(backend: BackendProtocol, regions: RegionOptions) -> None:
+    """Compile the kernels that are not compiled yet, and print a line that says so."""
+    from kseg_batch.segmentation.regions import load_cleaner
+
+    for kernels in (backend, *((load_cleaner(),) if regions else ())):
+        if not kernels.compiled:
+            _print("the kernels are being compiled, once: the figure has to wait")
+            kernels.warm_up()
+
+
+def _print_notes(path: Path, photo: Photo, segmentation: Segmentation, expected_k: int) -> None:
+    """Print the decoder's notes, and whether the photo has fewer colours than the expected clusters."""
+    from kseg_batch.errors import count
+
+    for note in photo.notes:
+        _print(f"{path}: {note}")
+    if (n := len(segmentation.counts)) < expected_k:
+        _print(f"{path}: it has {count(n, 'colour')}, so as many clusters")
+
+
+def _print(text: str) -> None:
+    """Print a line on standard error."""
+    from kseg_batch.console import print_status
+
+    print_status(f"kseg-batch: {text}")

@@ -1,4 +1,4 @@
-"""Segmenting a camera, a stream or a video file, frame by frame, with clusters that keep their numbers.
+"""Segmentation of a camera, a stream or a video file, frame by frame; clusters keep their numbers.
 
-source -> reader (a thread) -> tracker -> window, video file, PNG files
+FrameSource -> FrameReader (a thread) -> Tracker -> RenderedFrame -> window, video file, PNG files
 """

@@ -1,4 +1,4 @@
-"""Cameras, through OpenCV, which knows how to ask for one on every system."""
+"""Cameras, through OpenCV, which has a driver for each operating system."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
     from kseg_batch.live.options import LiveOptions
 
 
-class Camera:
-    """A `Source`."""
+class CameraSource:
+    """A camera as a `FrameSource`."""
 
     time_base = Fraction(1, 1000)
-    aspect: Fraction | None = None
+    pixel_aspect: Fraction | None = None
     n_frames: int | None = None
     live = True
 
     def __init__(self, camera: str, options: LiveOptions) -> None:
-        """Open it.
+        """Open the camera.
 
         Args:
-            camera: Its number, or its device file.
-            options: Of which size, and how many frames to pass over.
+            camera: The camera's number or device file.
+            options: The options; `size` and `every` are used.
 
         Raises:
-            SourceError: There is no such camera, or it gives no picture.
+            SourceError: The camera is missing or cannot be opened.
+            BackendUnavailableError: OpenCV cannot be imported.
         """
         cv2 = import_cv2()
         self.name = f"camera {camera}"
@@ -43,29 +44,31 @@ class Camera:
         self._every, self._size = options.every, options.size
         self._capture = cv2.VideoCapture(int(camera) if camera.isdecimal() else camera)
         if not self._capture.isOpened():
-            raise SourceError(why_not(camera))
+            raise SourceError(_describe_open_failure(camera))
         if self._size is not None:
             self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
             self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = Fraction(rate).limit_denominator(1001) if rate > 0 else None
+        frame_rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.frame_rate = Fraction(frame_rate).limit_denominator(1001) if frame_rate > 0 else None
         width, height = (
             int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
         self.notes: tuple[str, ...] = ()
         if self._size not in (None, (width, height)):
-            self.notes = (f"{self.name} has no such size: its {width} x {height} is scaled",)
+            self.notes = (
+                f"{self.name} does not offer the requested size: frames of {width} x {height} are scaled",
+            )
 
     def frames(self) -> Iterator[Frame]:
-        """See `Source.frames`: until it is unplugged."""
+        """Yield frames until the camera is unplugged: see `FrameSource.frames`."""
         cv2 = import_cv2()
         start, number = None, 0
         while self._capture.grab():
             now = time.monotonic()
             start = now if start is None else start
             if number % self._every == 0:
-                done, bgr = self._capture.retrieve()
-                if not done:
+                decoded, bgr = self._capture.retrieve()
+                if not decoded:
                     break
                 if self._size is None:
                     self._size = bgr.shape[1], bgr.shape[0]
@@ -75,29 +78,34 @@ class Camera:
                 yield Frame(number, ticks, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
             number += 1
         if number:
-            raise SourceError(f"{self.name} gives no more pictures: was it unplugged?")
+            raise SourceError(f"{self.name} sends no more frames: was the camera unplugged?")
         raise SourceError(
-            f"{self.name} is there, but gives no picture: end the program that is using it, if there is one."
+            f"{self.name} is connected, but sends no frames: close any other program that uses the camera."
         )
 
     def close(self) -> None:
-        """See `Source.close`."""
+        """Release the device."""
         self._capture.release()
 
 
-def why_not(camera: str) -> str:
-    """The sentence for a camera that cannot be opened."""
+def _describe_open_failure(camera: str) -> str:
+    """Return the message for a camera that cannot be opened; on Linux, with the cause."""
     if sys.platform != "linux":
         return (
-            f"camera {camera} cannot be opened: is it connected, allowed, and not in use by another program?"
+            f"camera {camera} cannot be opened: check that the camera is connected, that access is allowed, "
+            "and that no other program uses the camera."
         )
     device = Path(f"/dev/video{camera}" if camera.isdecimal() else camera)
     if not device.exists():
-        others = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video*"))
-        there = f"there are {', '.join(others)}" if others else "this machine has none"
-        return f"camera {camera} is not there ({device}): {there}; files and addresses go to --source."
+        numbers = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video*"))
+        found = f"this machine has camera {', '.join(numbers)}" if numbers else "this machine has no camera"
+        return f"camera {camera} does not exist ({device}): {found}; use --source for files and addresses."
     if not os.access(device, os.R_OK | os.W_OK):
-        return f"camera {camera} may not be used by you ({device}): ask for membership in the group video."
+        return (
+            f"camera {camera} cannot be opened ({device}): permission denied; ask for membership in the "
+            "group video."
+        )
     return (
-        f"camera {camera} ({device}) cannot be opened: another program may be using it, or it is no camera."
+        f"camera {camera} ({device}) cannot be opened: another program may be using the camera, or the "
+        "device is not a camera."
     )

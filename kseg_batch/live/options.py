@@ -1,4 +1,4 @@
-"""What a user may choose about `live`, checked once, here."""
+"""The options of `live`, checked once, here."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.options import FitOptions
 
 MAX_SIDE = 16384
-"""Pixels: most of a side that libx264 and the cameras' drivers take."""
+"""Longest side of a frame in pixels, which libx264 and camera drivers accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """What to segment, and what to do with it."""
+    """The source to segment, and the outputs to produce."""
 
     fit: FitOptions
-    """How to cluster."""
+    """Options of the clustering."""
     camera: str
-    """A camera's number, or its device file. It is taken where there is no `source`."""
+    """Number or device file of a camera; ignored if `source` is given."""
     source: str | None
-    """A video file or an address."""
+    """A video file, or the address of a stream."""
     size: tuple[int, int] | None
-    """Width and height to scale frames to; None for those that they have."""
+    """Width and height that frames are scaled to, in pixels; None to keep the size of the source."""
     every: int
-    """Take every so-many-th frame."""
+    """Segment every n-th frame."""
     frames: int | None
-    """End after so many; None for all."""
+    """Number of frames after which `live` stops; None for all."""
     steady: float
-    """Grey levels past the border to another cluster from which a pixel changes at once; 0 for any."""
+    """Margin of the label stabiliser in grey levels; 0 to switch the stabiliser off."""
     disable: tuple[int, ...]
-    """Clusters to show black."""
+    """Numbers of the clusters that are painted black."""
     window: bool
-    """Whether to show it."""
+    """Whether to show the frames in a window."""
     save: Path | None
-    """A video file or a folder to write to."""
+    """Video file or folder to write to."""
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range, naming the option as the command line does."""
+        """Raise an OptionError if an option is out of range, and name the option's flag."""
         if self.every < 1:
             raise OptionError(f"--every must be 1 or more, not {self.every}.")
         if self.frames is not None and self.frames < 1:
@@ -62,10 +62,10 @@ class LiveOptions:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """The width and height in a text such as 1280x720.
+    """Return the width and the height, in pixels, of a text such as 1280x720.
 
     Raises:
-        OptionError: It is no such text.
+        OptionError: The text has another form, or a side is 0 or longer than `MAX_SIDE`.
     """
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
     size = (int(match[1]), int(match[2])) if match else (0, 0)

@@ -1,9 +1,8 @@
-"""One run of `live`: frame after frame to the window and to the file, with keys and signals in between."""
+"""A session of `live`: from the source, frame by frame, to the window and the sink, controlled by keys."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,72 +14,78 @@ import numpy as np
 from kseg_batch.console import ProgressBar, print_status
 from kseg_batch.errors import KsegError
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.live.picture import RenderedFrame
-from kseg_batch.live.reader import End, Reader, open_source
-from kseg_batch.live.sinks import check_target, open_sink, write_png
+from kseg_batch.live.open_source import open_source
+from kseg_batch.live.playback import FrameRateMeter, PlaybackClock
+from kseg_batch.live.reader import EndOfStream, FrameReader
+from kseg_batch.live.rendered_frame import RenderedFrame
+from kseg_batch.live.sinks import check_save_path, open_sink, write_png
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
-from kseg_batch.live.view import ViewState, compose
-from kseg_batch.live.window import CLOSED, Window, display
+from kseg_batch.live.view import ViewState, render_window
+from kseg_batch.live.window import ESCAPE, Window, display_connection
 from kseg_batch.processes import InterruptFlag
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from kseg_batch.backends.numba_cpu import NumbaBackend
     from kseg_batch.live.options import LiveOptions
-    from kseg_batch.live.sinks import Sink
+    from kseg_batch.live.sinks import FrameSink
     from kseg_batch.live.source import FrameSource
     from kseg_batch.live.tracker import TrackedFrame
 
-PATIENCE = 0.05
-"""Seconds between looks at signals and keys while no frame comes."""
-
-RATE_FRAMES = 30
-"""Over how many frames the rate in the window is taken."""
+POLL_SECONDS = 0.05
+"""Longest wait for a frame or a key before signals are checked again."""
 
 QUIT = "q"
 
 
 @dataclass(slots=True)
 class SessionSummary:
-    """What became of a run."""
+    """The results of a session."""
 
     frames: int = 0
-    """Frames segmented."""
+    """Number of segmented frames."""
     size: tuple[int, int] = (0, 0)
-    """Their width and height."""
+    """Width and height of the frames, in pixels."""
     cuts: int = 0
-    """How often another scene began."""
+    """Number of cuts to a new scene."""
     dropped: int = 0
-    """Frames of a live source that came faster than they could be segmented."""
+    """Number of frames of a live source that arrived faster than they could be segmented."""
     seconds: float = 0.0
-    """From the first frame to the last."""
-    kept: int = 0
-    """Frames that were saved, or segmented where none are to be."""
-    saved: Path | None = None
-    """Where to."""
+    """Duration from the first frame to the last."""
+    completed: int = 0
+    """Number of saved frames; of segmented frames if no output was requested."""
+    saved_to: Path | None = None
+    """Path of the output; None if no frame was saved."""
     signal: int | None = None
-    """The signal that ended it."""
+    """Number of the signal that interrupted the session, if any."""
     error: KsegError | None = None
-    """Why it ended before its time, if no signal and no key did."""
+    """The error that stopped the session early, if any."""
 
 
 def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionSummary:
-    """Segment what the options say, until it ends or somebody ends it.
+    """Segment a source until its end, the last requested frame, a key or a signal.
+
+    Args:
+        options: The source and the outputs.
+        backend: The backend that segments.
+        quiet: Whether to print neither notes nor progress.
 
     Raises:
-        KsegError: Nothing could be done.
+        KsegError: The session failed before the first frame.
     """
     summary = SessionSummary()
     with ExitStack() as cleanup:
         interrupt = cleanup.enter_context(InterruptFlag())
         if options.window:
-            cleanup.enter_context(display())
+            cleanup.enter_context(display_connection())
         if options.save is not None:
-            check_target(options.save)
+            check_save_path(options.save)
         if not (quiet or backend.compiled):
-            print_status("the kernels are not compiled yet: the first frame waits for it, once")
+            print_status("the kernels are being compiled, once: the first frame has to wait")
         _warm_up(backend)
-        reader = Reader(partial(open_source, options))
+        reader = FrameReader(partial(open_source, options))
         cleanup.callback(reader.stop)
         source = _wait_for_source(reader, interrupt)
         if source is not None:
@@ -93,23 +98,21 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionS
 
 
 def _warm_up(backend: NumbaBackend) -> None:
-    """Compile all kernels, or load them from Numba's cache, before a camera is waiting."""
+    """Compile all kernels, or load them from Numba's cache, before the source is opened."""
     backend.warm_up()
     rgb = np.array([[(0, 0, 0), (255, 255, 255)]], np.uint8)
-    tracker = Tracker(backend, FitOptions(k=2), steady=1.0)
+    tracker = Tracker(backend, FitOptions(k=2), margin=1.0)
     for number in range(2):
         assert RenderedFrame(Frame(number, number, rgb), tracker.track(rgb)).rgb.shape == rgb.shape
 
 
-def _wait_for_source(reader: Reader, interrupt: InterruptFlag) -> FrameSource | None:
-    """The source when it is open, or None if somebody did not want to wait for it."""
+def _wait_for_source(reader: FrameReader, interrupt: InterruptFlag) -> FrameSource | None:
+    """Return the open source, or None if a signal arrives first."""
     while interrupt.number is None:
-        event = reader.next(PATIENCE)
-        if isinstance(event, End):
+        event = reader.next(POLL_SECONDS)
+        if isinstance(event, EndOfStream):
             assert event.error is not None
             raise event.error
-        if isinstance(event, BaseException):
-            raise event
         if event is not None:
             assert not isinstance(event, Frame)
             return event
@@ -117,14 +120,14 @@ def _wait_for_source(reader: Reader, interrupt: InterruptFlag) -> FrameSource | 
 
 
 class _Session:
-    """A run whose source is open; use it as a context manager."""
+    """The main loop over the frames of an open source; as a context manager, it also closes the outputs."""
 
     def __init__(
         self,
         options: LiveOptions,
         backend: NumbaBackend,
         source: FrameSource,
-        reader: Reader,
+        reader: FrameReader,
         interrupt: InterruptFlag,
         summary: SessionSummary,
         quiet: bool,
@@ -136,21 +139,21 @@ class _Session:
         self._summary = summary
         self._tracker = Tracker(backend, options.fit, options.steady)
         self._view = ViewState(disabled=set(options.disable))
-        self._last: tuple[Frame, TrackedFrame] | None = None
-        self._pace: float | None = None  # when the source's first frame was shown, or would have been
-        self._times: deque[float] = deque(maxlen=RATE_FRAMES)
+        self._current: tuple[Frame, TrackedFrame] | None = None
+        self._clock = PlaybackClock()
+        self._frame_rate = FrameRateMeter()
         self._quit = False
         totals = [n for n in (options.frames, source.n_frames) if n is not None]
         self._quiet = quiet
         self._progress = ProgressBar(min(totals, default=None), "frame", quiet=quiet)
-        self._sink: Sink | None = None
+        self._sink: FrameSink | None = None
         self._window: Window | None = None
 
-    def __enter__(self) -> _Session:
+    def __enter__(self) -> Self:
         with ExitStack() as cleanup:
             cleanup.enter_context(self._progress)
             for note in self._source.notes:
-                self._message(note)
+                self._print(note)
             if self._options.window:
                 self._window = cleanup.enter_context(Window(f"kseg-batch: {self._source.name}"))
             if self._options.save is not None:
@@ -161,126 +164,122 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         with self._cleanup:
             if self._sink is not None:
-                self._complete(self._sink)
+                self._close_sink(self._sink)
         self._summary.dropped = self._reader.dropped
 
-    def _complete(self, sink: Sink) -> None:
+    def _close_sink(self, sink: FrameSink) -> None:
         try:
             sink.close()
         except KsegError as error:
             self._summary.error = self._summary.error or error
-        self._summary.kept = sink.written
-        self._summary.saved = sink.path if sink.written else None
+        self._summary.completed = sink.written
+        self._summary.saved_to = sink.path if sink.written else None
 
     def run(self) -> None:
-        """Until the source or somebody ends it."""
+        """Process frames and keys until the session is finished."""
         start = time.monotonic()
-        while not self._over:
-            event = None if self._view.paused else self._reader.next(PATIENCE)
+        while not self._finished:
+            event = None if self._view.paused else self._reader.next(POLL_SECONDS)
             if isinstance(event, Frame):
-                start = time.monotonic() if self._last is None else start
+                start = time.monotonic() if self._current is None else start
                 try:
-                    self._segment(event)
+                    self._process(event)
                 except KsegError as error:
                     self._summary.error = error
                     break
-            elif isinstance(event, End):
+            elif isinstance(event, EndOfStream):
                 self._summary.error = event.error
                 break
-            elif isinstance(event, BaseException):
-                raise event
             elif self._window is not None:
-                self._press(self._window.key(PATIENCE))
+                self._handle_key(self._window.read_key(POLL_SECONDS))
         self._summary.seconds = time.monotonic() - start
 
     @property
-    def _over(self) -> bool:
+    def _finished(self) -> bool:
         enough = self._options.frames is not None and self._summary.frames >= self._options.frames
         return enough or self._quit or self._interrupt.number is not None
 
-    def _segment(self, frame: Frame) -> None:
+    def _process(self, frame: Frame) -> None:
+        """Segment a frame, then save and show the result."""
         tracked = self._tracker.track(frame.rgb)
-        self._last = frame, tracked
-        self._times.append(time.monotonic())
+        self._current = frame, tracked
+        self._frame_rate.count_frame()
         summary = self._summary
         summary.frames += 1
         summary.cuts += tracked.cut
         summary.size = frame.rgb.shape[1], frame.rgb.shape[0]
-        picture = self._picture()
-        if self._sink is None:
-            summary.kept += 1
-        else:
-            self._sink.write(picture)
-            if self._sink.written == 1:
-                for note in self._sink.notes:
-                    self._message(note)
+        self._save()
         if (progress := self._progress.advance()) is not None:
-            self._message(progress)
+            self._print(progress)
         if self._window is not None:
-            self._wait_for_its_time(self._window, frame)
+            self._wait_until_due(self._window, frame)
             self._show()
-            self._press(self._window.key(0))
+            self._handle_key(self._window.read_key(0))
 
-    def _message(self, text: str) -> None:
-        """Print a line without disturbing the bar."""
+    def _save(self) -> None:
+        """Write the current frame to the sink, if there is one."""
+        if self._sink is None:
+            self._summary.completed += 1
+            return
+        self._sink.write(self._rendered())
+        if self._sink.written == 1:
+            for note in self._sink.notes:
+                self._print(note)
+
+    def _print(self, text: str) -> None:
+        """Print a line above the progress bar."""
         if not self._quiet:
             self._progress.clear()
             print_status(text)
 
-    def _picture(self) -> RenderedFrame:
-        assert self._last is not None
-        return RenderedFrame(*self._last, disabled=frozenset(self._view.disabled))
+    def _rendered(self) -> RenderedFrame:
+        """Return the current frame with the clusters that are disabled now."""
+        assert self._current is not None
+        return RenderedFrame(*self._current, disabled=frozenset(self._view.disabled))
 
     def _show(self) -> None:
-        if self._window is not None and self._last is not None:
-            self._window.show(compose(self._picture(), self._view, self._rate))
+        """Show the current frame in the window, if there are both."""
+        if self._window is not None and self._current is not None:
+            rate = self._frame_rate.frames_per_second
+            self._window.show(render_window(self._rendered(), self._view, rate))
 
-    @property
-    def _rate(self) -> float:
-        """Frames a second, lately."""
-        if len(self._times) < 2:
-            return 0.0
-        return (len(self._times) - 1) / max(1e-6, self._times[-1] - self._times[0])
-
-    def _wait_for_its_time(self, window: Window, frame: Frame) -> None:
-        """Show a file as fast as it is meant to be seen. What was late is not made up for."""
+    def _wait_until_due(self, window: Window, frame: Frame) -> None:
+        """Handle keys until a frame of a file is due. A frame of a live source is due at once."""
         if self._source.live:
             return
-        at = float(frame.ticks * self._source.time_base)
-        now = time.monotonic()
-        self._pace = now - at if self._pace is None else max(self._pace, now - at)
-        while not (self._over or self._view.paused) and (left := self._pace + at - time.monotonic()) > 0:
-            self._press(window.key(min(left, PATIENCE)))
+        due = self._clock.schedule(float(frame.ticks * self._source.time_base))
+        while not (self._finished or self._view.paused) and (remaining := due - time.monotonic()) > 0:
+            self._handle_key(window.read_key(min(remaining, POLL_SECONDS)))
 
-    def _press(self, key: str | None) -> None:
-        """Do what a key says."""
-        if key in (QUIT, CLOSED):
+    def _handle_key(self, key: str | None) -> None:
+        """Carry out the command of a key; None if no key was pressed."""
+        if key in (QUIT, ESCAPE):
             self._quit = True
         elif key == " ":
             self._view.paused = not self._view.paused
-            self._pace = None
+            self._clock.reset()
         elif key == "o":
-            self._view.beside = not self._view.beside
+            self._view.show_original = not self._view.show_original
         elif key == "r":
             self._tracker.reseed()
         elif key == "s":
-            self._snapshot()
+            self._save_snapshot()
         elif key is not None and key.isdecimal() and int(key) < self._options.fit.k:
             self._view.disabled ^= {int(key)}
         if key is not None and self._view.paused:
             self._show()
 
-    def _snapshot(self) -> None:
-        """Write the frame that is shown to the current folder, and replace nothing there."""
-        if self._last is None:
+    def _save_snapshot(self) -> None:
+        """Write the current frame as a PNG file to the working folder; overwrite no file."""
+        if self._current is None:
             return
-        stem = f"{self._source.stem}-frame{self._last[0].number:06}"
+        stem = f"{self._source.stem}-frame{self._current[0].number:06}"
         path, copy = Path(f"{stem}.png"), 1
         while path.exists():
             copy += 1
             path = Path(f"{stem}-{copy}.png")
         try:
-            write_png(self._picture(), path)
-            self._message(f"snapshot: {path}")
+            write_png(self._rendered(), path)
+            self._print(f"snapshot: {path}")
         except KsegError as error:
-            self._message(f"no snapshot: {error}")
+            self._print(f"snapshot failed: {error}")

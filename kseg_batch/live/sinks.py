@@ -1,4 +1,4 @@
-"""Where the segmented frames are written to: a video file, or a folder of PNG files."""
+"""Sinks, which write the segmented frames: a video file, or a folder of PNG files."""
 
 from __future__ import annotations
 
@@ -15,58 +15,60 @@ from kseg_batch.optional import import_av
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kseg_batch.live.picture import RenderedFrame
+    from kseg_batch.live.rendered_frame import RenderedFrame
     from kseg_batch.live.source import FrameSource
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
-"""Containers that hold H.264, and frames at any time."""
+"""Suffixes of the containers that hold H.264 at a variable frame rate."""
 
-H264 = {"preset": "ultrafast", "crf": "20", "bf": "0"}
-"""Of libx264: areas of one colour need no better preset, which takes twice the time and loses no less.
+H264_OPTIONS = {"preset": "ultrafast", "crf": "20", "bf": "0"}
+"""Options of libx264.
 
-Without B-frames, containers state the right length."""
+Areas of one colour gain nothing from a slower preset, which takes twice the time. Without B-frames,
+containers declare the correct duration."""
 
-NOMINAL_RATE = Fraction(30)
-"""Frames a second for the encoder where the source does not tell; all are shown at their own times."""
+DEFAULT_FRAME_RATE = Fraction(30)
+"""Frames per second, a hint to the encoder if the source has no rate; frames keep their own times."""
 
 
-class Sink(Protocol):
-    """Takes pictures. Use it as a context manager: it is complete at the end, whatever happened."""
+class FrameSink(Protocol):
+    """Writes frames. Call `close` at the end, also after an error."""
 
     path: Path
+    """The file or the folder."""
     written: int
-    """Pictures that are there to stay."""
+    """Number of frames on the disk; 0 again if the file had to be removed."""
     notes: tuple[str, ...]
-    """What one might not expect of it, known from the first picture on."""
+    """Remarks for the user, known once the first frame is written."""
 
-    def write(self, picture: RenderedFrame) -> None:
-        """Take the next picture.
+    def write(self, rendered: RenderedFrame) -> None:
+        """Write the next frame.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The frame cannot be written.
         """
 
     def close(self) -> None:
-        """Complete what was written.
+        """Complete the output.
 
         Raises:
-            OutputError: It cannot be; of a video, nothing is left then.
+            OutputError: The output cannot be completed; an incomplete video file is removed.
         """
 
 
-def check_target(path: Path) -> None:
-    """See that a path can be written to, before anything else is done.
+def check_save_path(path: Path) -> None:
+    """Check, before any other work, that a sink can be opened for a path.
 
     Raises:
-        OptionError: Its suffix is not that of a video, or of nothing.
-        OutputError: There is no folder for it, or something else is in its place.
+        OptionError: The suffix is neither empty nor that of a video.
+        OutputError: The parent folder is missing, or the path is taken.
         BackendUnavailableError: PyAV is missing.
     """
     if not path.parent.is_dir():
         raise OutputError(f"{path} cannot be written: there is no folder {path.parent}.")
     if _is_folder(path):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise OutputError(f"{path} is there already, and no empty folder: name a new one.")
+            raise OutputError(f"{path} already exists and is not an empty folder: name a new folder.")
     elif path.suffix.lower() not in VIDEO_SUFFIXES:
         raise OptionError(
             f"--save {path} is neither a video ({', '.join(VIDEO_SUFFIXES)}) nor a folder (without a suffix)."
@@ -75,44 +77,49 @@ def check_target(path: Path) -> None:
         import_av()
 
 
-def open_sink(path: Path, source: FrameSource) -> Sink:
-    """What writes to a path that has been checked.
+def open_sink(path: Path, source: FrameSource) -> FrameSink:
+    """Open the sink for a checked path.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be created.
     """
-    return FrameFolder(path) if _is_folder(path) else VideoFile(path, source)
+    return PngFolderSink(path) if _is_folder(path) else VideoSink(path, source)
 
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() or not path.suffix
 
 
-class FrameFolder:
-    """Indexed PNG files, named by the frames' numbers: pixel value = cluster, palette = its colour."""
+class PngFolderSink:
+    """Indexed PNG files, named by frame number: pixel value = cluster, palette = the clusters' colours."""
 
     def __init__(self, path: Path) -> None:
-        """Begin; the folder is made with the first file."""
+        """Prepare the folder, which is created with the first file."""
         self.path = path
         self.written = 0
         self.notes: tuple[str, ...] = ()
 
-    def write(self, picture: RenderedFrame) -> None:
-        """See `Sink.write`."""
-        with explained(self.path):
+    def write(self, rendered: RenderedFrame) -> None:
+        """Write the frame to a file: see `FrameSink.write`."""
+        with _output_errors(self.path):
             self.path.mkdir(exist_ok=True)
-        write_png(picture, self.path / f"frame{picture.frame.number:06}.png")
+        write_png(rendered, self.path / f"frame{rendered.frame.number:06}.png")
         self.written += 1
 
     def close(self) -> None:
-        """See `Sink.close`: each file is complete by itself."""
+        """Do nothing: each file is complete on its own."""
 
 
-class VideoFile:
-    """H.264, under a temporary name until it is complete."""
+class VideoSink:
+    """An H.264 file, under a temporary name until the file is complete."""
 
     def __init__(self, path: Path, source: FrameSource) -> None:
-        """Begin a file of frames at the times that a source has."""
+        """Create the temporary file.
+
+        Args:
+            path: The path of the complete file.
+            source: The source, whose times, frame rate and pixel aspect ratio the file takes over.
+        """
         self.path = path
         self.written = 0
         self.notes: tuple[str, ...] = ()
@@ -122,38 +129,39 @@ class VideoFile:
         self._first_ticks = 0
         self._last_ticks = -1
         self._stream: Any = None
-        with self._or_nothing():
+        with self._removing_on_error():
             self._container = self._av.open(f"file:{self._temporary}", "w")
 
-    def write(self, picture: RenderedFrame) -> None:
-        """See `Sink.write`."""
-        with self._or_nothing():
+    def write(self, rendered: RenderedFrame) -> None:
+        """Encode the frame: see `FrameSink.write`."""
+        with self._removing_on_error():
             if self._stream is None:
-                self._stream = self._add_stream(*picture.rgb.shape[:2])
-                self._first_ticks = picture.frame.ticks
-            frame = self._av.VideoFrame.from_ndarray(picture.rgb, format="rgb24")
-            self._last_ticks = max(picture.frame.ticks - self._first_ticks, self._last_ticks + 1)
+                self._stream = self._add_stream(*rendered.rgb.shape[:2])
+                self._first_ticks = rendered.frame.ticks
+            frame = self._av.VideoFrame.from_ndarray(rendered.rgb, format="rgb24")
+            self._last_ticks = max(rendered.frame.ticks - self._first_ticks, self._last_ticks + 1)
             frame.pts, frame.time_base = self._last_ticks, self._source.time_base
             self._container.mux(self._stream.encode(frame))
         self.written += 1
 
     def _add_stream(self, height: int, width: int) -> Any:
-        stream = self._container.add_stream("libx264", rate=self._source.rate or NOMINAL_RATE, options=H264)
+        frame_rate = self._source.frame_rate or DEFAULT_FRAME_RATE
+        stream = self._container.add_stream("libx264", rate=frame_rate, options=H264_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if width % 2 or height % 2:
             stream.pix_fmt = "yuv444p"
             self.notes = (
-                f"{self.path}: {width} x {height} is odd, so it is in 4:4:4, which not every player shows; "
-                "--size makes it even",
+                f"{self.path}: the size {width} x {height} is odd, so the video is in 4:4:4, which some "
+                "players cannot show; choose an even --size for 4:2:0",
             )
         stream.codec_context.time_base = self._source.time_base
-        if self._source.aspect:
-            stream.codec_context.sample_aspect_ratio = self._source.aspect
+        if self._source.pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = self._source.pixel_aspect
         return stream
 
     def close(self) -> None:
-        """See `Sink.close`."""
-        with self._or_nothing():
+        """Complete and rename the file, or remove a file without frames: see `FrameSink.close`."""
+        with self._removing_on_error():
             if self.written:
                 self._container.mux(self._stream.encode(None))
                 self._container.close()
@@ -163,10 +171,10 @@ class VideoFile:
                 self._temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _or_nothing(self) -> Iterator[None]:
-        """Say what could not be written, and leave nothing half-written."""
+    def _removing_on_error(self) -> Iterator[None]:
+        """Turn a failure into an OutputError, and remove the incomplete file."""
         try:
-            with explained(self.path, self._av.FFmpegError):
+            with _output_errors(self.path, self._av.FFmpegError):
                 yield
         except OutputError:
             self.written = 0
@@ -175,14 +183,15 @@ class VideoFile:
             raise
 
 
-def write_png(picture: RenderedFrame, path: Path) -> None:
-    """Write the label map of a picture, with its colours.
+def write_png(rendered: RenderedFrame, path: Path) -> None:
+    """Write the label map of a frame as an indexed PNG with the clusters' colours.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
-    data = encode_indexed(LabelMap.pack(picture.tracked.labels, len(picture.colors)), picture.colors)
-    with explained(path):
+    label_map = LabelMap.pack(rendered.tracked.labels, len(rendered.colors))
+    data = encode_indexed(label_map, rendered.colors)
+    with _output_errors(path):
         try:
             path.write_bytes(data)
         except OSError:
@@ -191,12 +200,12 @@ def write_png(picture: RenderedFrame, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def explained(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """Say what could not be written, and why."""
-    kinds: tuple[type[Exception], ...] = (OSError, *errors)
+def _output_errors(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Turn an OSError, or one of the given errors, into an OutputError that names the path."""
+    caught: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield
-    except kinds as error:
+    except caught as error:
         raise OutputError(
             f"{path} cannot be written: {getattr(error, 'strerror', None) or error}."
         ) from error

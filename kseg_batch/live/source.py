@@ -1,4 +1,4 @@
-"""Where frames come from."""
+"""Frames, and the interface of the sources that frames are read from."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A picture at its time."""
+    """One image of a source, and its presentation time."""
 
     number: int
-    """From 0, in the source: those that are passed over count, too."""
+    """Index in the source, from 0; skipped frames are counted."""
     ticks: int
-    """When it is to be seen, in units of the source's time base; 0 for the first."""
+    """Presentation time in units of the source's time base; 0 for the first frame."""
     rgb: NDArray[np.uint8]
-    """(H, W, 3), C-contiguous. All frames of a source are of one size."""
+    """(H, W, 3) uint8, C-contiguous. All frames of a source have one size."""
 
 
 class FrameSource(Protocol):
-    """A camera, a stream or a file, opened."""
+    """An open camera, stream or file."""
 
     name: str
-    """What people call it."""
+    """Name of the source in messages."""
     stem: str
-    """What files made of it are called."""
+    """File name stem of snapshots."""
     time_base: Fraction
     """Seconds in a tick."""
-    rate: Fraction | None
-    """Frames a second, where it tells."""
-    aspect: Fraction | None
-    """Width of a pixel by its height, where it tells and is not 1."""
+    frame_rate: Fraction | None
+    """Frames per second; None if unknown."""
+    pixel_aspect: Fraction | None
+    """Width of a pixel divided by its height; None for square pixels, or if unknown."""
     n_frames: int | None
-    """How many there will be, where it tells: with `LiveOptions.every` taken into account."""
+    """Number of frames that `frames` is expected to yield; None if unknown."""
     live: bool
-    """Whether frames come at their own pace, so that those that nobody waits for are lost."""
+    """Whether frames arrive in real time, so that late frames are dropped."""
     notes: tuple[str, ...]
-    """What one might not expect of its frames, known from the start."""
+    """Remarks for the user that are known from the start, such as an ignored sound track."""
 
     def frames(self) -> Iterator[Frame]:
-        """The frames, every `LiveOptions.every`-th of them.
+        """Yield every `LiveOptions.every`-th frame.
 
         Raises:
-            SourceError: It ends before its time, or a part of it could not be read; after the last frame.
+            SourceError: The source ended early, or a part of the source is damaged. The error is raised
+                after the last frame.
         """
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the device, the connection or the file."""

@@ -1,12 +1,12 @@
 """Labels that do not flicker.
 
-A pixel whose colour lies near the border between two clusters would change its label with the noise of the
-sensor. So it keeps the one that it has, until its colour is past that border by more than a margin, or on the
-other side for several frames in a row: noise comes and goes, and what has moved stays.
+Sensor noise moves a colour near the border between two clusters back and forth across the border. A pixel
+therefore keeps its previous label until its colour is past the border by more than a margin, or on the other
+side for several frames in a row. Noise is brief; a moved object stays.
 
-The border is the plane half-way between two centres `a` and `b`, and a colour `x` is past it, on the side of
-`b`, by (|x - a|**2 - |x - b|**2) / (2 |a - b|). All is in Q8.6 and in whole numbers, so that the kernel and
-`held` below agree on every pixel.
+The border is the plane half-way between two centres `a` and `b`. A colour `x` is past the border, on the side
+of `b`, by (|x - a|**2 - |x - b|**2) / (2 |a - b|). All arithmetic is in Q8.6 integers, so that the kernel and
+`hold_labels_reference` below agree on every pixel.
 """
 
 from __future__ import annotations
@@ -23,83 +23,99 @@ if TYPE_CHECKING:
 
     from kseg_batch.kmeans.palette import Palette
 
-LONGEST = 4
+MAX_HELD_FRAMES = 4
 """Frames in a row for which a pixel is held.
 
-With more of them less flickers, which `python -m benchmarks.speed.live` measures, and edges that move over
-soft shades leave a longer trail."""
+A larger number reduces flicker, which `python -m benchmarks.speed.live` measures, but lengthens the trails of
+edges that move over soft shades."""
 
 
 class LabelStabilizer:
-    """Makes the labels of one frame after the other steady."""
+    """Steadies the labels of successive frames."""
 
     def __init__(self, margin: float) -> None:
-        """Begin; `margin` is in grey levels past the border, and 0 leaves all labels as they are."""
-        self._margin = margin
-        self._before: NDArray[np.uint8] | None = None
-        self._streaks = np.empty(0, np.uint8)
-
-    def forget(self) -> None:
-        """Take the labels of the next frame as they are."""
-        self._before = None
-
-    def hold(self, pixels: NDArray[np.uint8], palette: Palette, labels: NDArray[np.uint8]) -> None:
-        """Change the labels of the next frame, in place.
+        """Start without a previous frame.
 
         Args:
-            pixels: (H, W, 3), C-contiguous, in the palette's colour space.
-            palette: Whose centres the labels are of. Those of the frame before were of its predecessors.
-            labels: (H, W) nearest centre of each pixel.
+            margin: Grey levels past the border from which a pixel changes at once; 0 to hold no label.
+        """
+        self._margin = margin
+        self._previous_labels: NDArray[np.uint8] | None = None
+        self._streaks = np.empty(0, np.uint8)
+
+    def reset(self) -> None:
+        """Forget the previous frame, so that the labels of the next frame stay as they are."""
+        self._previous_labels = None
+
+    def hold(self, pixels: NDArray[np.uint8], palette: Palette, labels: NDArray[np.uint8]) -> None:
+        """Replace, in place, the labels of the next frame that have to be held.
+
+        Args:
+            pixels: (H, W, 3) uint8, C-contiguous, in the palette's colour space.
+            palette: The palette of this frame. The previous labels are judged by its centres, too.
+            labels: (H, W) uint8 nearest centre of each pixel.
         """
         if self._margin == 0:
             return
-        flat = labels.reshape(-1)
-        if self._before is None:
-            self._streaks = np.zeros(flat.size, np.uint8)
+        flat_labels = labels.reshape(-1)
+        if self._previous_labels is None:
+            self._streaks = np.zeros(flat_labels.size, np.uint8)
         else:
-            how = palette.fixed_centers, slack(palette, self._margin), LONGEST
-            live.hold_labels(pixels.reshape(-1), *how, self._before, self._streaks, flat)
-        self._before = flat
+            live.hold_labels(
+                pixels.reshape(-1),
+                palette.fixed_centers,
+                squared_distance_slack(palette, self._margin),
+                MAX_HELD_FRAMES,
+                self._previous_labels,
+                self._streaks,
+                flat_labels,
+            )
+        self._previous_labels = flat_labels
 
 
-def slack(palette: Palette, margin: float) -> NDArray[np.int64]:
-    """The (k, k) greatest excesses in squared distance, Q8.6, of a colour that keeps its label.
+def squared_distance_slack(palette: Palette, margin: float) -> NDArray[np.int64]:
+    """Return how much farther than the nearest centre the previous centre may be for a label to be held.
 
     Args:
-        palette: Of k clusters.
+        palette: A palette of k clusters.
         margin: Grey levels past the border.
+
+    Returns:
+        (k, k) int64 squared distances in Q8.6, by the previous and the nearest centre.
     """
     centers = palette.fixed_centers.astype(np.float64)
-    apart = np.sqrt(((centers[:, None] - centers[None]) ** 2).sum(axis=2))  # (k, k), Q8.6
-    most: NDArray[np.int64] = np.floor(2 * SCALE * margin * apart).astype(np.int64)
-    return most
+    distances = np.sqrt(((centers[:, None] - centers[None]) ** 2).sum(axis=2))  # (k, k), Q8.6
+    slack: NDArray[np.int64] = np.floor(2 * SCALE * margin * distances).astype(np.int64)
+    return slack
 
 
-def held(
+def hold_labels_reference(
     pixels: NDArray[np.uint8],
     palette: Palette,
     margin: float,
-    before: NDArray[np.uint8],
+    previous_labels: NDArray[np.uint8],
     streaks: NDArray[np.uint8],
     labels: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """In plain NumPy, what `LabelStabilizer` makes of a frame: the reference for its kernel.
+    """Hold labels in plain NumPy: the reference for the kernel `hold_labels`.
 
     Args:
         pixels: (H, W, 3) uint8, in the palette's colour space.
-        palette: Whose centres the labels are of.
+        palette: The palette of this frame.
         margin: Grey levels past the border.
-        before: (H, W) labels that the frame before was given.
-        streaks: (H, W) frames in a row for which each pixel has been held.
-        labels: (H, W) nearest centre of each pixel.
+        previous_labels: (H, W) uint8 labels of the previous frame, after holding.
+        streaks: (H, W) uint8 frames in a row for which each pixel has been held.
+        labels: (H, W) uint8 nearest centre of each pixel.
 
     Returns:
-        The (H, W) labels and the (H, W) streaks.
+        The (H, W) uint8 labels and the (H, W) uint8 streaks of this frame.
     """
     scaled = pixels.astype(np.int64) * SCALE
     centers = palette.fixed_centers.astype(np.int64)
-    to_last = ((scaled - centers[before]) ** 2).sum(axis=2)
+    to_previous = ((scaled - centers[previous_labels]) ** 2).sum(axis=2)
     to_nearest = ((scaled - centers[labels]) ** 2).sum(axis=2)
-    near = to_last - to_nearest <= slack(palette, margin)[before, labels]
-    keep = (before != labels) & near & (streaks < LONGEST)
-    return np.where(keep, before, labels), np.where(keep, streaks + 1, 0).astype(np.uint8)
+    within_margin = (
+        to_previous - to_nearest <= squared_distance_slack(palette, margin)[previous_labels, labels]
+    )
+    held = (previous_labels != labels) & within_margin & (streaks < MAX_HELD_FRAMES)
+    return np.where(held, previous_labels, labels), np.where(held, streaks + 1, 0).astype(np.uint8)

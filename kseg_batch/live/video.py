@@ -1,4 +1,4 @@
-"""Video files and streams, through PyAV, which knows each frame's time, and damage from an end."""
+"""Video files and streams, through PyAV, which gives frame times and tells damage from a regular end."""
 
 from __future__ import annotations
 
@@ -16,169 +16,186 @@ from kseg_batch.optional import import_av
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from kseg_batch.live.options import LiveOptions
 
-PATIENCE = 10.0
-"""Seconds that an address may take to answer, or to send the next frame."""
+NETWORK_TIMEOUT = 10.0
+"""Seconds to wait for an address to answer, and for each packet of a stream."""
 
-MISSING = 1.0
-"""Seconds that may lack at the end: containers round their length, and some count the last frame twice."""
+DURATION_TOLERANCE = 1.0
+"""Seconds that a complete file may fall short of its declared duration.
+
+Containers round the duration, and some count the last frame twice."""
 
 STREAM_OPTIONS = {"rtsp_flags": "prefer_tcp"}
-"""RTSP over UDP loses packets, which show as grey smears; cameras that have only that still work."""
+"""RTSP over UDP loses packets, which show as grey smears. Cameras that offer UDP alone still work."""
+
+DEFAULT_FRAME_RATE = 25
+"""Frames per second of a file that declares neither times nor a frame rate."""
 
 
-class Video:
-    """A `Source`."""
+class VideoSource:
+    """A video file or a network stream as a `FrameSource`."""
 
     def __init__(self, source: str, options: LiveOptions) -> None:
-        """Open it.
+        """Open the file or the stream.
 
         Args:
-            source: A path, or an address with "://" in it.
-            options: Of which size, and how many frames to pass over.
+            source: A path, or an address with "://" in the text.
+            options: The options; `size` and `every` are used.
 
         Raises:
-            SourceError: It is missing, or nothing that can be read.
+            SourceError: The source is missing, unreadable, or without a video track.
+            BackendUnavailableError: PyAV is missing.
         """
         self._av = import_av()
         self._every, self._size = options.every, options.size
-        self._address = "://" in source
-        if self._address:
+        self._is_address = "://" in source
+        if self._is_address:
             parts = urlsplit(source)
             self.name = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
             self.stem = parts.hostname or "stream"
         else:
             self.name, self.stem = source, Path(source).stem
-            self._refuse_what_is_no_file(Path(source))
+            _check_path(Path(source))
+        self._container = self._open(source)
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self.time_base: Fraction = self._stream.time_base
+        self.frame_rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
+        self.pixel_aspect = self._stream.sample_aspect_ratio if self._size is None else None
+        self.live = self._is_address and self._container.duration is None
+        self._seconds_read = 0.0
+        self._declared_frames: int = self._stream.frames
+        self.n_frames = -(-self._expected_frames() // options.every) or None
+        self.notes = tuple(self._notes())
+
+    def _open(self, source: str) -> Any:
+        """Return the open container, which has a video track."""
         try:
-            self._container: Any = self._av.open(
-                source if self._address else f"file:{source}",
-                timeout=(PATIENCE, PATIENCE) if self._address else None,
+            container: Any = self._av.open(
+                source if self._is_address else f"file:{source}",
+                timeout=(NETWORK_TIMEOUT, NETWORK_TIMEOUT) if self._is_address else None,
                 container_options=STREAM_OPTIONS if source.startswith("rtsp") else {},
             )
         except self._av.FFmpegError as error:
             raise SourceError(f"{self.name} cannot be read: {self._reason(error)}.") from error
-        if not self._container.streams.video:
-            self._container.close()
-            raise SourceError(f"{self.name} has no pictures in it.")
-        self._stream = self._container.streams.video[0]
-        self._stream.thread_type = "AUTO"
-        self.time_base: Fraction = self._stream.time_base
-        self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
-        self.aspect = self._stream.sample_aspect_ratio if self._size is None else None
-        self.live = self._address and self._container.duration is None
-        self._read_to = 0.0  # seconds
-        self._declared: int = self._stream.frames
-        self.n_frames = -(-self._frames_by_duration() // options.every) or None
-        self.notes = tuple(self._notes())
+        if not container.streams.video:
+            container.close()
+            raise SourceError(f"{self.name} has no video track.")
+        return container
 
-    def _refuse_what_is_no_file(self, path: Path) -> None:
-        """FFmpeg's own words for these are about protocols."""
-        if path.is_dir():
-            raise SourceError(
-                f"{path} is a folder: --source takes a video file or an address, `kseg-batch run` a folder."
-            )
-        if not path.exists():
-            raise SourceError(f"{path}: there is no such file.")
-
-    def _frames_by_duration(self) -> int:
-        """How many frames there should be, as the file says or as its length lets expect; 0 if unknown."""
-        if self._declared:
-            return self._declared
-        length = self._container.duration  # microseconds
-        return round(length * self.rate / 1_000_000) if length and self.rate else 0
+    def _expected_frames(self) -> int:
+        """Return the declared number of frames, or an estimate by the duration; 0 if unknown."""
+        if self._declared_frames:
+            return self._declared_frames
+        duration = self._container.duration  # microseconds
+        return round(duration * self.frame_rate / 1_000_000) if duration and self.frame_rate else 0
 
     def _notes(self) -> Iterator[str]:
         if self._container.streams.audio:
-            yield f"{self.name}: its sound is left out"
+            yield f"{self.name}: the sound track is ignored"
         if len(self._container.streams.video) > 1:
-            yield f"{self.name}: it has several pictures, of which the first is taken"
-        form = self._stream.codec_context.format
-        if form is not None and form.components[0].bits > 8:
-            yield f"{self.name}: its {form.components[0].bits}-bit samples are rounded to 8 bits"
+            yield f"{self.name}: the file has several video tracks; the first one is used"
+        pixel_format = self._stream.codec_context.format
+        if pixel_format is not None and pixel_format.components[0].bits > 8:
+            yield f"{self.name}: {pixel_format.components[0].bits}-bit samples are rounded to 8 bits"
 
     def _reason(self, error: Exception) -> str:
-        """What FFmpeg says, or that it waited in vain."""
+        """Return FFmpeg's message, or that the network timed out."""
         if isinstance(error, self._av.error.ExitError):
-            return f"nothing came for {PATIENCE:.0f} seconds"
+            return f"no data arrived for {NETWORK_TIMEOUT:.0f} seconds"
         return str(getattr(error, "strerror", None) or error)
 
     def frames(self) -> Iterator[Frame]:
-        """See `Source.frames`: whatever can be read, in order."""
-        number, first = 0, None
-        damaged, broken = False, None
-        packets = self._container.demux()  # sound, too: it shows how far the file goes
+        """Yield all readable frames, also of a damaged file: see `FrameSource.frames`."""
+        number, first_ticks = 0, None
+        damaged, failure = False, None
+        packets = self._container.demux()  # with the sound, whose times show how far the file reaches
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 break
             except self._av.FFmpegError as error:
-                broken = self._reason(error)
+                failure = self._reason(error)
                 break
-            self._follow(packet)
+            if packet.pts is not None:
+                self._seconds_read = max(self._seconds_read, float(packet.pts * packet.time_base))
             if packet.stream is not self._stream:
                 continue
             damaged |= packet.is_corrupt
             try:
-                pictures = packet.decode()
+                decoded_frames = packet.decode()
             except self._av.FFmpegError:
                 damaged = True
                 continue
-            for picture in pictures:
-                damaged |= picture.is_corrupt
-                time = self._time_of(picture, number)
-                first = time if first is None else first
+            for decoded in decoded_frames:
+                damaged |= decoded.is_corrupt
+                ticks = self._ticks(decoded, number)
+                first_ticks = ticks if first_ticks is None else first_ticks
                 if number % self._every == 0:
-                    yield Frame(number, time - first, self._rgb(picture))
+                    yield Frame(number, ticks - first_ticks, self._upright_rgb(decoded))
                 number += 1
-        self._judge(number, damaged, broken)
+        self._check_complete(number, damaged, failure)
 
-    def _follow(self, packet: Any) -> None:
-        """Note how far it has been read."""
-        if packet.pts is not None:
-            self._read_to = max(self._read_to, float(packet.pts * packet.time_base))
+    def _ticks(self, decoded: Any, number: int) -> int:
+        """Return a frame's presentation time in ticks; computed from its number if the file has no times."""
+        if decoded.pts is not None:
+            return int(decoded.pts)
+        return round(number / (self.frame_rate or DEFAULT_FRAME_RATE) / self.time_base)
 
-    def _time_of(self, picture: Any, number: int) -> int:
-        """When a picture is to be seen, in ticks; by its number where the file does not say."""
-        if picture.pts is not None:
-            return int(picture.pts)
-        return round(number / (self.rate or 25) / self.time_base)
-
-    def _rgb(self, picture: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The pixels, upright, of the size of the first picture or that which was asked for."""
-        turned = round(picture.rotation / 90) % 4
+    def _upright_rgb(self, decoded: Any) -> NDArray[np.uint8]:
+        """Return the (H, W, 3) pixels, upright, in the requested size or that of the first frame."""
+        quarter_turns = round(decoded.rotation / 90) % 4
+        sideways = quarter_turns % 2 == 1
         if self._size is None:
-            self._size = (picture.height, picture.width) if turned % 2 else (picture.width, picture.height)
-        width, height = self._size[::-1] if turned % 2 else self._size
-        rgb = picture.to_ndarray(format="rgb24", width=width, height=height)
-        return np.ascontiguousarray(np.rot90(rgb, turned))
+            self._size = (decoded.height, decoded.width) if sideways else (decoded.width, decoded.height)
+        width, height = self._size[::-1] if sideways else self._size
+        rgb = decoded.to_ndarray(format="rgb24", width=width, height=height)
+        return np.ascontiguousarray(np.rot90(rgb, quarter_turns))
 
-    def _judge(self, number: int, damaged: bool, broken: str | None) -> None:
-        """Raise a SourceError unless all was read that there is."""
-        if number == 0:
-            raise SourceError(
-                f"{self.name} has no picture that can be read{f': {broken}' if broken else ''}."
-            )
-        if broken is not None:
-            raise SourceError(f"{self.name} broke off after {number} frames: {broken}.")
+    def _check_complete(self, n_read: int, damaged: bool, failure: str | None) -> None:
+        """Raise a SourceError unless the whole source was read without damage.
+
+        Args:
+            n_read: Number of frames that were decoded.
+            damaged: Whether a packet or a frame is corrupt.
+            failure: Why reading stopped early; None if the end was reached.
+        """
+        if n_read == 0:
+            raise SourceError(f"{self.name} has no readable frame{f': {failure}' if failure else ''}.")
+        if failure is not None:
+            raise SourceError(f"{self.name} broke off after {n_read} frames: {failure}.")
         if self.live:
-            raise SourceError(f"{self.name} ended after {number} frames.")
-        if number < self._declared:
+            raise SourceError(f"{self.name} ended after {n_read} frames.")
+        if n_read < self._declared_frames:
             raise SourceError(
-                f"{self.name} is damaged or cut short: it has {number} of its {self._declared} frames."
+                f"{self.name} is damaged or truncated: {n_read} of {self._declared_frames} frames were read."
             )
         if damaged:
             raise SourceError(
-                f"{self.name} is damaged: {number} frames were read, and some are wrong or missing."
+                f"{self.name} is damaged: {n_read} frames were read, and some frames are wrong or missing."
             )
-        start, length = self._container.start_time or 0, self._container.duration  # microseconds
-        if length is not None and self._read_to < (start + length) / 1e6 - MISSING:
+        start, duration = self._container.start_time or 0, self._container.duration  # microseconds
+        if duration is not None and self._seconds_read < (start + duration) / 1e6 - DURATION_TOLERANCE:
             raise SourceError(
-                f"{self.name} is cut short: it has {number} frames, and should last {length / 1e6:.1f} s."
+                f"{self.name} is truncated: {n_read} frames were read, but the declared duration is "
+                f"{duration / 1e6:.1f} s."
             )
 
     def close(self) -> None:
-        """See `Source.close`."""
+        """Close the file or the connection."""
         self._container.close()
+
+
+def _check_path(path: Path) -> None:
+    """Raise a SourceError for a path that is no file; FFmpeg's own messages speak of protocols."""
+    if path.is_dir():
+        raise SourceError(
+            f"{path} is a folder: --source takes a video file or an address; for a folder, "
+            "use `kseg-batch run`."
+        )
+    if not path.exists():
+        raise SourceError(f"{path} does not exist.")

@@ -1,1 +1,1 @@
-"""Figures of one photo and its clusters."""
+"""Figures of a photo and its clusters, drawn by matplotlib."""

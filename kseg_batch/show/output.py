@@ -1,4 +1,4 @@
-"""Where a matplotlib figure goes: into a file, or into a window where there is a display."""
+"""The outputs of a matplotlib figure: a file, or a window if there is a display."""
 
 from __future__ import annotations
 
@@ -17,63 +17,72 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METADATA: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""The kinds of file, and what is left out of each, so that the same figure gives the same bytes."""
+"""File suffixes, each with the metadata to omit, so that the same figure gives the same bytes."""
 
 TOOLKITS = ("_tkinter", "PyQt6", "PySide6", "PyQt5", "PySide2", "gi", "wx")
-"""What matplotlib opens windows with."""
+"""Modules of the GUI toolkits that matplotlib opens windows with."""
 
 
-def check(dpi: int, path: Path | None) -> None:
-    """Refuse what cannot come to be, before any work.
+def check_output(dpi: int, path: Path | None) -> None:
+    """Check, before any other work, that a figure can be written or shown.
 
     Args:
-        dpi: Pixels for an inch of the figure.
-        path: The file to write, if it is to be one.
+        dpi: Pixels per inch of the figure.
+        path: The file to write; None for a window.
 
     Raises:
-        OptionError: matplotlib is not installed, or an argument is wrong.
+        OptionError: matplotlib is not installed, or an argument is out of range.
     """
     try:
-        import matplotlib  # noqa: F401 - whether it can be
+        import matplotlib  # noqa: F401 - the import itself is the check
     except ImportError as error:
         raise OptionError("A figure needs matplotlib; to add it: pip install 'kseg-batch[show]'.") from error
-    except ValueError as error:  # of MPLBACKEND
+    except ValueError as error:  # MPLBACKEND has an unknown value
         raise OptionError(f"matplotlib cannot be loaded: {error}.") from error
     if not 20 <= dpi <= 600:
         raise OptionError(f"--dpi must be from 20 to 600, not {dpi}.")
-    if path is not None and path.suffix.lower() not in METADATA:
+    if path is not None:
+        _check_save_path(path)
+
+
+def _check_save_path(path: Path) -> None:
+    if path.suffix.lower() not in METADATA:
         raise OptionError(f"--save must be a file that ends in {', '.join(METADATA)}, not {path}.")
-    if path is not None and (os.path.isdir(path) or not os.path.isdir(path.parent)):  # noqa: PTH112 - raises nothing
-        raise OptionError(f"--save {path}: there is no such folder, or it is one.")
+    if os.path.isdir(path):  # noqa: PTH112 - raises no error for a name that is too long
+        raise OptionError(f"--save {path}: {path} is a folder; name a file.")
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - as above
+        raise OptionError(
+            f"--save {path}: there is no folder {path.parent}; create the folder, or name another one."
+        )
 
 
-def empty(dpi: int) -> Figure:
-    """A figure to be saved, of which pyplot knows nothing."""
+def create_figure(dpi: int) -> Figure:
+    """Return an empty figure for `save_figure`, which pyplot does not manage."""
     from matplotlib.figure import Figure
 
     return Figure(dpi=dpi)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; its suffix says as what.
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file in the format of its suffix.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     import matplotlib
 
-    kind = path.suffix.lower()
+    suffix = path.suffix.lower()
     content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "kseg-batch"}):  # which is random otherwise
-        figure.savefig(content, format=kind[1:], dpi="figure", metadata=METADATA[kind])
+    with matplotlib.rc_context({"svg.hashsalt": "kseg-batch"}):  # random by default
+        figure.savefig(content, format=suffix[1:], dpi="figure", metadata=METADATA[suffix])
     with replacing(path) as file:
         file.write(content.getbuffer())
 
 
 def open_window(title: str, dpi: int) -> Figure:
-    """An empty figure in a window, which is seen when `wait` is called.
+    """Return an empty figure in a window, which appears when `show_windows` is called.
 
-    Do this before OpenCV is imported: from then on, Qt would look for its plugins in OpenCV's folder.
+    Call this function before OpenCV is imported: afterwards Qt looks for its plugins in OpenCV's folder.
 
     Raises:
         OptionError: No window can be opened.
@@ -82,7 +91,7 @@ def open_window(title: str, dpi: int) -> Figure:
 
     try:
         figure = pyplot.figure(dpi=dpi)
-    except Exception as error:  # each toolkit has errors of its own
+    except Exception as error:  # each toolkit has its own exception types
         raise OptionError(_no_window(str(error).partition("\n")[0])) from error
     if figure.canvas.required_interactive_framework is None or figure.canvas.manager is None:
         raise OptionError(_no_window(_why_no_window()))
@@ -90,8 +99,8 @@ def open_window(title: str, dpi: int) -> Figure:
     return figure
 
 
-def wait() -> None:
-    """Show the windows until they are closed."""
+def show_windows() -> None:
+    """Show the windows, and return when they are closed."""
     from matplotlib import pyplot
 
     pyplot.show()
@@ -102,7 +111,7 @@ def _no_window(reason: str) -> str:
 
 
 def _why_no_window() -> str:
-    """Why matplotlib took a backend without windows, of which it says nothing."""
+    """Return why matplotlib chose a backend without windows, which matplotlib does not report."""
     if "MPLBACKEND" in os.environ:
         return f"MPLBACKEND is {os.environ['MPLBACKEND']}"
     display = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
@@ -110,6 +119,6 @@ def _why_no_window() -> str:
         return "neither DISPLAY nor WAYLAND_DISPLAY is set"
     if not any(map(find_spec, TOOLKITS)):
         return (
-            "there is no toolkit for it; to add one: pip install PyQt6, or on Debian apt install python3-tk"
+            "no GUI toolkit is installed; to add one: pip install PyQt6, or on Debian apt install python3-tk"
         )
-    return f"the display {display} cannot be opened" if display else "matplotlib found no toolkit that works"
+    return f"the display {display} cannot be opened" if display else "matplotlib found no working GUI toolkit"

@@ -22,10 +22,10 @@ from kseg_batch.backends.numba_cpu import load
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.options import LiveOptions
-from kseg_batch.live.picture import RenderedFrame
+from kseg_batch.live.rendered_frame import RenderedFrame
 from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
-from kseg_batch.live.video import Video
+from kseg_batch.live.video import VideoSource
 from tests.support.commands import command_line, kseg, live
 from tests.support.faults import with_small_files
 from tests.support.images import flat
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from tests.support.images import Image
 
 
-def pictures(images: list[Image], k: int, disabled: tuple[int, ...] = ()) -> list[RenderedFrame]:
-    """The pictures that the tracker makes of decoded frames."""
+def rendered_frames(images: list[Image], k: int, disabled: tuple[int, ...] = ()) -> list[RenderedFrame]:
+    """Track decoded frames, and return them in the colours of their clusters."""
     tracker = Tracker(load(), FitOptions(k=k), 8.0)
     return [RenderedFrame(Frame(0, 0, image), tracker.track(image), disabled) for image in images]
 
@@ -58,7 +58,7 @@ def test_a_video_becomes_a_video(tmp_path: Path) -> None:
     times, images = read_video(write_video(tmp_path / "clip.mp4", pan(40), sound=True))
     words = ("live", "--source", "clip.mp4", "--k", 4, "--no-window", "--save", "out.mp4")
     result = kseg(*words, cwd=tmp_path)
-    assert (result.returncode, result.stderr) == (0, "clip.mp4: its sound is left out\n")
+    assert (result.returncode, result.stderr) == (0, "clip.mp4: the sound track is ignored\n")
     first, second = result.stdout.splitlines()
     assert re.fullmatch(r"40 frames of 96 x 64 in \d+\.\d\d s: \d+\.\d frames/s, 0 cuts", first)
     assert second == "saved to out.mp4"
@@ -68,8 +68,10 @@ def test_a_video_becomes_a_video(tmp_path: Path) -> None:
         assert container.streams.video[0].average_rate == 25
     saved_times, saved = read_video(tmp_path / "out.mp4")
     assert saved_times == times
-    for picture, found in zip(pictures(images, 4), saved, strict=True):
-        assert np.abs(picture.rgb.astype(int) - found).mean() < 6  # H.264 loses 4.1 at most; another k has 10
+    for rendered, found in zip(rendered_frames(images, 4), saved, strict=True):
+        assert (
+            np.abs(rendered.rgb.astype(int) - found).mean() < 6
+        )  # H.264 loses 4.1 at most; another k has 10
 
 
 def test_png_frames_are_exact(tmp_path: Path) -> None:
@@ -79,11 +81,11 @@ def test_png_frames_are_exact(tmp_path: Path) -> None:
     assert result.exit_code == 0
     names = [f"frame{number:06}.png" for number in (0, 3, 6, 9, 12)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-    for name, picture in zip(names, pictures(images[::3][:5], 5, (1,)), strict=True):
+    for name, rendered in zip(names, rendered_frames(images[::3][:5], 5, (1,)), strict=True):
         with Pillow.open(tmp_path / "out" / name) as png:
-            assert np.array_equal(np.asarray(png), picture.tracked.labels)
-            assert np.array_equal(np.asarray(png.convert("RGB")), picture.rgb)
-        assert (picture.rgb[picture.tracked.labels == 1] == 0).all()
+            assert np.array_equal(np.asarray(png), rendered.tracked.labels)
+            assert np.array_equal(np.asarray(png.convert("RGB")), rendered.rgb)
+        assert (rendered.rgb[rendered.tracked.labels == 1] == 0).all()
 
 
 def test_cuts_are_counted(tmp_path: Path) -> None:
@@ -129,11 +131,11 @@ def test_videos_of_a_telephone_are_upright(
     clip = write_video(tmp_path / "clip.mp4", pan(3))
     _, images = read_video(clip)
     clip.write_bytes(turned(clip.read_bytes(), *matrix))
-    frames = list(Video(str(clip), options(clip)).frames())
+    frames = list(VideoSource(str(clip), options(clip)).frames())
     for frame, image in zip(frames, images, strict=True):
         assert np.array_equal(frame.rgb, np.rot90(image, quarters))
         assert frame.rgb.flags.c_contiguous
-    scaled = list(Video(str(clip), options(clip, size=(30, 40))).frames())
+    scaled = list(VideoSource(str(clip), options(clip, size=(30, 40))).frames())
     assert all(frame.rgb.shape == (40, 30, 3) for frame in scaled)
 
 
@@ -141,21 +143,21 @@ def test_samples_of_other_kinds(tmp_path: Path) -> None:
     """Grey is read as grey; ten bits are rounded, with a note."""
     ten = write_video(tmp_path / "ten.mp4", pan(3), pix_fmt="yuv420p10le")
     grey = write_video(tmp_path / "grey.mkv", pan(3), codec="ffv1", pix_fmt="gray")
-    assert Video(str(ten), options(ten)).notes == (f"{ten}: its 10-bit samples are rounded to 8 bits",)
-    assert Video(str(grey), options(grey)).notes == ()
-    for frame in Video(str(grey), options(grey)).frames():
+    assert VideoSource(str(ten), options(ten)).notes == (f"{ten}: 10-bit samples are rounded to 8 bits",)
+    assert VideoSource(str(grey), options(grey)).notes == ()
+    for frame in VideoSource(str(grey), options(grey)).frames():
         assert (frame.rgb == frame.rgb[..., :1]).all()
         assert frame.rgb.std() > 20
 
 
-def test_a_truncated_video_is_done_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_truncated_video_is_segmented_up_to_its_end(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "clip.mp4", pan(40), options={"movflags": "faststart"})
     data = whole.read_bytes()
     whole.write_bytes(data[: len(data) * 3 // 4])
     result = kseg("live", "--source", "clip.mp4", "--no-window", "--save", "out.mp4", cwd=tmp_path)
     assert result.returncode == 3
     found = re.fullmatch(
-        r"kseg-batch: clip\.mp4 is damaged or cut short: it has (\d+) of its 40 frames\.\n", result.stderr
+        r"kseg-batch: clip\.mp4 is damaged or truncated: (\d+) of 40 frames were read\.\n", result.stderr
     )
     assert found is not None, result.stderr
     times, _ = read_video(tmp_path / "out.mp4")
@@ -164,16 +166,16 @@ def test_a_truncated_video_is_done_as_far_as_it_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_damage_is_told_from_an_end(tmp_path: Path, suffix: str) -> None:
+def test_damage_is_told_from_a_regular_end(tmp_path: Path, suffix: str) -> None:
     clip = write_video(tmp_path / f"clip{suffix}", pan(100))
-    assert len(list(Video(str(clip), options(clip)).frames())) == 100
+    assert len(list(VideoSource(str(clip), options(clip)).frames())) == 100
     data = bytearray(clip.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 800] = bytes(b ^ 0x5A for b in data[middle : middle + 800])
     (tmp_path / f"bad{suffix}").write_bytes(data)
     frames: list[Frame] = []
-    with pytest.raises(SourceError, match=r"is damaged: \d+ frames were read, and some are wrong or missing"):
-        frames.extend(Video(f"bad{suffix}", options(clip)).frames())
+    with pytest.raises(SourceError, match=r"is damaged: \d+ frames were read, and some frames are wrong"):
+        frames.extend(VideoSource(f"bad{suffix}", options(clip)).frames())
     assert 80 < len(frames) <= 100
 
 
@@ -182,15 +184,17 @@ def test_a_matroska_file_that_is_cut_between_two_frames(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mkv", pan(100))
     data = clip.read_bytes()
     clip.write_bytes(data[: len(data) // 2])
-    with pytest.raises(SourceError, match=r"is cut short: it has \d+ frames, and should last 4\.0 s"):
-        list(Video(str(clip), options(clip)).frames())
+    with pytest.raises(
+        SourceError, match=r"is truncated: \d+ frames were read, but the declared duration is 4\.0 s"
+    ):
+        list(VideoSource(str(clip), options(clip)).frames())
 
 
 def test_a_stream_that_changes_its_size_is_scaled_to_the_first(tmp_path: Path) -> None:
     parts = [write_video(tmp_path / f"{w}.h264", pan(5, w, h)) for w, h in ((96, 64), (48, 40))]
     both = tmp_path / "both.h264"
     both.write_bytes(b"".join(part.read_bytes() for part in parts))
-    frames = list(Video(str(both), options(both)).frames())
+    frames = list(VideoSource(str(both), options(both)).frames())
     assert len(frames) == 10
     assert {frame.rgb.shape for frame in frames} == {(64, 96, 3)}
 
@@ -207,12 +211,12 @@ def only_sound(path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["--source", "none.mp4"], 1, "none.mp4: there is no such file."),
+        (["--source", "none.mp4"], 1, "none.mp4 does not exist."),
         (["--source", "text.mp4"], 1, "text.mp4 cannot be read: Invalid data found when processing input."),
         (["--source", "folder"], 1, "folder is a folder: --source takes a video file or an address"),
-        (["--source", "sound.m4a"], 1, "sound.m4a has no pictures in it."),
+        (["--source", "sound.m4a"], 1, "sound.m4a has no video track."),
         (["--source", "clip.mp4", "--save", "no/o.mp4"], 1, "no/o.mp4 cannot be written: there is no folder"),
-        (["--source", "clip.mp4", "--save", "folder"], 1, "folder is there already, and no empty folder"),
+        (["--source", "clip.mp4", "--save", "folder"], 1, "folder already exists and is not an empty folder"),
         (["--source", "clip.mp4", "--save", "out.gif"], 2, "--save out.gif is neither a video (.mp4, .mkv,"),
         (["--source", "clip.mp4", "--save", "./clip.mp4"], 2, "--save clip.mp4 is the source itself"),
         (["--source", "clip.mp4", "--camera", "0"], 2, "--camera and --source contradict each other"),
@@ -265,16 +269,13 @@ def test_quiet_and_an_occasional_line(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
     write_video(tmp_path / "clip.mp4", pan(4), sound=True)
     lines = live("--source", "clip.mp4", "--every", 2).stderr.splitlines()
-    assert lines[0] == "clip.mp4: its sound is left out"
-    assert [re.sub(r"[\d.]+ frames/s", "", line) for line in lines[1:]] == [
-        "1 of 2 frames, ",
-        "2 of 2 frames, ",
-    ]
+    assert lines[0] == "clip.mp4: the sound track is ignored"
+    assert [re.sub(r"[\d.]+ frames/s", "", line) for line in lines[1:]] == ["1 of 2 frames, "]
     result = live("--source", "clip.mp4", "--quiet")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_a_file_that_may_not_be_that_large(tmp_path: Path) -> None:
+def test_an_output_over_the_file_size_limit(tmp_path: Path) -> None:
     """As on a full disk: no incomplete video is left."""
     write_video(tmp_path / "clip.mkv", pan(30, 640, 360))
     command = command_line("live", "--no-window", "--source", "clip.mkv", "--save", "out.mp4")
@@ -295,7 +296,7 @@ def test_interrupted(tmp_path: Path, number: int, code: int) -> None:
         process.send_signal(number)
         output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (code, "")
-    assert "interrupted: what is written is complete\nsaved to out.mp4\n" in output
+    assert "interrupted: all output written so far is complete\nsaved to out.mp4\n" in output
     times, _ = read_video(tmp_path / "out.mp4")
     assert output.startswith(f"{len(times)} frames of 96 x 64")
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kseg_batch.live.reader import AHEAD, BEHIND, End, Reader
+from kseg_batch.live.reader import MAX_QUEUED, MAX_QUEUED_LIVE, EndOfStream, FrameReader
 from kseg_batch.live.source import Frame
 from tests.support.commands import live
 from tests.support.images import flat
@@ -61,7 +61,7 @@ def test_a_stream_that_breaks_off(tmp_path: Path) -> None:
 
 
 def test_a_network_camera_by_rtsp() -> None:
-    """No message has the password."""
+    """The password of the address appears in no message."""
     with rtsp_server(pan(60)) as address:
         result = live("--source", address, "--save", "out.mp4")
     shown = address.replace("watcher:secret@", "")
@@ -79,8 +79,8 @@ def test_addresses_without_a_server() -> None:
     assert gone.stderr == f"kseg-batch: {address} cannot be read: Connection refused.\n"
 
 
-class Ticker:
-    """A source that has a frame whenever the reader asks."""
+class InstantSource:
+    """A source whose frames are available at once."""
 
     def __init__(self, frames: int, *, is_live: bool) -> None:
         self.live = is_live
@@ -95,57 +95,57 @@ class Ticker:
         self.closed.set()
 
 
-def taken(reader: Reader) -> list[Any]:
+def all_events(reader: FrameReader) -> list[Any]:
     """All events of a reader, to the end."""
     events: list[Any] = []
-    while not events or not isinstance(events[-1], End):
+    while not events or not isinstance(events[-1], EndOfStream):
         events.append(reader.next(timeout=60))
         assert events[-1] is not None
     return events
 
 
-def opened(source: Ticker) -> Reader:
+def start_reader(source: InstantSource) -> FrameReader:
     def open_source() -> FrameSource:
-        return source  # type: ignore[return-value] # as much of one as a reader asks for
+        return source  # type: ignore[return-value] # as much of a source as a reader needs
 
-    return Reader(open_source)
+    return FrameReader(open_source)
 
 
-def test_of_a_file_no_frame_is_lost() -> None:
-    reader = opened(Ticker(50, is_live=False))
+def test_no_frame_of_a_file_is_dropped() -> None:
+    reader = start_reader(InstantSource(50, is_live=False))
     time.sleep(0.05)
-    first, *frames, end = taken(reader)
-    assert isinstance(first, Ticker)
+    first, *frames, end = all_events(reader)
+    assert isinstance(first, InstantSource)
     assert [frame.number for frame in frames] == list(range(50))
     assert (end.error, reader.dropped) == (None, 0)
     assert first.closed.is_set()
 
 
-def test_of_a_live_source_the_newest_frames_are_kept() -> None:
-    source = Ticker(50, is_live=True)
-    reader = opened(source)
-    assert isinstance(reader.next(60), Ticker)
+def test_the_newest_frames_of_a_live_source_are_kept() -> None:
+    source = InstantSource(50, is_live=True)
+    reader = start_reader(source)
+    assert isinstance(reader.next(60), InstantSource)
     assert source.closed.wait(60)
-    *frames, end = taken(reader)
+    *frames, end = all_events(reader)
     numbers = [frame.number for frame in frames]
-    assert isinstance(end, End)
+    assert isinstance(end, EndOfStream)
     assert numbers[-1] == 49
     assert len(numbers) + reader.dropped == 50
-    assert reader.dropped >= 50 - AHEAD - BEHIND
+    assert reader.dropped >= 50 - MAX_QUEUED - MAX_QUEUED_LIVE
 
 
-def test_a_reader_that_is_stopped_lets_go_of_its_source() -> None:
-    source = Ticker(50, is_live=False)
-    reader = opened(source)
+def test_a_stopped_reader_closes_its_source() -> None:
+    source = InstantSource(50, is_live=False)
+    reader = start_reader(source)
     reader.stop()
     assert source.closed.is_set()
 
 
-class Camera:
-    """OpenCV's view of a camera of 64 x 48 pixels at 50 frames a second."""
+class FakeCapture:
+    """Stands for `cv2.VideoCapture` on a camera of 64 x 48 pixels and 50 frames per second."""
 
-    pictures = 10**6
-    """Number of pictures until the camera is unplugged."""
+    n_frames = 10**6
+    """Number of frames until the camera is unplugged."""
     is_open = True
 
     def __init__(self, name: int | str) -> None:
@@ -165,7 +165,7 @@ class Camera:
     def grab(self) -> bool:
         self._seen += 1
         time.sleep(0.005)
-        return self._seen <= self.pictures
+        return self._seen <= self.n_frames
 
     def retrieve(self) -> tuple[bool, np.ndarray]:
         image = flat(48, 64, (200, 60, 0))
@@ -177,8 +177,8 @@ class Camera:
 
 
 @pytest.fixture
-def camera(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
-    class Own(Camera):
+def camera(monkeypatch: pytest.MonkeyPatch) -> type[FakeCapture]:
+    class Own(FakeCapture):
         pass
 
     monkeypatch.setattr(cv2, "VideoCapture", Own)
@@ -187,7 +187,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
 
 @pytest.mark.usefixtures("camera")
 def test_a_camera() -> None:
-    """OpenCV's blue, green and red become red, green and blue."""
+    """OpenCV's order, blue, green and red, becomes red, green and blue."""
     result = live("--camera", 3, "--k", 2, "--frames", 10, "--every", 2, "--save", "out.mkv")
     assert (result.exit_code, result.stderr) == (0, "")
     assert check_saved(result.stdout, "out.mkv", (64, 48)) == 10
@@ -196,32 +196,32 @@ def test_a_camera() -> None:
 
 
 @pytest.mark.usefixtures("camera")
-def test_a_camera_without_the_size_that_is_asked_for() -> None:
+def test_a_camera_without_the_requested_size() -> None:
     result = live("--camera", 3, "--k", 2, "--frames", 2, "--size", "32x24", "--save", "out.mp4")
-    assert result.stderr == "camera 3 has no such size: its 64 x 48 is scaled\n"
+    assert result.stderr == "camera 3 does not offer the requested size: frames of 64 x 48 are scaled\n"
     assert check_saved(result.stdout, "out.mp4", (32, 24)) == 2
 
 
-def test_a_camera_that_is_unplugged(camera: type[Camera]) -> None:
-    camera.pictures = 30
+def test_a_camera_that_is_unplugged(camera: type[FakeCapture]) -> None:
+    camera.n_frames = 30
     result = live("--camera", 3, "--k", 2, "--save", "out.mp4")
     assert result.exit_code == 3
-    assert result.stderr == "kseg-batch: camera 3 gives no more pictures: was it unplugged?\n"
+    assert result.stderr == "kseg-batch: camera 3 sends no more frames: was the camera unplugged?\n"
     check_saved(result.stdout, "out.mp4", (64, 48))
 
 
-def test_a_camera_that_is_busy(camera: type[Camera]) -> None:
-    camera.pictures = 0
+def test_a_camera_that_is_busy(camera: type[FakeCapture]) -> None:
+    camera.n_frames = 0
     result = live("--camera", 3, "--save", "out.mp4")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("kseg-batch: camera 3 is there, but gives no picture: ")
+    assert result.stderr.startswith("kseg-batch: camera 3 is connected, but sends no frames: ")
     assert not list(Path().iterdir())
 
 
-def test_a_camera_that_is_not_there() -> None:
+def test_a_missing_camera() -> None:
     result = live("--camera", 63)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("kseg-batch: camera 63 is not there (/dev/video63): ")
+    assert result.stderr.startswith("kseg-batch: camera 63 does not exist (/dev/video63): ")
     result = live("--camera", "/dev/null")
     assert result.exit_code == 1
     assert result.stderr.startswith("kseg-batch: camera /dev/null (/dev/null) cannot be opened: ")

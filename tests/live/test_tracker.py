@@ -16,10 +16,10 @@ from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
-from kseg_batch.live.picture import RenderedFrame
+from kseg_batch.live.rendered_frame import RenderedFrame
 from kseg_batch.live.source import Frame
-from kseg_batch.live.stabilizer import LONGEST, LabelStabilizer, held
-from kseg_batch.live.tracker import Tracker, coarse_histogram, overlap, renumbered
+from kseg_batch.live.stabilizer import MAX_HELD_FRAMES, LabelStabilizer, hold_labels_reference
+from kseg_batch.live.tracker import Tracker, coarse_histogram, histogram_intersection, match_cluster_numbers
 from tests.support.images import Image, blocks, flat, gradient, noise, photos
 from tests.support.palettes import palette_of
 from tests.support.videos import pan
@@ -27,8 +27,8 @@ from tests.support.videos import pan
 NUMBA = load()
 
 
-def tracker(k: int = 3, steady: float = 8.0) -> Tracker:
-    return Tracker(NUMBA, FitOptions(k=k), steady)
+def tracker(k: int = 3, margin: float = 8.0) -> Tracker:
+    return Tracker(NUMBA, FitOptions(k=k), margin)
 
 
 def noisy(image: Image, sigma: float, seed: int) -> Image:
@@ -49,7 +49,7 @@ def test_steady_labels_equal_the_reference(rgb: tuple[int, int, int], k: int, ma
     rng = np.random.default_rng(seed)
     centers = rng.integers(0, 16321, (k, 3)).astype(np.int32)
     of = Palette(centers, np.ones(k, np.int64), 0.0, None, "numba")
-    steadier = LabelStabilizer(margin)
+    stabilizer = LabelStabilizer(margin)
     expected = streaks = np.zeros((height, width), np.uint8)
     for number in range(8):
         frame = (image + rng.integers(0, 9, image.shape)).astype(np.uint8)
@@ -57,30 +57,30 @@ def test_steady_labels_equal_the_reference(rgb: tuple[int, int, int], k: int, ma
         if number == 0:
             expected = labels
         elif margin > 0:
-            expected, streaks = held(frame, of, margin, expected, streaks, labels)
+            expected, streaks = hold_labels_reference(frame, of, margin, expected, streaks, labels)
         else:
             expected = labels
-        steadier.hold(frame, of, labels)
+        stabilizer.hold(frame, of, labels)
         assert np.array_equal(labels, expected)
 
 
-def test_a_pixel_changes_where_it_is_past_the_border_by_more_than_the_margin() -> None:
-    """The border is at 120: with a margin of 8 a pixel goes over after 128, and back before 112."""
+def test_a_pixel_changes_when_its_colour_is_past_the_border_by_more_than_the_margin() -> None:
+    """The border is at 120: with a margin of 8, a pixel changes above 128, and changes back below 112."""
     two = palette_of((100, 100, 100), (140, 100, 100))
     reds = np.arange(100, 141, dtype=np.uint8)
     row = np.stack([reds, np.full_like(reds, 100), np.full_like(reds, 100)], axis=-1)[None]
     for before, changes in ((0, reds > 128), (1, reds >= 112)):
-        steadier = LabelStabilizer(8.0)
-        steadier.hold(np.zeros_like(row), two, np.full(row.shape[:2], before, np.uint8))
-        for frame in range(LONGEST + 2):
+        stabilizer = LabelStabilizer(8.0)
+        stabilizer.hold(np.zeros_like(row), two, np.full(row.shape[:2], before, np.uint8))
+        for frame in range(MAX_HELD_FRAMES + 2):
             labels = reference.assign(row, two)
-            steadier.hold(row, two, labels)
-            assert np.array_equal(labels[0] == 1, changes if frame < LONGEST else reds > 120)
+            stabilizer.hold(row, two, labels)
+            assert np.array_equal(labels[0] == 1, changes if frame < MAX_HELD_FRAMES else reds > 120)
 
 
 def test_without_a_margin_labels_name_the_nearest_centres() -> None:
     image = photos()["coffee"]
-    still = tracker(k=5, steady=0.0)
+    still = tracker(k=5, margin=0.0)
     still.track(noisy(image, 3, 1))
     frame = noisy(image, 3, 2)
     found = still.track(frame)
@@ -94,13 +94,13 @@ def test_noise_does_not_flicker() -> None:
     """
     frames = [noisy(photos()["coffee"], 2.2, seed) for seed in range(12)]
     shares = {}
-    for steady in (0.0, 8.0):
-        one = tracker(k=5, steady=steady)
+    for margin in (0.0, 8.0):
+        one = tracker(k=5, margin=margin)
         labels = [one.track(frame).labels for frame in frames]
-        shares[steady] = [float((a != b).mean()) for a, b in pairwise(labels)]
+        shares[margin] = [float((a != b).mean()) for a, b in pairwise(labels)]
     assert min(shares[0.0]) > 0.02
     assert max(shares[8.0]) < 0.005
-    assert max(shares[8.0][LONGEST + 1 :]) < 0.001
+    assert max(shares[8.0][MAX_HELD_FRAMES + 1 :]) < 0.001
 
 
 @pytest.mark.parametrize("space", COLOR_SPACES)
@@ -119,10 +119,11 @@ def test_a_frame_equals_the_reference_from_the_last_palette(space: ColorSpace) -
     assert np.array_equal(then.palette.fixed_centers, expected.fixed_centers)
     labels = reference.assign(second, expected)
     streaks = np.zeros_like(labels)
-    assert np.array_equal(then.labels, held(second, expected, 8.0, found.labels, streaks, labels)[0])
+    held, _ = hold_labels_reference(second, expected, 8.0, found.labels, streaks, labels)
+    assert np.array_equal(then.labels, held)
 
 
-def test_clusters_keep_their_numbers_though_their_order_by_light_changes() -> None:
+def test_clusters_keep_their_numbers_when_their_order_by_brightness_changes() -> None:
     """A dark red square becomes lighter, and a lighter green square becomes dark."""
     one = tracker(k=3)
     for step in range(11):
@@ -134,7 +135,7 @@ def test_clusters_keep_their_numbers_though_their_order_by_light_changes() -> No
         assert found.palette.centers.tolist() == [[*red], [*green], [255, 255, 255]]
 
 
-def test_a_cut_seeds_afresh_and_a_pan_does_not() -> None:
+def test_a_cut_is_fitted_from_new_seeds_and_a_pan_is_not() -> None:
     one = tracker(k=5)
     first, second = pan(6, 160, 90, step=16), pan(6, 160, 90, step=16, seed=3)
     cuts = [one.track(frame).cut for frame in (*first, *second)]
@@ -145,12 +146,10 @@ def test_a_cut_seeds_afresh_and_a_pan_does_not() -> None:
     after = again.track(second[0])
     assert after.palette.compactness == fresh.palette.compactness
     assert sorted(after.palette.fixed_centers.tolist()) == sorted(fresh.palette.fixed_centers.tolist())
-    assert np.array_equal(
-        after.labels, reference.assign(second[0], after.palette)
-    )  # nothing held from before
+    assert np.array_equal(after.labels, reference.assign(second[0], after.palette))  # no label is held
 
 
-def test_reseeding_when_asked() -> None:
+def test_reseeding_on_request() -> None:
     """After reseeding, a frame is fitted as well as a first frame, and not from the poor centres before."""
     colors = [(0, 0, 0), (20, 0, 0), (200, 0, 0), (220, 0, 0), (255, 255, 255)]
     one, frame = tracker(k=3), blocks(colors)
@@ -184,10 +183,10 @@ def test_a_video_that_begins_black_gets_its_clusters_when_there_are_colours() ->
 def test_new_centres_get_the_numbers_of_the_most_similar() -> None:
     old = palette_of((200, 0, 0), (0, 0, 0), (250, 250, 250), counts=(1, 2, 3))
     new = palette_of((5, 5, 5), (90, 90, 90), (190, 0, 0), (255, 255, 255), counts=(1, 2, 3, 4))
-    found = renumbered(new, old)
+    found = match_cluster_numbers(new, old)
     assert found.centers.tolist() == [[190, 0, 0], [5, 5, 5], [255, 255, 255], [90, 90, 90]]
     assert found.counts.tolist() == [3, 1, 4, 2]
-    assert renumbered(replace(old), old).centers.tolist() == old.centers.tolist()
+    assert match_cluster_numbers(replace(old), old).centers.tolist() == old.centers.tolist()
 
 
 @pytest.mark.parametrize(
@@ -198,19 +197,19 @@ def test_new_centres_get_the_numbers_of_the_most_similar() -> None:
         (blocks([(0, 0, 0), (99, 0, 0)]), blocks([(0, 0, 0), (0, 0, 99)]), (64 + 2 * 16) / 160),
     ],
 )
-def test_overlap_of_colours(one: Image, other: Image, expected: float) -> None:
-    shares = [overlap(*pair) for pair in both_ways(one, other)]
+def test_histogram_intersection(one: Image, other: Image, expected: float) -> None:
+    shares = [histogram_intersection(*pair) for pair in both_orders(one, other)]
     assert shares == [expected, expected]
 
 
-def both_ways(one: Image, other: Image) -> list[tuple[np.ndarray, np.ndarray]]:
+def both_orders(one: Image, other: Image) -> list[tuple[np.ndarray, np.ndarray]]:
     coarse = [coarse_histogram(NUMBA.histogram(image)) for image in (one, other)]
     assert all(c.sum() == image.size // 3 for c, image in zip(coarse, (one, other), strict=True))
     return [(coarse[0], coarse[1]), (coarse[1], coarse[0])]
 
 
 @pytest.mark.parametrize("disabled", [(), (1,), (0, 7)])
-def test_a_picture_shows_each_cluster_in_its_colour(disabled: tuple[int, ...]) -> None:
+def test_a_rendered_frame_shows_each_cluster_in_its_colour(disabled: tuple[int, ...]) -> None:
     frame = noise(13, 17)
     found = tracker(k=5).track(frame)
     expected = found.palette.colors[found.labels]

@@ -27,12 +27,9 @@ from tests.support.videos import pan, write_video
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SCALE = 10
-"""64 x 48 pixels are enlarged so many times, to 640 x 480."""
-
 
 def scene() -> Image:
-    """Three areas: blue, red, yellow from the top down."""
+    """Return an image of three areas: blue, red and yellow from the top down."""
     image = flat(48, 64, (30, 40, 160))
     image[16:32], image[32:] = (200, 30, 40), (240, 220, 60)
     return image
@@ -206,7 +203,7 @@ def test_pause_and_snapshots_of_a_file(tmp_path: Path, display: str) -> None:
 
 
 def test_a_file_is_shown_at_its_own_pace_and_to_its_end(tmp_path: Path, display: str) -> None:
-    """Twenty-five frames a second last a second."""
+    """At 25 frames per second, the last of 26 frames is shown after a second."""
     write_video(tmp_path / "clip.mp4", pan(26, 64, 48))
     result = subprocess.run(
         command_line("live", "--source", "clip.mp4", "--save", "out.mp4"),
@@ -223,13 +220,13 @@ def test_a_file_is_shown_at_its_own_pace_and_to_its_end(tmp_path: Path, display:
     assert float(found[1]) >= 0.99
 
 
-@pytest.mark.parametrize(("how", "code"), [("close", 0), ("interrupt", 130)])
+@pytest.mark.parametrize(("action", "code"), [("close", 0), ("interrupt", 130)])
 def test_closing_the_window_and_interrupting(
-    tmp_path: Path, display: str, address: str, how: str, code: int
+    tmp_path: Path, display: str, address: str, action: str, code: int
 ) -> None:
     with window(tmp_path, display, "--source", address, "--k", 3) as (screen, process):
         screen.wait_for(BLUE, RED, YELLOW)
-        if how == "close":
+        if action == "close":
             screen.close()
         else:
             process.send_signal(signal.SIGINT)
@@ -246,19 +243,19 @@ def test_closing_the_window_and_interrupting(
     ],
 )
 def test_without_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
-    """Where Qt would abort the process."""
+    """The command exits with a message where Qt would abort the process."""
     monkeypatch.setenv("DISPLAY", name)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     result = kseg("live", "--source", "none.mp4", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    sentence = f"There is no display for a window: {reason}without a window: --no-window, with --save."
+    sentence = f"There is no display for a window: {reason}to run without a window: --no-window, with --save."
     assert result.stderr == f"kseg-batch: {sentence}\n"
 
 
 def test_with_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The build information of opencv-python-headless."""
-    told = "\n  GUI:                           NONE\n\n  Media I/O: \n"
-    monkeypatch.setattr(cv2, "getBuildInformation", lambda: told)
+    information = "\n  GUI:                           NONE\n\n  Media I/O: \n"
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: information)
     result = live("--window", "--source", "none.mp4")
     assert result.exit_code == 1
-    assert result.stderr.startswith("kseg-batch: This OpenCV is a headless one, which has no windows: ")
+    assert result.stderr.startswith("kseg-batch: The installed OpenCV is headless and has no windows: ")

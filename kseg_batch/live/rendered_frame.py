@@ -1,4 +1,4 @@
-"""A segmented frame, and what it looks like."""
+"""A segmented frame in the colours of its clusters."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """What is shown and saved of a frame."""
+    """A segmented frame in its display colours: the window shows them, and files store them."""
 
     frame: Frame
+    """The frame as read."""
     tracked: TrackedFrame
+    """The labels and the palette of the frame."""
     disabled: Collection[int] = ()
-    """Clusters that are black."""
+    """Numbers of the clusters that are painted black."""
 
     @cached_property
     def colors(self) -> NDArray[np.uint8]:
-        """(k, 3) uint8 RGB that each cluster is shown in."""
+        """(k, 3) uint8 RGB colour that each cluster is painted in."""
         colors = self.tracked.palette.colors
         colors[[cluster for cluster in self.disabled if cluster < len(colors)]] = 0
         return colors
 
     @cached_property
     def rgb(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8: each pixel in the colour of its cluster."""
-        table = np.zeros((MAX_CLUSTERS, 3), np.uint8)
-        table[: len(self.colors)] = self.colors
+        """(H, W, 3) uint8 RGB: each pixel in the colour of its cluster."""
+        color_table = np.zeros((MAX_CLUSTERS, 3), np.uint8)
+        color_table[: len(self.colors)] = self.colors
         labels = self.tracked.labels
         painted = np.empty((*labels.shape, 3), np.uint8)
-        live.paint(labels.reshape(-1), table, painted.reshape(-1))
+        live.paint(labels.reshape(-1), color_table, painted.reshape(-1))
         return painted
