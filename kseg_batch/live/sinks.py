@@ -27,7 +27,7 @@ H264_OPTIONS = {"preset": "ultrafast", "crf": "20", "bf": "0"}
 Areas of one colour gain nothing from a slower preset, which takes twice the time. Without B-frames,
 containers declare the correct duration."""
 
-DEFAULT_FRAME_RATE = Fraction(30)
+NOMINAL_FRAME_RATE = Fraction(30)
 """Frames per second, a hint to the encoder if the source has no rate; frames keep their own times."""
 
 
@@ -145,7 +145,7 @@ class VideoSink:
         self.written += 1
 
     def _add_stream(self, height: int, width: int) -> Any:
-        frame_rate = self._source.frame_rate or DEFAULT_FRAME_RATE
+        frame_rate = self._source.frame_rate or NOMINAL_FRAME_RATE
         stream = self._container.add_stream("libx264", rate=frame_rate, options=H264_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if width % 2 or height % 2:

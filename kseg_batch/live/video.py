@@ -31,7 +31,7 @@ Containers round the duration, and some count the last frame twice."""
 STREAM_OPTIONS = {"rtsp_flags": "prefer_tcp"}
 """RTSP over UDP loses packets, which show as grey smears. Cameras that offer UDP alone still work."""
 
-DEFAULT_FRAME_RATE = 25
+ASSUMED_FRAME_RATE = 25
 """Frames per second of a file that declares neither times nor a frame rate."""
 
 
@@ -144,7 +144,7 @@ class VideoSource:
         """Return a frame's presentation time in ticks; computed from its number if the file has no times."""
         if decoded.pts is not None:
             return int(decoded.pts)
-        return round(number / (self.frame_rate or DEFAULT_FRAME_RATE) / self.time_base)
+        return round(number / (self.frame_rate or ASSUMED_FRAME_RATE) / self.time_base)
 
     def _upright_rgb(self, decoded: Any) -> NDArray[np.uint8]:
         """Return the (H, W, 3) pixels, upright, in the requested size or that of the first frame."""
