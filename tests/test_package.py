@@ -87,7 +87,7 @@ from kseg_batch.backends.registry import choose
 chosen = choose()
 print(kseg_batch.__file__)
 print(chosen.backend.name)
-print(*(f"{other.name}: {other.reason}" for other in chosen.passed_over), sep="\\n")
+print(*(f"{other.name}: {other.reason}" for other in chosen.unavailable), sep="\\n")
 """
 
 

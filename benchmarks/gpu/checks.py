@@ -93,14 +93,14 @@ class Reference:
                 for i, (result, expected) in enumerate(
                     zip(part, pool.map(self._expected, part), strict=True)
                 ):
-                    task = result.task
-                    height, width = task.image.shape[:2]
-                    name = f"image {first + i} of {width}x{height}, k = {task.options.k}"
+                    item = result.item
+                    height, width = item.image.shape[:2]
+                    name = f"image {first + i} of {width}x{height}, k = {item.options.k}"
                     expected.require(result, name)
         return len(results)
 
     def _expected(self, result: BatchResult) -> Expected:
-        image, options = result.task.image, result.task.options
+        image, options = result.item.image, result.item.options
         key = id(image), options.k
         known = self._known.get(key)
         if known is None or known[0] is not image:  # the number of an image that is gone may come again
@@ -122,7 +122,7 @@ def check_oracle(backend: GpuBackend, album: Album) -> int:
     """
     tasks = [BatchItem(album.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
     for result in backend.segment_batches([tasks]):
-        image, options = result.task.image, result.task.options
+        image, options = result.item.image, result.item.options
         palette = reference.fit(ColorHistogram.from_pixels(image), options)
         name = f"small image {image.shape}, k = {options.k}, against the oracle"
         Expected.of(palette, reference.assign(image, palette)).require(result, name)

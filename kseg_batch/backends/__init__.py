@@ -1,1 +1,1 @@
-"""The backends: what computes, the choice among them, and the tests that tell whether they work."""
+"""The backends that compute a segmentation, the choice among them, and the tests of each on a machine."""

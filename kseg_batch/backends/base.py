@@ -1,4 +1,4 @@
-"""What a backend is."""
+"""The interface that every backend implements."""
 
 from __future__ import annotations
 
@@ -15,51 +15,64 @@ if TYPE_CHECKING:
 
 
 class BackendInfo(Protocol):
-    """What is known of a backend before its device is opened."""
+    """The part of a backend that can be asked before its device is opened."""
 
     @property
     def name(self) -> str:
-        """As the command line spells it."""
+        """Name of the backend on the command line."""
 
     @property
     def compiled(self) -> bool:
-        """Whether its kernels are known to be compiled, so that warming up takes but a moment."""
+        """Whether the kernels are known to be compiled already, so that `warm_up` is quick."""
 
     def check(self, options: FitOptions) -> None:
-        """Raise an OptionError for options that this backend does not have."""
+        """Raise an OptionError if this backend does not support the options."""
 
 
 class Backend(BackendInfo, Protocol):
-    """Three steps that carry every use. Methods may be called from several threads."""
+    """The steps of a segmentation: `histogram`, `fit`, then `assign` or `label_map`.
+
+    Methods may be called from several threads.
+    """
 
     def warm_up(self) -> None:
-        """Do what the first image would have to wait for, such as compiling kernels."""
+        """Prepare everything that would delay the first image, such as compiled kernels."""
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """Count the colours of an (H, W, 3) uint8 RGB image of at least one pixel, in any memory layout."""
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
-        """Cluster the pixels of a histogram into `options.k` clusters, or one per colour if those are fewer.
+        """Cluster the pixels of a histogram into `options.k` clusters, or one per colour if there are fewer.
 
         Raises:
-            BackendError: It failed.
+            BackendError: The computation failed.
         """
 
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
-        """The same centres, in their order, with their counts and compactness over a histogram's pixels.
+        """Return the palette with counts and compactness over the pixels of a histogram.
 
-        `n_iter` is 0, for nothing is fitted.
+        The centres and their order stay the same. `n_iter` is 0, because nothing is fitted.
         """
 
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
     ) -> NDArray[np.uint8]:
-        """The (H, W) uint8 number of the nearest centre for each pixel, the lowest on a tie.
+        """Return the (H, W) uint8 number of the centre nearest to each pixel, the lowest number on a tie.
 
-        Where the image's own histogram is at hand, it saves time on the CPU.
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            palette: The centres.
+            histogram: The histogram of the same image, if known; on the CPU, it saves time.
         """
 
     def label_map(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram, *, masks: bool
     ) -> LabelMap:
-        """As `assign`, packed for files; with `masks` where those are going to be written, too."""
+        """Return the same labels as `assign`, packed for PNG files.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            palette: The centres.
+            histogram: The histogram of the same image.
+            masks: Whether a mask of each cluster will be written, so that the backend may pack masks, too.
+        """

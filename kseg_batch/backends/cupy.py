@@ -39,20 +39,21 @@ FILES = {
     "converge_centers": "lloyd.cu",
     "label_pixels": "labels.cu",
 }
-"""Where each kernel stands."""
+"""File of each kernel, in the folder of the kernels."""
 
 THREADS = 512
+"""Default number of threads per block."""
 OUT_OF_MEMORY = 2
 """cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY of the driver's interface."""
 
 
 def kernel_folder() -> Path:
-    """The folder of the `.cu` files."""
-    return files("kseg_batch.kernels") / ""  # type: ignore[return-value] # a folder: it is never zipped
+    """Return the folder of the `.cu` files."""
+    return files("kseg_batch.kernels") / ""  # type: ignore[return-value] # a folder: never zipped
 
 
 def compile_options(variant: Variant) -> tuple[str, ...]:
-    """What NVRTC is told, for a variant of the kernels."""
+    """Return the options of NVRTC for a variant of the kernels."""
     options = ["-std=c++17", f"-I{kernel_folder()}", f"-DMAX_CLUSTERS={variant.max_clusters}"]
     if variant.wide:
         options.append("-DWIDE_WEIGHTS")
@@ -60,13 +61,13 @@ def compile_options(variant: Variant) -> tuple[str, ...]:
 
 
 def _headers_hash() -> str:
-    """Of the headers, which CuPy's cache of compiled kernels does not look at."""
+    """Return a hash of the headers, which CuPy's cache of compiled kernels ignores."""
     headers = sorted(kernel_folder().glob("*.cuh"))
     return hashlib.sha256(b"".join(header.read_bytes() for header in headers)).hexdigest()[:16]
 
 
 class CupyDevice:
-    """See `kseg_batch.backends.gpu.device.Device`."""
+    """A GPU used through CuPy; see `kseg_batch.backends.gpu.device.Device`."""
 
     def __init__(
         self,
@@ -80,11 +81,11 @@ class CupyDevice:
         """Open a device.
 
         Args:
-            cupy: The module.
-            index: Number of the device.
-            files: Where each kernel stands: the name of a file of the package, or a path.
-            options: What the compiler is told beside `compile_options`.
-            threads: Of a block.
+            cupy: The module cupy.
+            index: CUDA number of the device.
+            files: File of each kernel: a name in the folder of the kernels, or a path.
+            options: Options of the compiler in addition to `compile_options`.
+            threads: Threads per block, a power of two.
         """
         self._cupy = cupy
         self._files = files
@@ -98,25 +99,25 @@ class CupyDevice:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """On this device, with CuPy's errors in our own words."""
+        """Run the body on this device, and turn errors of CuPy into a BackendError."""
         try:
             with self._current():
                 yield
         except BackendError:
             raise
         except self._cupy.cuda.memory.OutOfMemoryError as error:
-            raise DeviceMemoryError("the GPU has no memory left for it") from error
+            raise DeviceMemoryError("the GPU has no memory left") from error
         except Exception as error:
             if getattr(error, "status", None) == OUT_OF_MEMORY:
-                raise DeviceMemoryError("the GPU has no memory left for it") from error
+                raise DeviceMemoryError("the GPU has no memory left") from error
             raise BackendError(f"the GPU failed: {error}") from error
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
-        """Make this the device of the calling thread, and go back to the device that the thread has chosen.
+        """Run the body with this as the current device of the thread, then restore the previous device.
 
-        A thread that has chosen none is on device 0 by CUDA's default, and stays on this one: to go back
-        would open device 0.
+        Device 0 is not restored: it is CUDA's default for a thread that has chosen no device, and restoring
+        it would open device 0.
         """
         runtime = self._cupy.cuda.runtime
         before = runtime.getDevice()
@@ -128,7 +129,7 @@ class CupyDevice:
                 runtime.setDevice(before)
 
     def activate(self) -> None:
-        """See `Device.activate`: CuPy's arrays know their device."""
+        """See `Device.activate`: nothing to do, because an array of CuPy knows its device."""
 
     def free_memory(self) -> int:
         """See `Device.free_memory`."""
@@ -203,12 +204,21 @@ class CupyDevice:
 
 
 def load(options: GpuOptions) -> GpuBackend:
-    """The backend on the chosen device, or the reason why it cannot run."""
+    """Return the backend on the chosen GPU.
+
+    Raises:
+        BackendUnavailableError: CuPy or the GPU does not work.
+        OptionError: There is no GPU with the number in the options.
+    """
     return find().open(options)
 
 
 def find() -> GpuLibrary:
-    """CuPy, or the reason why it cannot run; no GPU is opened."""
+    """Return CuPy as the library of this backend; no GPU is opened.
+
+    Raises:
+        BackendUnavailableError: CuPy is not installed, or does not work.
+    """
     if find_spec("cupy") is None:
         raise BackendUnavailableError("the package cupy is not installed", installed=False)
     return find_library("cupy", "CuPy", _open)
@@ -217,5 +227,5 @@ def find() -> GpuLibrary:
 def _open() -> tuple[int, Callable[[int], CupyDevice]]:
     import cupy
 
-    cupy.cuda.nvrtc.getVersion()  # it is loaded when first asked for
+    cupy.cuda.nvrtc.getVersion()  # CuPy loads NVRTC at the first call
     return cupy.cuda.runtime.getDeviceCount(), lambda index: CupyDevice(cupy, index)

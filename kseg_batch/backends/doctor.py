@@ -1,4 +1,4 @@
-"""What this machine can do: every backend tested against the oracle, and what keeps it from working."""
+"""The diagnosis of `kseg-batch doctor`: self-tests of all backends, and problems with their remedies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kseg_batch.backends.machine import (
     find_problems,
     gpu_fix,
     installed_packages,
-    like,
+    matching_packages,
     read_codecs,
     read_kernel_cache,
     read_machine,
@@ -36,75 +36,78 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CheckStatus = Literal["works", "unavailable", "FAILED"]
 
-SWITCHES = {"numba": "NUMBA_DISABLE_JIT", "numba-cuda": "NUMBA_ENABLE_CUDASIM"}
-"""Environment variables that make Python interpret a backend's kernels: the test would take minutes."""
+INTERPRETER_VARIABLES = {"numba": "NUMBA_DISABLE_JIT", "numba-cuda": "NUMBA_ENABLE_CUDASIM"}
+"""Environment variables that make Python interpret the kernels, so that a self-test takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendCheck:
-    """A backend, and how its self-test ended."""
+    """The result of the self-test of a backend."""
 
     name: str
-    """As the command line spells it."""
+    """Name of the backend on the command line."""
     status: CheckStatus
-    """FAILED: it is there, but raised an error or gave wrong results."""
+    """FAILED: the backend was loaded, but raised an error or gave wrong results."""
     packages: dict[str, str]
-    """Versions of the packages that it needs, as far as they are installed."""
+    """Versions of the packages that the backend needs, as far as they are installed."""
     reason: str | None = None
-    """Why it does not work."""
+    """Reason why the backend does not work; None if it works."""
     fix: str | None = None
-    """What mends it; None if it works, or if `reason` says it."""
+    """Remedy; None if the backend works, if `reason` names the remedy, or if none is known."""
     prepare_s: float | None = None
-    """Seconds for loading its kernels, or for compiling them."""
+    """Seconds for loading or compiling the kernels; None if the self-test did not pass."""
     milliseconds: float | None = None
-    """For the test image, once it is prepared: the median of a few runs."""
+    """Median time for the test image after this preparation; None if the self-test did not pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Everything that was found."""
+    """The diagnosis of this machine; its fields are the keys of the JSON object."""
 
     version: str
-    """Of kseg-batch."""
+    """Version of kseg-batch."""
     machine: Machine
+    """The computer, its operating system and its Python."""
     packages: dict[str, str]
     """Versions of the packages that every run needs, as far as they are installed."""
     driver: Driver
-    """NVIDIA's driver, with the GPUs."""
+    """NVIDIA's driver and its GPUs."""
     driver_fix: str | None
-    """What mends the driver; None if it has a GPU to offer."""
+    """Remedy for the driver; None if the driver has found a GPU."""
     files_problem: str | None
-    """Why no image file can be read or written; None if they can."""
+    """Reason why no image file can be read or written; None if files can be."""
     codecs: tuple[Codec, ...]
-    """Kinds of image files; empty if there is such a problem."""
+    """Image formats, and whether each can be read; empty if `files_problem` is not None."""
     kernel_cache: KernelCache | None
-    """Where Numba keeps its kernels; None if it cannot tell."""
+    """Numba's cache of compiled kernels; None if Numba cannot be asked."""
     backends: tuple[BackendCheck, ...]
-    """All of them, in the order in which `auto` tries them."""
+    """Results of all backends, in the order in which `auto` tries them."""
     findings: tuple[Finding, ...]
-    """What else is wrong."""
+    """Other problems of this machine."""
 
     @property
     def ok(self) -> bool:
-        """Whether `kseg-batch run` does its work here.
+        """Whether `kseg-batch run` works on this machine.
 
-        A backend that failed counts against it even beside one that works, because `auto` takes the first
-        that is there, and a wrong result is worse than none.
+        A failed backend is a failure even beside a working one: `auto` chooses the first backend that can be
+        loaded, and a wrong result is worse than none.
         """
         statuses = {check.status for check in self.backends}
         return self.files_problem is None and "works" in statuses and "FAILED" not in statuses
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt(Generic[T]):
-    """What came of something that may fail in any way."""
+class CallResult(Generic[T]):
+    """The value that a function returned, or the error that it raised."""
 
     value: T | None
+    """The returned value; None after an error."""
     error: Exception | None
+    """The raised error; None after success."""
 
     @property
     def reason(self) -> str | None:
-        """Why it failed, in one line; None if it did not."""
+        """The error in one line; None after success."""
         if self.error is None:
             return None
         text = " ".join(str(self.error).split())
@@ -112,30 +115,30 @@ class Attempt(Generic[T]):
         return text if known else f"{type(self.error).__name__}: {text}"
 
 
-def attempt(task: Callable[[], T]) -> Attempt[T]:
-    """Run a task that meets whatever is broken on this machine, so that any kind of error may come of it."""
+def call_safely(function: Callable[[], T]) -> CallResult[T]:
+    """Call a function, and return its value or its error: a broken machine may raise any kind of error."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what CuPy and Numba warn of is among the findings
-            return Attempt(task(), None)
-    except Exception as error:  # noqa: BLE001 - to report it, whatever it is, is what the doctor is for
-        return Attempt(None, error)
+            warnings.simplefilter("ignore")  # the findings cover the warnings of CuPy and Numba
+            return CallResult(function(), None)
+    except Exception as error:  # noqa: BLE001 - the purpose of the doctor is to report any error
+        return CallResult(None, error)
 
 
 def examine(notice: Callable[[str], None]) -> Diagnosis:
-    """Look at everything and test every backend, which takes a few seconds.
+    """Examine this machine and test every backend, which takes a few seconds.
 
     Args:
-        notice: Called with a sentence before something that takes longer.
+        notice: Function that is called with a sentence before a step that takes longer.
     """
     packages = installed_packages()
-    driver = read_driver()  # first, because a backend takes memory of the GPU and keeps it
-    codecs = attempt(read_codecs)
-    kernel_cache = attempt(read_kernel_cache).value
+    driver = read_driver()  # before the backends, which occupy GPU memory and keep it
+    codecs = call_safely(read_codecs)
+    kernel_cache = call_safely(read_kernel_cache).value
     if kernel_cache is not None and kernel_cache.files == 0:
         notice("compiling the kernels of numba, which takes 10 to 20 seconds, once on a machine")
     backends = tuple(_check(name, packages, driver) for name in MODULES)
-    kernel_cache = attempt(read_kernel_cache).value  # again, for what was compiled
+    kernel_cache = call_safely(read_kernel_cache).value  # again, because the tests may have compiled kernels
     return Diagnosis(
         version=packages.get("kseg-batch", "unknown"),
         machine=read_machine(),
@@ -151,7 +154,7 @@ def examine(notice: Callable[[str], None]) -> Diagnosis:
 
 
 def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -> Iterator[Finding]:
-    """What follows from the codecs and the cache."""
+    """Yield the problems of the codecs and of the cache."""
     missing = [codec.name for codec in codecs if not codec.read]
     if "HEIC" in missing:
         yield Finding("HEIC files need one more package", "pip install 'kseg-batch[heic]'")
@@ -166,7 +169,7 @@ def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -
         why = kernel_cache.problem or "nothing was written to it"
         yield Finding(f"each run compiles its kernels anew: {kernel_cache.folder}: {why}", fix)
     if kernel_cache.wanted and not _is_inside(kernel_cache.folder, kernel_cache.wanted):
-        yield Finding(f"Numba passes over NUMBA_CACHE_DIR={kernel_cache.wanted}: is it writable?", fix)
+        yield Finding(f"Numba ignores NUMBA_CACHE_DIR={kernel_cache.wanted}: is the folder writable?", fix)
 
 
 def _is_inside(folder: str, parent: str) -> bool:
@@ -174,37 +177,38 @@ def _is_inside(folder: str, parent: str) -> bool:
 
 
 def _check(name: str, packages: Mapping[str, str], driver: Driver) -> BackendCheck:
-    """Load a backend, test it, time it."""
+    """Load, test and time a backend."""
     needed = {
-        "cupy": like(CUPY, packages),
+        "cupy": matching_packages(CUPY, packages),
         "numba-cuda": ["numba-cuda", "numba"],
         "numba": ["numba", "llvmlite"],
-        "opencv": like(OPENCV, packages),
+        "opencv": matching_packages(OPENCV, packages),
     }[name]
     check = BackendCheck(name, "unavailable", {p: packages[p] for p in needed if p in packages})
-    switch = SWITCHES.get(name)
-    if switch is not None and os.environ.get(switch, "0") not in ("", "0"):
-        reason = f"{switch} is set, with which Python would interpret its kernels"
-        return replace(check, reason=reason, fix=f"unset {switch}")
+    variable = INTERPRETER_VARIABLES.get(name)
+    if variable is not None and os.environ.get(variable, "0") not in ("", "0"):
+        reason = f"{variable} is set, so that Python would interpret the kernels"
+        return replace(check, reason=reason, fix=f"unset {variable}")
     fix = gpu_fix(driver, packages) if name in GPU_BACKENDS else None
-    loaded = attempt(lambda: load(name))
+    loaded = call_safely(lambda: load(name))
     if loaded.value is None:
         return replace(check, reason=loaded.reason, fix=fix)
     backend = loaded.value
-    tested = attempt(lambda: _test(backend))
+    tested = call_safely(lambda: _test(backend))
     if tested.value is None:
-        if len(like(OPENCV, check.packages)) < 2:  # of several, which is among the findings, one has to go
-            fix = fix or f"pip install --force-reinstall {' '.join(check.packages) or name}"
+        if name == "opencv" and len(check.packages) < 2:  # the findings have the remedy for several packages
+            fix = f"pip install --force-reinstall {' '.join(check.packages) or 'opencv-python'}"
         return replace(check, status="FAILED", reason=tested.reason, fix=fix)
     prepare_s, wrong, median_ms = tested.value
     if wrong:
-        reason = f"its {', '.join(wrong)} differ from the reference: do not use it, and please report it"
+        listed = ", ".join(wrong)
+        reason = f"its {listed} differ from the reference: do not use this backend, and please report it"
         return replace(check, status="FAILED", reason=reason)
     return replace(check, status="works", prepare_s=prepare_s, milliseconds=median_ms)
 
 
 def _test(backend: Backend) -> tuple[float, list[str], float]:
-    """Seconds of preparation, what is wrong with the results, and the milliseconds for one image."""
+    """Return the seconds of preparation, the names of wrong results, and the milliseconds for one image."""
     start = time.perf_counter()
     backend.warm_up()
     prepare_s = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What is installed on this machine, which of it clashes, and where Numba keeps its compiled kernels."""
+"""Facts about this machine for `kseg-batch doctor`: packages and their conflicts, codecs, Numba's cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OPENCV = re.compile(r"opencv-(contrib-)?python(-headless)?")
 CUPY = re.compile(r"cupy(-(cuda|rocm)[\w-]+)?")
-"""Names under which one and the same module, cv2 or cupy, is to be had."""
+"""Names of the packages that install the module cv2, and the module cupy."""
 
 FORMATS = {
     "AVIF": "AVIF",
@@ -36,78 +36,78 @@ FORMATS = {
     "TIFF": "TIFF",
     "WebP": "WEBP",
 }
-"""Kinds of image file, and what Pillow calls each."""
+"""Image formats, and Pillow's name for each."""
 
 EXTRAS = {12: "cuda12", 13: "cuda13"}
-"""The extra of kseg-batch that brings what its GPU backends need, by major version of CUDA."""
+"""The extra of kseg-batch that installs the packages for its GPU backends, by major version of CUDA."""
 
-INSTALL_DRIVER = "with a GPU, install the driver: https://www.nvidia.com/drivers"
-MEND_DRIVER = "restart the machine; if that does not help, run nvidia-smi"
+INSTALL_DRIVER = "if this machine has a GPU, install its driver: https://www.nvidia.com/drivers"
+MEND_DRIVER = "restart the machine; if the problem remains, run nvidia-smi"
 UPDATE_DRIVER = "update NVIDIA's driver: https://www.nvidia.com/drivers"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong with this machine, though it may work all the same."""
+    """A problem of this machine. kseg-batch may work in spite of the problem."""
 
     problem: str
-    """What is wrong."""
+    """Description of the problem."""
     fix: str
-    """What mends it: a command, or several with && between."""
+    """Remedy: a command, or several commands joined by &&, or an instruction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The computer, and the Python on it."""
+    """The computer, its operating system and its Python."""
 
     python: str
-    """Version of Python."""
+    """Version of Python, such as 3.12.4."""
     system: str
-    """Operating system, its version, and the architecture."""
+    """Name and version of the operating system, and the architecture."""
     cores: int
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     all_cores: int
-    """CPU cores that there are."""
+    """Number of CPU cores of the computer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A kind of image file."""
+    """Whether image files of one format can be read."""
 
     name: str
-    """Such as JPEG."""
+    """Name of the format, such as JPEG."""
     read: bool
-    """Whether kseg-batch reads here what Pillow has written."""
+    """Whether kseg-batch reads a file of this format that Pillow has written."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelCache:
-    """Where Numba keeps compiled kernels from run to run."""
+    """The folder in which Numba keeps compiled kernels from run to run."""
 
     folder: str
-    """Its path."""
+    """Path of the folder."""
     wanted: str | None
-    """NUMBA_CACHE_DIR if it is set; Numba passes over one that it cannot write to."""
+    """Value of NUMBA_CACHE_DIR, None if not set. Numba ignores a folder to which it cannot write."""
     problem: str | None
-    """Why it cannot be written to; None if it can."""
+    """Reason why the folder is not writable; None if it is writable."""
     files: int
-    """Files of compiled kernels and of their index."""
+    """Number of files in the folder that hold compiled kernels or their index."""
     size: int
-    """Bytes in them."""
+    """Size of these files in bytes."""
 
 
 def read_machine() -> Machine:
-    """What the standard library tells."""
+    """Return the facts about this machine that the standard library knows."""
     return Machine(platform.python_version(), platform.platform(), usable_cores(), os.cpu_count() or 1)
 
 
 def installed_packages() -> dict[str, str]:
-    """The version of each installed package by its normalised name, such as opencv-python."""
+    """Return the version of each installed package by its normalised name, such as opencv-python."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         try:
             metadata = distribution.metadata
-            if "Name" in metadata and "Version" in metadata:  # not so where a removal stopped half-way
+            if "Name" in metadata and "Version" in metadata:  # missing after an interrupted removal
                 name = re.sub(r"[-_.]+", "-", metadata["Name"]).lower()
                 found.setdefault(name, metadata["Version"])
         except (OSError, UnicodeDecodeError):
@@ -115,25 +115,26 @@ def installed_packages() -> dict[str, str]:
     return found
 
 
-def like(pattern: re.Pattern[str], packages: Mapping[str, str]) -> list[str]:
-    """The installed packages of such a name, in alphabetical order."""
+def matching_packages(pattern: re.Pattern[str], packages: Mapping[str, str]) -> list[str]:
+    """Return the names in `packages` that match a pattern, in alphabetical order."""
     return sorted(name for name in packages if pattern.fullmatch(name))
 
 
 def cuda_extra(driver: Driver, packages: Mapping[str, str]) -> str | None:
-    """The extra to install for a GPU: that of the CuPy that is there, or the newest that the driver runs.
+    """Return the extra of kseg-batch to install for a GPU; None if the driver supports none of them.
 
-    None if the driver runs none.
+    An installed CuPy decides, if the driver supports its CUDA; otherwise, the newest CUDA that the driver
+    supports.
     """
     newest = min(driver.cuda_major, max(EXTRAS))
     if newest not in EXTRAS:
         return None
-    there = [major for major in EXTRAS if f"cupy-cuda{major}x" in packages and major <= newest]
-    return EXTRAS[there[0] if len(there) == 1 else newest]
+    installed = [major for major in EXTRAS if f"cupy-cuda{major}x" in packages and major <= newest]
+    return EXTRAS[installed[0] if len(installed) == 1 else newest]
 
 
 def gpu_fix(driver: Driver, packages: Mapping[str, str]) -> str:
-    """What makes the GPU backends work, as far as it can be told from here."""
+    """Return the most likely remedy where a GPU backend does not work: a command or an instruction."""
     if driver.problem is not None:
         return INSTALL_DRIVER if driver.cuda is None else MEND_DRIVER
     extra = cuda_extra(driver, packages)
@@ -141,18 +142,18 @@ def gpu_fix(driver: Driver, packages: Mapping[str, str]) -> str:
 
 
 def find_problems(packages: Mapping[str, str], driver: Driver) -> Iterator[Finding]:
-    """What clashes: packages with each other, with the driver, or with the environment."""
-    opencv, cupy = like(OPENCV, packages), like(CUPY, packages)
+    """Yield the conflicts of packages with each other, with the driver, and with the environment."""
+    opencv, cupy = matching_packages(OPENCV, packages), matching_packages(CUPY, packages)
     extra = cuda_extra(driver, packages) or max(EXTRAS.values())
     if len(opencv) > 1:
-        yield _clash(opencv, "cv2", "opencv-python")
+        yield _conflict(opencv, "cv2", "opencv-python")
     if len(cupy) > 1:
-        yield _clash(cupy, "cupy", f"'kseg-batch[{extra}]'")
+        yield _conflict(cupy, "cupy", f"'kseg-batch[{extra}]'")
     elif (build := re.fullmatch(r"cupy-cuda(\d\d)x", "".join(cupy))) and 0 < driver.cuda_major < int(
         build[1]
     ):
         yield Finding(
-            f"{cupy[0]} needs a driver for CUDA {build[1]}, and this one is for {driver.cuda}",
+            f"{cupy[0]} needs a driver for CUDA {build[1]}, and this driver is for CUDA {driver.cuda}",
             f"pip uninstall -y {cupy[0]} && pip install 'kseg-batch[{extra}]'",
         )
     if driver.devices and cuda_extra(driver, packages) is None:
@@ -162,23 +163,24 @@ def find_problems(packages: Mapping[str, str], driver: Driver) -> Iterator[Findi
         yield Finding(f"CUDA_VISIBLE_DEVICES={hidden} may hide a GPU", "unset CUDA_VISIBLE_DEVICES")
 
 
-def _clash(names: list[str], module: str, keep: str) -> Finding:
+def _conflict(names: list[str], module: str, keep: str) -> Finding:
+    """Return the finding that several packages install the same module, and the remedy: keep one of them."""
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     return Finding(
-        f"{listed} are all the module {module}, and overwrite each other's files",
+        f"{listed} all install the module {module}, and overwrite each other's files",
         f"pip uninstall -y {' '.join(names)} && pip install {keep}",
     )
 
 
 def read_kernel_cache() -> KernelCache:
-    """Look into the folder that Numba has chosen for the kernels on the CPU."""
+    """Inspect the folder that Numba has chosen for the compiled CPU kernels."""
     from kseg_batch.kernels import numba_cpu as kernels
 
     folder = Path(kernels.count_colors.stats.cache_path)
     files = [path for path in folder.glob("*") if path.suffix in (".nbi", ".nbc")]
     problem = None
     try:
-        with tempfile.TemporaryFile(dir=folder):  # as Numba itself finds out; it leaves nothing behind
+        with tempfile.TemporaryFile(dir=folder):  # Numba's own test; the file is deleted at once
             pass
     except OSError as error:
         problem = error.strerror
@@ -196,7 +198,7 @@ def read_codecs() -> tuple[Codec, ...]:
 
     Raises:
         BackendUnavailableError: OpenCV cannot be imported.
-        ImportError: Something else that writes files cannot be.
+        ImportError: Another package that reads or writes image files cannot be imported.
     """
     from kseg_batch.images.png import encode_rgb
 
@@ -205,14 +207,14 @@ def read_codecs() -> tuple[Codec, ...]:
 
 
 def _round_trip(kind: str) -> bool:
-    """Whether Pillow writes such a file, and kseg-batch reads it."""
+    """Return whether Pillow writes a file of a format, and kseg-batch reads the file."""
     from PIL import Image
 
     from kseg_batch.errors import ImageError
     from kseg_batch.images.decode import decode
 
     picture = np.zeros((16, 16, 3), np.uint8)
-    picture[:8] = 255  # black and white come back from lossy formats and from palettes, too
+    picture[:8] = 255  # black and white survive lossy formats and palettes
     buffer = io.BytesIO()
     with contextlib.suppress(ImportError):
         import pillow_heif
@@ -221,6 +223,6 @@ def _round_trip(kind: str) -> bool:
     try:
         Image.fromarray(picture).save(buffer, kind)
         decoded = decode(buffer.getvalue()).rgb
-    except (KeyError, OSError, ImageError):  # KeyError for a format that this Pillow does not have
+    except (KeyError, OSError, ImageError):  # KeyError: this build of Pillow lacks the format
         return False
     return np.array_equal(decoded > 127, picture > 127)

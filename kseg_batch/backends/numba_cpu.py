@@ -1,4 +1,4 @@
-"""The `numba` backend: jitted CPU kernels. It allocates, launches, and holds scratch memory per thread."""
+"""The `numba` backend: calls of the jitted CPU kernels, their arrays, and scratch memory for each thread."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ with explain_numba():
 N_CODES = 1 << 24
 N_CELLS = N_CODES // CELL_SIZE
 MOST_MASK_BYTES = 64 << 20
-"""Masks that are packed together with the labels; more of them are made one by one."""
+"""Greatest size of masks that are packed with the labels; larger masks are made one at a time."""
 COPY_ROWS = 256
-"""Rows copied at a time where an image is not contiguous."""
+"""Number of rows that are copied at a time from an image that is not contiguous."""
 
 CORNERS = np.ascontiguousarray(
     from_zorder(np.arange(N_CELLS, dtype=np.uint32) << np.uint32(3 * CELL_BITS)).T, dtype=np.int32
-)  # (3, 32768)
+)  # (3, 32768) int32: R, G, B of the lowest corner of each cell
 ALL_SLOTS = np.arange(CELL_SIZE, dtype=np.uint16)
 
 
@@ -58,7 +58,10 @@ class Workspace(threading.local):
 
 
 def is_cached(kernel: Any) -> bool:
-    """Whether a kernel is in Numba's cache. It may be for another processor, and is compiled again then."""
+    """Return whether a kernel is in Numba's cache.
+
+    Numba compiles the kernel again if the cached code is for another processor.
+    """
     source = Path(getfile(kernel.py_func))
     changed = max(file.stat().st_mtime for file in (source, Path(getfile(numba))))
     entries = Path(kernel.stats.cache_path).glob(f"{source.stem}.{kernel.__name__}-*.nbi")
@@ -66,7 +69,7 @@ def is_cached(kernel: Any) -> bool:
 
 
 def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-    """Row ranges of an image and their pixels in one row, copied a few rows at a time if need be."""
+    """Yield ranges of rows of an image, each with its pixels as a flat, contiguous array."""
     step = len(image) if image.flags.c_contiguous else COPY_ROWS
     for top in range(0, len(image), step):
         rows = slice(top, top + step)
@@ -74,7 +77,7 @@ def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[
 
 
 def kernel_colors(histogram: ColorHistogram) -> kernels.Colors:
-    """A histogram as the kernels take it; `sums` is still to be filled."""
+    """Return a histogram as the kernels expect it; `sum_cells` has to fill `sums`."""
     return kernels.Colors(
         histogram.cells,
         histogram.starts,
@@ -95,7 +98,7 @@ class NumbaBackend:
 
     @property
     def compiled(self) -> bool:
-        """See `Backend.compiled`: whether the kernel that is compiled last is in Numba's cache."""
+        """See `Backend.compiled`: True if the kernel that is compiled last is in Numba's cache."""
         return is_cached(kernels.label_rows_packed)
 
     def check(self, options: FitOptions) -> None:
@@ -119,7 +122,9 @@ class NumbaBackend:
         """See `Backend.histogram`."""
         try:
             return self._count(image)
-        except BaseException:  # an interrupt or a lack of memory must not leave counts for the next image
+        except (
+            BaseException
+        ):  # after an interrupt or a lack of memory, no counts may remain for the next image
             self._workspace.table[:] = 0
             self._workspace.occupied[:] = 0
             raise
@@ -140,7 +145,7 @@ class NumbaBackend:
         return ColorHistogram(cells, starts, slots[:n_colors], counts[:n_colors])
 
     def fit(self, histogram: ColorHistogram, options: FitOptions, start: Palette | None = None) -> Palette:
-        """See `Backend.fit`. From a `start`, there is no seeding: clusters keep their numbers.
+        """See `Backend.fit`. With a `start`, iterations begin at its centres; clusters keep their numbers.
 
         Raises:
             OptionError: The start has more centres than the histogram has colours.
@@ -165,7 +170,7 @@ class NumbaBackend:
         return self._palette(colors, squares, found, n_iter, options.color_space)
 
     def _seeds(self, colors: kernels.Colors, k: int, options: FitOptions) -> NDArray[np.int32]:
-        """The (3, k) centres that `kmeans.seed_centers` finds for colours whose cells are summed up."""
+        """Return the (3, k) int32 centres of `reference.seed_centers`; `colors.sums` has to be filled."""
         rows = self._workspace.rows
         n_pixels = int(colors.sums[:, 3].sum())
         points = kernel_points(colors, n_pixels, reference.coarse_points(k), reference.fine_points(k), rows)
@@ -188,7 +193,15 @@ class NumbaBackend:
         n_iter: int,
         color_space: ColorSpace,
     ) -> Palette:
-        """Centres with what they cost on colours whose cells are summed up."""
+        """Return the palette of (k, 3) centres with its counts and compactness.
+
+        Args:
+            colors: The colours; `sums` has to be filled.
+            squares: Sum of squares of all channels of all pixels, from `sum_cells`.
+            centers: (k, 3) int64 centres in Q8.6.
+            n_iter: Number of iterations that led to the centres.
+            color_space: Colour space of the centres.
+        """
         sums = np.empty((len(centers), 4), np.int64)
         fixed = centers.astype(np.int32)
         kernels.sum_clusters(colors, np.ascontiguousarray(fixed.T), self._workspace.rows, sums)
@@ -207,7 +220,7 @@ class NumbaBackend:
         """See `Backend.assign`."""
         work = self._workspace
         few = len(palette.fixed_centers) <= kernels.FEW_CENTERS
-        pairs = _compared(palette.fixed_centers)
+        pairs = _comparison_tables(palette.fixed_centers)
         centers = np.ascontiguousarray(palette.fixed_centers.T)
         ready = np.zeros(N_CELLS, np.uint8)
         if histogram is not None and not few:
@@ -238,15 +251,19 @@ class NumbaBackend:
         index = np.zeros((height, row_bytes(width, bits)), np.uint8)
         n_masks = k if masks and k * height * row_bytes(width, 1) <= MOST_MASK_BYTES else 0
         packed = np.zeros((n_masks, height, row_bytes(width, 1)), np.uint8)
-        table = few, *_compared(palette.fixed_centers), work.codes, work.lookup
+        table = few, *_comparison_tables(palette.fixed_centers), work.codes, work.lookup
         row = np.zeros(-(-width // 8) * 8, np.uint8)
         for rows, pixels in contiguous_parts(image):
             kernels.label_rows_packed(pixels, *table, row, width, bits, index[rows], packed[:, rows])
         return LabelMap(index, width, bits, packed if n_masks else None)
 
 
-def _compared(centers: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How `cpu.compare` takes up to three (k, 3) centres; it lacks nothing if the last one is there twice."""
+def _comparison_tables(centers: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the differences and thresholds by which the kernel `compare` compares up to three centres.
+
+    Fewer than three centres are filled up with the last one. A repeated centre never wins, because ties go to
+    the lower number.
+    """
     three = centers[np.minimum(np.arange(3), len(centers) - 1)].astype(np.int64)
     squares = (three * three).sum(axis=1)
     new, old = [1, 2, 2], [0, 0, 1]
@@ -257,7 +274,15 @@ def _compared(centers: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[
 def kernel_points(
     colors: kernels.Colors, n_pixels: int, coarse_most: int, fine_most: int, rows: kernels.Rows
 ) -> tuple[kernels.Points, kernels.Points]:
-    """The coarse and the fine points that `kmeans.seeding_points` finds; `colors.sums` has to be filled."""
+    """Return the coarse and the fine seeding points, which equal those of `reference.seeding_points`.
+
+    Args:
+        colors: The colours; `sums` has to be filled.
+        n_pixels: Number of pixels of the histogram.
+        coarse_most: Greatest number of coarse points.
+        fine_most: Greatest number of fine points.
+        rows: Scratch memory.
+    """
     n_cubes = np.empty(reference.MAX_LEVEL + 1, np.int64)
     kernels.count_cubes(colors, n_cubes)
     coarse_level, fine_level = (int(np.argmax(n_cubes <= most)) for most in (coarse_most, fine_most))
@@ -297,7 +322,7 @@ def seed_centers(
     rows: kernels.Rows,
     centers: NDArray[np.int32],
 ) -> None:
-    """Fill the (3, k) `centers` with those that `kmeans.seed_centers` finds."""
+    """Fill (3, k) int32 `centers` with the centres of `reference.seed_centers`, from the seeding points."""
     k = centers.shape[1]
     seed = np.uint64(options.seed)
     candidate, before = np.empty_like(centers), np.empty_like(centers)
@@ -313,5 +338,5 @@ def seed_centers(
 
 
 def load() -> NumbaBackend:
-    """The backend, ready to use."""
+    """Return the backend, ready to use."""
     return NumbaBackend()

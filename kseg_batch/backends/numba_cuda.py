@@ -1,4 +1,4 @@
-"""The `numba-cuda` backend: the kernels of `kernels/numba_cuda.py`, for a driver without a CUDA toolkit."""
+"""The `numba-cuda` backend: the kernels of `kernels/numba_cuda.py`, compiled and launched by numba-cuda."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.options import GpuOptions
 
 THREADS = 256
+"""Default number of threads per block."""
 CLEAR_BLOCKS = 4096
-"""Blocks that fill an array with zeros: enough for any device."""
+"""Most blocks of the kernel that fills an array with zeros: enough for any device."""
 OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY of the driver's interface."""
 
 
 def import_cuda() -> Any:
-    """Import `numba.cuda` without its warning of small grids; the switch is read once, at this import.
+    """Import `numba.cuda` with its warning about small grids switched off; Numba reads the switch at import.
 
-    A batch of one small image is a small grid: nothing that a user could mend.
+    A batch of one small image has a small grid, and the user cannot change that.
     """
     os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
     from numba import cuda
@@ -43,10 +44,17 @@ def import_cuda() -> Any:
 
 
 class NumbaDevice:
-    """See `kseg_batch.backends.gpu.device.Device`."""
+    """A GPU used through numba-cuda; see `kseg_batch.backends.gpu.device.Device`."""
 
     def __init__(self, index: int, *, max_blocks: int = MAX_BLOCKS, threads: int = THREADS) -> None:
-        """Open a device. The simulator, for which a thread is a thread of Python, is fastest with few."""
+        """Open a device.
+
+        Args:
+            index: CUDA number of the device.
+            max_blocks: Most blocks along the x axis of a grid.
+            threads: Threads per block, a power of two. In Numba's CUDA simulator, each is a thread of Python,
+                so that a small number is fastest.
+        """
         self._cuda: Any = import_cuda()
         from kseg_batch.kernels import numba_cuda as kernels
 
@@ -59,19 +67,21 @@ class NumbaDevice:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """On this device, with Numba's errors in our own words."""
+        """Run the body on this device, and turn errors of Numba into a BackendError."""
         try:
             self._enter()
             yield
         except BackendError:
             raise
-        except Exception as error:  # Numba's own, the driver wrapper's, the compiler's: no root in common
+        except (
+            Exception
+        ) as error:  # errors of Numba, of the driver and of the compiler have no common base class
             if getattr(error, "code", None) == OUT_OF_MEMORY or "OUT_OF_MEMORY" in str(error):
-                raise DeviceMemoryError("the GPU has no memory left for it") from error
+                raise DeviceMemoryError("the GPU has no memory left") from error
             raise BackendError(f"the GPU failed: {error}") from error
 
     def _enter(self) -> None:
-        """Give this thread the device's context, and leave it: arrays that die later need it to be freed."""
+        """Push the context of the device on this thread for good: freeing arrays later needs the context."""
         if not getattr(self._entered, "here", False):
             self._gpu.__enter__()
             self._entered.here = True
@@ -130,7 +140,7 @@ class NumbaDevice:
         args: Sequence[Array | int],
         stream: Stream,
     ) -> None:
-        """See `Device.launch`. Variants need nothing: kernels are compiled for the types of arguments."""
+        """See `Device.launch`. The variant is ignored: Numba compiles kernels for the types of arguments."""
         with self._errors(), self._compiling:
             getattr(self._kernels, kernel)[grid, self.threads, stream](*args)
 
@@ -141,12 +151,21 @@ class NumbaDevice:
 
 
 def load(options: GpuOptions) -> GpuBackend:
-    """The backend on the chosen device, or the reason why it cannot run."""
+    """Return the backend on the chosen GPU.
+
+    Raises:
+        BackendUnavailableError: numba-cuda or the GPU does not work.
+        OptionError: There is no GPU with the number in the options.
+    """
     return find().open(options)
 
 
 def find() -> GpuLibrary:
-    """Numba's CUDA target, or the reason why it cannot run; no GPU is opened."""
+    """Return numba-cuda as the library of this backend; no GPU is opened.
+
+    Raises:
+        BackendUnavailableError: numba-cuda is not installed, or does not work.
+    """
     if find_spec("numba_cuda") is None:
         text = "the package numba-cuda is not installed; Numba's own CUDA target is deprecated, and not used"
         raise BackendUnavailableError(text, installed=False)

@@ -1,7 +1,8 @@
-"""The `opencv` backend: cv2.kmeans as the tutorial calls it, on float32 rows.
+"""The `opencv` backend: cv2.kmeans as OpenCV's tutorial calls it, on float32 rows.
 
-It has its own arithmetic and is far slower, so it is the last resort, and what the others are compared with.
-Its centres are rounded to Q8.6; labels, counts and compactness are then exact for those centres.
+cv2.kmeans has its own arithmetic and is far slower than the other backends. So this backend is the last
+resort, and the baseline of comparisons. The centres are rounded to Q8.6; labels, counts and compactness are
+exact for the rounded centres.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.options import FitOptions
 
 MAX_ITER = range(2, 101)
-"""What cv2.kmeans takes; it moves other numbers into this range."""
+"""Numbers of iterations that cv2.kmeans accepts; cv2.kmeans clamps other numbers to this range."""
 
 MAX_SEED = (1 << 31) - 1
-"""What cv2.setRNGSeed takes. The generator is the calling thread's own."""
+"""The greatest seed that cv2.setRNGSeed accepts. Each thread has its own generator."""
 
 
 class OpenCVBackend:
-    """k-means by cv2.kmeans, one float32 row per pixel: 12 bytes a pixel, and slow."""
+    """k-means by cv2.kmeans, on one float32 row per pixel: 12 bytes a pixel, and slow."""
 
     name = "opencv"
     compiled = True
@@ -51,7 +52,7 @@ class OpenCVBackend:
             )
 
     def warm_up(self) -> None:
-        """See `Backend.warm_up`: there is nothing to do."""
+        """See `Backend.warm_up`: OpenCV needs no preparation."""
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
@@ -62,7 +63,7 @@ class OpenCVBackend:
         cv2 = self._cv2
         k = min(options.k, histogram.n_colors)
         rows = np.repeat(histogram.colors.astype(np.float32), histogram.counts, axis=0)
-        if len(rows) == 1:  # which cv2.kmeans would take for three samples of one dimension
+        if len(rows) == 1:  # cv2.kmeans would take one row for three samples of one dimension
             rows = np.repeat(rows, 2, axis=0)
         criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, options.max_iter, options.eps)
         flags = cv2.KMEANS_PP_CENTERS if options.init == "k-means++" else cv2.KMEANS_RANDOM_CENTERS
@@ -93,5 +94,9 @@ class OpenCVBackend:
 
 
 def load() -> OpenCVBackend:
-    """The backend, ready to use."""
+    """Return the backend, ready to use.
+
+    Raises:
+        BackendUnavailableError: OpenCV cannot be imported.
+    """
     return OpenCVBackend()

@@ -1,6 +1,7 @@
-"""Which backends there are, and which one to take. A backend's module is imported when it is tried.
+"""The list of backends, and the choice of one. The module of a backend is imported when the backend is tried.
 
-`choose` opens the device of the backend. `find` opens no GPU, for a process that leaves the work to others.
+`choose` opens the device of the backend. `find` opens no GPU: it serves a process that leaves the computing
+to other processes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MODULES = {"cupy": "cupy", "numba-cuda": "numba_cuda", "numba": "numba_cpu", "op
 """The module of each backend, in the order in which `auto` tries them."""
 
 GPU_BACKENDS = ("cupy", "numba-cuda")
-"""Those that need a GPU."""
+"""The backends that need a GPU."""
 
 Kind = Literal["gpu", "cpu"]
 
@@ -34,42 +35,42 @@ B_co = TypeVar("B_co", bound="BackendInfo", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class UnavailableBackend:
-    """A backend that was tried before the chosen one."""
+    """A backend that was tried before the chosen one, and cannot run on this machine."""
 
     name: str
-    """As the command line spells it."""
+    """Name of the backend on the command line."""
     reason: str
-    """Why it cannot run here, and what would help."""
+    """Why the backend cannot run, and the remedy where one is known."""
     installed: bool
-    """Whether its package is there, so that somebody meant to use it."""
+    """Whether the package of the backend is installed, so that the user probably expects it to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice(Generic[B_co]):
-    """The backend to use, and those that were passed over for it."""
+    """The backend to use, and the backends before it in the order of `MODULES` that cannot run."""
 
     backend: B_co
-    passed_over: tuple[UnavailableBackend, ...]
+    unavailable: tuple[UnavailableBackend, ...]
 
 
 def load(name: str, gpu: GpuOptions | None = None) -> Backend:
-    """The backend of that name; the same object each time, so that its scratch memory is reused.
+    """Return the backend of a name: the same object each time, so that its scratch memory is reused.
 
     Args:
         name: One of `MODULES`.
-        gpu: Which GPU, where it runs on one.
+        gpu: The GPU to use, and how much of its memory; ignored by backends that run on the CPU.
 
     Raises:
-        BackendUnavailableError: It cannot run here.
+        BackendUnavailableError: The backend cannot run on this machine.
     """
     return _load(name, (gpu or GpuOptions()) if name in GPU_BACKENDS else None)
 
 
 def load_gpu(name: str, gpu: GpuOptions) -> GpuBackend:
-    """The backend of that name, which runs on a GPU.
+    """Return the GPU backend of a name, one of `GPU_BACKENDS`.
 
     Raises:
-        BackendUnavailableError: It cannot run here.
+        BackendUnavailableError: The backend cannot run on this machine.
     """
     return cast("GpuBackend", load(name, gpu))
 
@@ -87,39 +88,39 @@ def _module(name: str) -> Any:
 def choose(
     name: str = "auto", *, only: Kind | None = None, options: FitOptions | None = None
 ) -> Choice[Backend]:
-    """Take the named backend, or the first that works.
+    """Choose the named backend, or the first one that can run.
 
     Args:
-        name: A backend's name, or "auto" for the first of `MODULES` that works.
-        only: Consider only the backends on this kind of device.
-        options: What it will be asked to do.
+        name: Name of a backend, or "auto" for the first of `MODULES` that can run.
+        only: Kind of device; backends on other devices are not considered.
+        options: Options of the fits to come, which the backend has to support.
 
     Raises:
-        OptionError: There is no such backend, it does not run on `only`, or it cannot do what
-                `options` ask for.
-        BackendUnavailableError: The named backend, or every one, cannot run here.
+        OptionError: There is no backend of this name, or the backend does not run on the `only` device, or
+            the backend does not support the options.
+        BackendUnavailableError: The named backend cannot run on this machine; with "auto", none can.
     """
-    return _first(load, name, only, options)
+    return _first_available(load, name, only, options)
 
 
 def find(
     name: str = "auto", *, only: Kind | None = None, options: FitOptions | None = None
 ) -> Choice[BackendInfo]:
-    """As `choose`, but without opening a GPU: for a GPU backend, its `GpuLibrary` is what is found.
+    """Choose a backend as `choose` does, but open no GPU: in place of a GPU backend, return its `GpuLibrary`.
 
-    A process that opens a GPU holds some of its memory for as long as the process lives.
+    A process that opens a GPU holds some of the GPU's memory until the process exits.
     """
-    return _first(_find, name, only, options)
+    return _first_available(_find, name, only, options)
 
 
 def _find(name: str) -> BackendInfo:
     return cast("BackendInfo", _module(name).find() if name in GPU_BACKENDS else load(name))
 
 
-def _first(
+def _first_available(
     get: Callable[[str], B_co], name: str, only: Kind | None, options: FitOptions | None
 ) -> Choice[B_co]:
-    """The first backend that `get` does not find unavailable; see `choose`."""
+    """Return the first backend for which `get` raises no BackendUnavailableError; see `choose`."""
     names = [n for n in MODULES if only is None or (n in GPU_BACKENDS) == (only == "gpu")]
     if name != "auto":
         if name not in MODULES:
@@ -127,20 +128,20 @@ def _first(
         if name not in names:
             raise OptionError(f"The backend {name} does not run on the {str(only).upper()}.")
         names = [name]
-    passed_over: list[UnavailableBackend] = []
+    unavailable: list[UnavailableBackend] = []
     for candidate in names:
         try:
             backend = get(candidate)
         except BackendUnavailableError as error:
-            passed_over.append(UnavailableBackend(candidate, str(error), error.installed))
+            unavailable.append(UnavailableBackend(candidate, str(error), error.installed))
             continue
         if options is not None:
             backend.check(options)
-        return Choice(backend, tuple(passed_over))
-    reasons = "; ".join(f"{p.name}: {p.reason}" for p in passed_over)
-    raise BackendUnavailableError(reasons, installed=any(p.installed for p in passed_over))
+        return Choice(backend, tuple(unavailable))
+    reasons = "; ".join(f"{p.name}: {p.reason}" for p in unavailable)
+    raise BackendUnavailableError(reasons, installed=any(p.installed for p in unavailable))
 
 
-def gpu_packages() -> bool:
-    """Whether a package for GPUs is installed, so that a GPU may be what is used."""
+def gpu_package_installed() -> bool:
+    """Return whether the package of a GPU backend is installed, so that `auto` may choose a GPU."""
     return any(find_spec(name) is not None for name in ("cupy", "numba_cuda"))

@@ -1,4 +1,4 @@
-"""A short test of a backend against the oracle, on any machine."""
+"""A short test of a backend on the user's machine: its results are compared with the reference."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
 
 INEXACT = ("opencv",)
-"""Backends with an arithmetic of their own."""
+"""Backends whose arithmetic differs from the reference."""
 
 HEIGHT, WIDTH = 331, 509
-"""Of the test image; primes, so that they are a multiple of no kernel's block.
+"""Size of the test image in pixels; prime numbers, so that neither is a multiple of a kernel's block.
 
-Its five groups of colours are so small that float32, in which cv2.kmeans sums, holds their sums exactly.
+The five groups of colours of the test image are so small that float32, in which cv2.kmeans sums, holds their
+sums exactly.
 """
 
 TIMED_RUNS = 3
+"""Greatest number of runs that are timed."""
 TIMED_S = 0.5
 """Seconds after which no further run is timed."""
 
@@ -40,8 +42,8 @@ TIMED_S = 0.5
 def self_test(backend: Backend) -> list[str]:
     """Return the names of the parts of a backend's results that are wrong: none if the backend is sound.
 
-    An inexact backend is tested where there is one sensible clustering, whatever the arithmetic. Its centres
-    may then be a step of Q8.6 off the reference's, from rounding to Q8.6.
+    An inexact backend is tested only with an image that has one sensible clustering, whatever the arithmetic.
+    Rounding to Q8.6 may then put its centres one step of Q8.6 off the centres of the reference.
     """
     steps = 1 if backend.name in INEXACT else 0
     wrong: set[str] = set()
@@ -51,15 +53,15 @@ def self_test(backend: Backend) -> list[str]:
 
 
 def _results(backend: Backend) -> Iterator[tuple[int, ClusteringDigest]]:
-    """Yield the number and the result of each case, one by one, and on a GPU in a batch as well."""
+    """Yield the number and the result of each case: one image at a time, and on a GPU in a batch as well."""
     for number, (image, options) in enumerate(_cases()[: 1 if backend.name in INEXACT else None]):
         yield number, ClusteringDigest.of(*_segment(backend, image, options))
     if isinstance(backend, GpuBackend):
-        tasks = [BatchItem(image, options, True, number) for number, (image, options) in enumerate(_cases())]
-        for result in backend.segment_batches([tasks]):
+        items = [BatchItem(image, options, True, number) for number, (image, options) in enumerate(_cases())]
+        for result in backend.segment_batches([items]):
             if result.labels is None or result.palette is None:
                 raise BackendError(str(result.error))
-            yield result.task.tag, ClusteringDigest.of(result.labels.labels, result.palette)
+            yield result.item.tag, ClusteringDigest.of(result.labels.labels, result.palette)
 
 
 def _segment(
@@ -73,12 +75,14 @@ def _segment(
 
 @cache
 def _cases() -> tuple[tuple[NDArray[np.uint8], FitOptions], ...]:
-    """Images with options.
+    """Return the images of the test, each with its options.
 
-    First five groups of colours, each within 35 grey levels of its middle, and the middles 112 apart or more:
-    every pixel is nearest to its own group, and no other clustering into five comes near. Then a view of a
-    sixth of it, not contiguous, with more clusters than groups, which small differences decide. It has more
-    colours than there are seeding points, and is stopped before it converges, which also spares the oracle.
+    The first image has five groups of colours. Each colour is within 35 grey levels of the middle of its
+    group, and the middles are 112 or more apart: every pixel is nearest to its own group, and no other
+    clustering into five comes near. The second image is a view of a sixth of the first one, and not
+    contiguous. It is clustered into more clusters than there are groups, so that small differences decide. It
+    has more colours than there are seeding points. Its iterations stop before they converge, which also saves
+    time for the reference.
     """
     middles = np.array([(40, 30, 60), (200, 60, 50), (60, 140, 70), (110, 130, 220), (225, 215, 190)])
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -97,7 +101,7 @@ def _expected(number: int) -> ClusteringDigest:
 
 
 def milliseconds(backend: Backend) -> float:
-    """Median time of a prepared backend for the first case."""
+    """Return the median time in milliseconds that a warmed-up backend takes for the first case."""
     seconds: list[float] = []
     while len(seconds) < TIMED_RUNS and sum(seconds) < TIMED_S:
         start = time.perf_counter()

@@ -32,7 +32,7 @@ def choose_backend(
     if require_gpu or (gpu and name != "auto"):
         return choose(name, only="gpu", options=options)
     choice = choose(name, only="cpu" if gpu is False else None, options=options)
-    missed = [p for p in choice.passed_over if gpu or p.installed]
+    missed = [p for p in choice.unavailable if gpu or p.installed]
     if missed:
         reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
         place, used = "GPU" if choice.backend.name in GPU_BACKENDS else "CPU", choice.backend.name

@@ -1,4 +1,4 @@
-"""`kseg-batch doctor`."""
+"""The command `kseg-batch doctor`: print the diagnosis of this machine as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from kseg_batch.backends.doctor import BackendCheck, Diagnosis
 
 COLUMNS, LABEL = 80, 13
-"""Characters of the table, and of its first column."""
+"""Widths of the table and of its first column, in characters."""
 
 FIX = "fix: "
-"""What a line with a command begins with."""
+"""Beginning of each line with a remedy."""
 
 
 def doctor(
@@ -27,7 +27,7 @@ def doctor(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> None:
-    """Show what this machine can do, and test each backend."""
+    """Examine this machine, and test each backend."""
     import json
     from dataclasses import asdict
 
@@ -44,7 +44,7 @@ def doctor(
 
 
 def as_lines(report: Diagnosis) -> Iterator[str]:
-    """The report as a table of 80 columns, in which commands and paths stay whole."""
+    """Yield the lines of a table of 80 columns, in which commands and paths are not broken."""
     wrapper = textwrap.TextWrapper(COLUMNS - LABEL, break_long_words=False, break_on_hyphens=False)
     for label, text in _rows(report):
         lines = [text] if text.startswith(FIX) else wrapper.wrap(text) or [""]
@@ -53,7 +53,7 @@ def as_lines(report: Diagnosis) -> Iterator[str]:
 
 
 def _rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
-    """A label and a text each; both are empty between the parts of the table."""
+    """Yield the label and the text of each row; both are empty between the parts of the table."""
     machine, driver = report.machine, report.driver
     yield "kseg-batch", report.version
     yield "Python", ", ".join((machine.python, *_versions(report.packages)))
@@ -92,19 +92,19 @@ def _file_rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "Images", f"{', '.join(names) or 'none'} can be read"
     else:
         yield "Images", f"none can be read: {report.files_problem}"
-    kept = report.kernel_cache
-    if kept is None:
+    cache = report.kernel_cache
+    if cache is None:
         yield "Numba cache", "unknown"
     else:
-        state = "writable" if kept.problem is None else f"not writable: {kept.problem}"
-        yield "Numba cache", kept.folder
-        yield "", f"{kept.files} files, {kept.size / 1e6:.1f} MB, {state}"
-        if kept.wanted is not None:
-            yield "", f"NUMBA_CACHE_DIR={kept.wanted}"
+        state = "writable" if cache.problem is None else f"not writable: {cache.problem}"
+        yield "Numba cache", cache.folder
+        yield "", f"{cache.files} files, {cache.size / 1e6:.1f} MB, {state}"
+        if cache.wanted is not None:
+            yield "", f"NUMBA_CACHE_DIR={cache.wanted}"
 
 
 def _fix_rows(fix: str | None) -> Iterator[tuple[str, str]]:
-    """A row for each command, not wrapped, so that it can be copied."""
+    """Yield a row for each command of a remedy, so that each can be copied on its own."""
     for command in fix.split(" && ") if fix else ():
         yield "", f"{FIX}{command}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kseg_batch.backends.registry import find, gpu_packages
+from kseg_batch.backends.registry import find, gpu_package_installed
 from kseg_batch.batch.manifest import NAME
 from kseg_batch.batch.progress import Log, Reporter, summary_lines
 from kseg_batch.batch.run import run
@@ -68,7 +68,7 @@ def carry_out(request: RunRequest) -> int:
 def _may_start_early(request: RunRequest) -> bool:
     """Return whether CPU workers are sure to be needed, before it is known what is done already."""
     fresh = not (request.settings.out / NAME).exists()
-    return fresh and not request.dry_run and (request.gpus.preferred is False or not gpu_packages())
+    return fresh and not request.dry_run and (request.gpus.preferred is False or not gpu_package_installed())
 
 
 def _summarise(summary: RunSummary, request: RunRequest, backend: str, log: Log) -> None:

@@ -189,6 +189,15 @@ def test_a_backend_that_raises_fails_the_whole(tmp_path: Path) -> None:
     report = examine(tmp_path, 1, RAISES)
     assert report["numba"]["status"] == "FAILED"
     assert report["numba"]["reason"] == "BackendError: the kernel does not launch"
+    assert report["numba"]["fix"] is None  # Numba can be imported, so it need not be installed again
+
+
+def test_without_the_kernels_numba_is_not_to_be_installed_again(tmp_path: Path) -> None:
+    report = examine(tmp_path, 0, "import sys; sys.modules['kseg_batch.kernels.numba_cpu'] = None")
+    assert report["numba"]["status"] == "unavailable"
+    assert report["numba"]["reason"].startswith("kseg-batch is not complete")
+    assert "numba;" not in report["numba"]["reason"] and "pip" not in report["numba"]["reason"]
+    assert report["numba"]["fix"] is None
 
 
 class Spoiled(NumbaBackend):
@@ -260,7 +269,7 @@ def test_a_cache_folder_that_numba_cannot_use(tmp_path: Path) -> None:
     folder = str(tmp_path / "file" / "cache")
     report = examine(tmp_path, 0, NUMBA_CACHE_DIR=folder)
     problems = [finding["problem"] for finding in report["findings"]]
-    assert f"Numba passes over NUMBA_CACHE_DIR={folder}: is it writable?" in problems
+    assert f"Numba ignores NUMBA_CACHE_DIR={folder}: is the folder writable?" in problems
     assert report["kernel_cache"]["wanted"] == folder != report["kernel_cache"]["folder"]
 
 
@@ -294,9 +303,9 @@ def test_packages_that_clash(tmp_path: Path) -> None:
     result = run_doctor(tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     text = " ".join(result.stdout.split())
-    assert "opencv-python and opencv-python-headless are all the module cv2" in text
+    assert "opencv-python and opencv-python-headless all install the module cv2" in text
     assert "fix: pip uninstall -y opencv-python opencv-python-headless fix: pip install opencv-python" in text
-    assert "cupy-cuda12x and cupy-cuda13x are all the module cupy" in text
+    assert "cupy-cuda12x and cupy-cuda13x all install the module cupy" in text
     assert "fix: pip uninstall -y cupy-cuda12x cupy-cuda13x fix: pip install 'kseg-batch[cuda1" in text
 
 

@@ -21,9 +21,9 @@ from tests.support.images import noise
 
 def test_auto_takes_the_first_that_works_and_says_why_not_the_others() -> None:
     choice = choose()
-    tried = [*(p.name for p in choice.passed_over), choice.backend.name]
+    tried = [*(p.name for p in choice.unavailable), choice.backend.name]
     assert tried == list(MODULES)[: len(tried)]
-    assert all(p.reason for p in choice.passed_over)
+    assert all(p.reason for p in choice.unavailable)
     if driver.device_problem() is not None:
         assert choice.backend.name == "numba"
 
@@ -35,7 +35,7 @@ def test_order_of_the_registry() -> None:
 @pytest.mark.parametrize("name", ["numba", "opencv"])
 def test_a_named_backend_is_taken(name: str) -> None:
     assert choose(name).backend.name == name
-    assert choose(name).passed_over == ()
+    assert choose(name).unavailable == ()
     assert load(name) is load(name)
 
 
@@ -63,8 +63,8 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ("init", "count", "problem"),
     [
         (999, 0, "does not start (CUDA error 999)"),
-        (100, 0, "no GPU to offer"),
-        (0, 0, "no GPU to offer"),
+        (100, 0, "finds no GPU"),
+        (0, 0, "finds no GPU"),
         (0, 2, None),
     ],
 )
@@ -83,7 +83,7 @@ def test_answers_of_a_driver(
 
 
 def test_only_one_kind_of_device() -> None:
-    assert choose(only="cpu").passed_over == ()
+    assert choose(only="cpu").unavailable == ()
     if driver.device_problem() is not None:
         with pytest.raises(BackendUnavailableError, match=r"cupy: .*; numba-cuda: "):
             choose(only="gpu")
@@ -101,7 +101,7 @@ def test_an_unknown_backend() -> None:
 
 
 def test_numba_has_no_random_init() -> None:
-    with pytest.raises(OptionError, match="numba has no --init random; --backend opencv has"):
+    with pytest.raises(OptionError, match="numba has no random init; the backend opencv has"):
         segment(noise(4, 4), init="random")
 
 
@@ -119,7 +119,7 @@ import numpy as np
 from kseg_batch import segment
 from kseg_batch.backends.registry import choose
 choice = choose(only="cpu")
-print(choice.backend.name, choice.passed_over[-1].reason)
+print(choice.backend.name, choice.unavailable[-1].reason)
 rgb = np.zeros((8, 8, 3), np.uint8); rgb[4:] = 200
 print(segment(rgb, 2, backend=choice.backend.name).counts.tolist())
 """
@@ -139,7 +139,7 @@ def test_without_a_cache_folder_numba_says_so(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 from kseg_batch.backends.registry import choose
-print(choose(only="cpu").passed_over[-1].reason)
+print(choose(only="cpu").unavailable[-1].reason)
 """
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -203,12 +203,12 @@ def wide_counts(k: int) -> None:
 
 
 def check_batches(batches: Sequence[Sequence[BatchItem]], gpu: GpuBackend | None = None) -> None:
-    expected_tasks = [task for tasks in batches for task in tasks]
+    expected_items = [item for items in batches for item in items]
     results = list((gpu or backend()).segment_batches(batches))
-    assert [result.task for result in results] == expected_tasks
+    assert [result.item for result in results] == expected_items
     for result in results:
-        image, options = result.task.image, result.task.options
-        histogram, given = ColorHistogram.from_pixels(image), result.task.palette
+        image, options = result.item.image, result.item.options
+        histogram, given = ColorHistogram.from_pixels(image), result.item.palette
         if given is None:
             expected = reference.fit(histogram, options)
         else:
@@ -219,17 +219,17 @@ def check_batches(batches: Sequence[Sequence[BatchItem]], gpu: GpuBackend | None
         assert_same_palette(result.palette, expected)
         k = len(expected.counts)
         packed = LabelMap.pack(reference.assign(image, expected), k)
-        assert_same_labels(result.labels, packed, masks=k if result.task.masks else 0)
+        assert_same_labels(result.labels, packed, masks=k if result.item.masks else 0)
 
 
 def batch_of_different_images() -> None:
     """Images that differ in size, in k and in the number of attempts; some without masks."""
-    tasks = [
+    items = [
         BatchItem(noise(5, 7, 0, 40, seed=51), FitOptions(k=3, attempts=1), masks=True),
         BatchItem(SMALL["column"], FitOptions(k=16, attempts=2, seed=5), masks=True),
         BatchItem(backend().stage(noise(3, 9, seed=52)[:, ::-1]), FitOptions(k=1, attempts=3), masks=True),
     ]
-    check_batches([tasks])
+    check_batches([items])
 
 
 def counted_two_at_a_time() -> None:

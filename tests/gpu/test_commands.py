@@ -129,7 +129,7 @@ def test_a_dry_run_opens_no_gpu(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--gpu", "--init", "random"], "The backend cupy has no --init random; --backend opencv has."),
+        (["--gpu", "--init", "random"], "The backend cupy has no random init; the backend opencv has."),
         (["--device", "3"], "There is no GPU 3: this machine has 2, from 0 on."),
         (["--device", "1,2", "--require-gpu"], "There is no GPU 2: this machine has 2, from 0 on."),
     ],

@@ -192,5 +192,5 @@ def test_sizes_of_a_launch_change_no_result(cache: Path, tuning: Tuning) -> None
 
 
 def test_random_init_is_refused(emulated: GpuBackend) -> None:
-    with pytest.raises(OptionError, match="cupy has no --init random"):
+    with pytest.raises(OptionError, match="cupy has no random init"):
         emulated.check(FitOptions(init="random"))

@@ -19,8 +19,8 @@ from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.segmentation.segment import segment_with
 from tests.gpu.emulator.device import GPU_MEMORY, EmulatedDevice
-from tests.support.exactness import assert_batch_equals, assert_equals, assert_same_palette, assert_tasks_done
-from tests.support.gpu import ragged_batch, seven_tasks
+from tests.support.exactness import assert_batch_equals, assert_equals, assert_items_done, assert_same_palette
+from tests.support.gpu import ragged_batch, seven_items
 from tests.support.images import AWKWARD, Image, noise
 
 
@@ -43,14 +43,14 @@ def test_no_launch_has_more_blocks_than_allowed(cache: Path) -> None:
 
 def test_batches_come_back_in_their_order(emulated: GpuBackend) -> None:
     images, options = ragged_batch(12)
-    tasks = [
+    items = [
         BatchItem(image, wanted, True, i)
         for i, (image, wanted) in enumerate(zip(images, options, strict=True))
     ]
-    batches: list[Sequence[BatchItem]] = [tasks[:1], tasks[1:5], [], [], tasks[5:6], tasks[6:]]
+    batches: list[Sequence[BatchItem]] = [items[:1], items[1:5], [], [], items[5:6], items[6:]]
     results = list(emulated.segment_batches(batches))
-    assert [result.task.tag for result in results] == list(range(12))
-    again = list(emulated.segment_batches([tasks]))
+    assert [result.item.tag for result in results] == list(range(12))
+    again = list(emulated.segment_batches([items]))
     for one, other in zip(results, again, strict=True):
         assert one.palette is not None and other.palette is not None
         assert one.labels is not None and other.labels is not None
@@ -69,16 +69,16 @@ def test_an_empty_batch_brings_the_results_under_way(emulated: GpuBackend) -> No
             yield []
 
     for number, result in enumerate(emulated.segment_batches(batches())):
-        assert result.task.tag == number
+        assert result.item.tag == number
         assert asked == list(range(number + 1))
 
 
 def test_results_stay_while_later_batches_run(emulated: GpuBackend) -> None:
     """Host memory is lent for as long as a result refers to the memory, and used again afterwards."""
-    tasks = [[BatchItem(noise(9, 9, seed=i), FitOptions(k=3, attempts=1), True, i)] for i in range(8)]
-    results = list(emulated.segment_batches(tasks))
-    for task, result in zip(tasks, results, strict=True):
-        expected = segment_with(load("numba"), task[0].image, task[0].options)
+    batches = [[BatchItem(noise(9, 9, seed=i), FitOptions(k=3, attempts=1), True, i)] for i in range(8)]
+    results = list(emulated.segment_batches(batches))
+    for (item,), result in zip(batches, results, strict=True):
+        expected = segment_with(load("numba"), item.image, item.options)
         assert result.labels is not None
         assert np.array_equal(result.labels.labels, expected.labels)
 
@@ -107,19 +107,19 @@ def test_pinned_memory_is_used_again_when_nothing_refers_to_it(cache: Path) -> N
 
 def test_a_caller_that_stops_early_leaves_nothing_under_way(emulated: GpuBackend) -> None:
     """Otherwise results would arrive in memory that is lent to another caller by then."""
-    batches = [[task] for task in seven_tasks()]
+    batches = [[item] for item in seven_items()]
     results = emulated.segment_batches(batches)
     next(results)
     results.close()
-    assert_tasks_done(emulated, seven_tasks())
+    assert_items_done(emulated, seven_items())
 
 
 def test_one_image_between_two_results_of_a_batch(emulated: GpuBackend) -> None:
-    batches = [[task] for task in seven_tasks()]
+    batches = [[item] for item in seven_items()]
     for number, result in enumerate(emulated.segment_batches(batches)):
         assert_equals(emulated, AWKWARD["even steps"], FitOptions(k=3, attempts=1), by_numpy=False)
-        assert result.task.tag == number
-        expected = segment_with(load("numba"), result.task.image, result.task.options)
+        assert result.item.tag == number
+        expected = segment_with(load("numba"), result.item.image, result.item.options)
         assert result.labels is not None
         assert np.array_equal(result.labels.labels, expected.labels)
 
@@ -144,8 +144,8 @@ def test_after_a_failure_the_next_batch_is_right(cache: Path, n: int) -> None:
     gpu = GpuBackend("cupy", device, GPU_MEMORY)
     device.launches_left = n
     with pytest.raises(BackendError, match="off the bus"):
-        list(gpu.segment_batches([seven_tasks()[:2]]))
-    assert_tasks_done(gpu, seven_tasks()[:3])
+        list(gpu.segment_batches([seven_items()[:2]]))
+    assert_items_done(gpu, seven_items()[:3])
     assert_equals(gpu, AWKWARD["gradient"], FitOptions(k=3, attempts=1), by_numpy=False)
     device.launches_left = min(n, 3)
     with pytest.raises(BackendError, match="off the bus"):

@@ -13,8 +13,8 @@ from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.gpu.layout import Layout, Request
 from kseg_batch.kmeans.options import FitOptions
 from tests.gpu.emulator.device import GPU_MEMORY, EmulatedDevice
-from tests.support.exactness import assert_tasks_done
-from tests.support.gpu import seven_tasks
+from tests.support.exactness import assert_items_done
+from tests.support.gpu import seven_items
 from tests.support.images import noise
 from tests.support.palettes import random_palette
 
@@ -22,7 +22,7 @@ from tests.support.palettes import random_palette
 def need(n: int) -> int:
     """Bytes for a batch of the first n of the seven."""
     requests = [
-        Request(task.image.shape[0], task.image.shape[1], task.options, True) for task in seven_tasks()[:n]
+        Request(item.image.shape[0], item.image.shape[1], item.options, True) for item in seven_items()[:n]
     ]
     return Layout.of(requests).n_bytes
 
@@ -34,7 +34,7 @@ def test_a_batch_is_split_to_fit(cache: Path, fits: int) -> None:
     device = EmulatedDevice(cache, memory=limit)
     gpu = GpuBackend("cupy", device, limit)
     for _ in range(3):
-        assert_tasks_done(gpu, seven_tasks())
+        assert_items_done(gpu, seven_items())
 
 
 def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> None:
@@ -43,8 +43,8 @@ def test_arrays_that_grew_for_one_batch_make_room_for_the_next(cache: Path) -> N
     limit = SLOTS * (need(5) + 1000)
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=limit), limit)
     for _ in range(2):
-        assert_tasks_done(gpu, seven_tasks()[:5])
-        assert_tasks_done(gpu, [large])
+        assert_items_done(gpu, seven_items()[:5])
+        assert_items_done(gpu, [large])
 
 
 @pytest.mark.parametrize("fits", [1, 3])
@@ -53,25 +53,25 @@ def test_memory_is_a_bound_at_any_time(cache: Path, fits: int) -> None:
     limit = SLOTS * (need(fits) + 1000)
     device = EmulatedDevice(cache, memory=GPU_MEMORY)
     gpu = GpuBackend("cupy", device, limit)
-    for result in gpu.segment_batches([seven_tasks(), seven_tasks()]):
+    for result in gpu.segment_batches([seven_items(), seven_items()]):
         assert result.error is None
-        gpu.fit(gpu.histogram(result.task.image), result.task.options)
-        gpu.assign(result.task.image, random_palette(3))
+        gpu.fit(gpu.histogram(result.item.image), result.item.options)
+        gpu.assign(result.item.image, random_palette(3))
     assert limit // 2 < device.most_used <= limit
 
 
 def test_the_out_of_memory_path_on_a_card_of_any_size(cache: Path) -> None:
     """The same check as on a GPU, where all memory but a little is taken first."""
     spare = need(2) + 1000
-    require_halving("cupy", EmulatedDevice(cache, memory=2 * spare), seven_tasks(), spare)
+    require_halving("cupy", EmulatedDevice(cache, memory=2 * spare), seven_items(), spare)
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3])
 def test_a_device_with_less_memory_than_reported(cache: Path, fits: int) -> None:
     """A batch that runs out of memory is halved, and the run goes on."""
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=need(fits) + 1000), GPU_MEMORY)
-    assert_tasks_done(gpu, seven_tasks())
-    assert_tasks_done(gpu, seven_tasks())
+    assert_items_done(gpu, seven_items())
+    assert_items_done(gpu, seven_items())
 
 
 @pytest.mark.parametrize("n", range(1, 50, 6))
@@ -79,16 +79,16 @@ def test_any_allocation_may_fail(cache: Path, n: int) -> None:
     device = EmulatedDevice(cache, memory=GPU_MEMORY)
     gpu = GpuBackend("cupy", device, SLOTS * (need(3) + 1000))
     device.fail_at(n)
-    assert_tasks_done(gpu, seven_tasks())
+    assert_items_done(gpu, seven_items())
 
 
 def test_an_image_too_large_for_the_device_comes_back_with_the_reason(cache: Path) -> None:
     gpu = GpuBackend("cupy", EmulatedDevice(cache, memory=GPU_MEMORY), SLOTS * (need(1) + 1000))
     large = BatchItem(noise(1000, 1000), FitOptions(k=2), True, "large")
-    small = seven_tasks()[0]
+    small = seven_items()[0]
     first, second, third = gpu.segment_batches([[small, large, small]])
     assert first.error is None and third.error is None
-    assert second.task.tag == "large"
+    assert second.item.tag == "large"
     assert (second.labels, second.palette) == (None, None)
     assert "MB of GPU memory" in str(second.error)
     with pytest.raises(DeviceMemoryError, match="MB of GPU memory"):

@@ -108,7 +108,7 @@ def test_a_batch_of_photos(gpu: GpuBackend) -> None:
 
 
 def test_a_hundred_repeats_give_the_same_bytes(gpu: GpuBackend) -> None:
-    tasks = [BatchItem(photos()[name], FitOptions(k=6), masks=True) for name in PHOTOS]
+    items = [BatchItem(photos()[name], FitOptions(k=6), masks=True) for name in PHOTOS]
 
     def digest() -> list[tuple[bytes, ...]]:
         return [
@@ -118,7 +118,7 @@ def test_a_hundred_repeats_give_the_same_bytes(gpu: GpuBackend) -> None:
                 result.palette.counts.tobytes(),
                 repr((result.palette.compactness, result.palette.n_iter)).encode(),
             )
-            for result in gpu.segment_batches([tasks])
+            for result in gpu.segment_batches([items])
             if result.labels is not None and result.palette is not None
         ]
 
@@ -130,16 +130,16 @@ def test_a_hundred_repeats_give_the_same_bytes(gpu: GpuBackend) -> None:
 
 def test_two_batches_at_a_time(gpu: GpuBackend) -> None:
     """On two streams, many times over."""
-    tasks = [
+    items = [
         [BatchItem(gpu.stage(photos()[name]), FitOptions(k=4), masks=True, tag=name) for name in PHOTOS]
         for _ in range(12)
     ]
     expected = {
         name: load("numba").fit(load("numba").histogram(photos()[name]), FitOptions(k=4)) for name in PHOTOS
     }
-    for result in gpu.segment_batches(tasks):
+    for result in gpu.segment_batches(items):
         assert result.palette is not None
-        assert_same_palette(result.palette, expected[result.task.tag])
+        assert_same_palette(result.palette, expected[result.item.tag])
 
 
 def test_two_backends_in_two_threads(gpu: GpuBackend, open_gpu: Loader) -> None:
@@ -192,8 +192,8 @@ def test_memory_is_bounded(gpu: GpuBackend, open_gpu: Loader) -> None:
 def test_the_out_of_memory_path_on_a_card_of_any_size(gpu: GpuBackend) -> None:
     """All memory but 1 GiB is taken; then batches are halved, and every image is done."""
     image = np.tile(photos()["coffee"], (10, 10, 1))  # 24 megapixels, 0.4 GB each
-    tasks = [BatchItem(image, FitOptions(k=2, attempts=1), masks=False, tag=i) for i in range(4)]
-    require_halving(gpu.name, gpu._device, tasks, spare=1 << 30)
+    items = [BatchItem(image, FitOptions(k=2, attempts=1), masks=False, tag=i) for i in range(4)]
+    require_halving(gpu.name, gpu._device, items, spare=1 << 30)
 
 
 def test_a_device_that_is_not_there(gpu: GpuBackend) -> None:

@@ -54,7 +54,7 @@ def test_texts_that_are_no_size(text: str) -> None:
 
 
 def test_gpu_options_out_of_range() -> None:
-    with pytest.raises(OptionError, match="--gpu-memory must be at least 384 MiB"):
+    with pytest.raises(OptionError, match="gpu_memory must be at least 384 MiB"):
         GpuOptions(memory=1)
-    with pytest.raises(OptionError, match="--device must be the number"):
+    with pytest.raises(OptionError, match="device must be the number"):
         GpuOptions(device=-1)

@@ -101,12 +101,12 @@ def assert_batch_equals(
 ) -> None:
     """Check the packed results of many images at once against the numba backend, image by image."""
     palettes = palettes or [None] * len(images)
-    tasks = [
+    items = [
         BatchItem(gpu.stage(image), wanted, masks, number, palette)
         for number, (image, wanted, palette) in enumerate(zip(images, options, palettes, strict=True))
     ]
-    results = list(gpu.segment_batches([tasks]))
-    assert [result.task.tag for result in results] == list(range(len(images)))
+    results = list(gpu.segment_batches([items]))
+    assert [result.item.tag for result in results] == list(range(len(images)))
     numba = load("numba")
     for result, image, wanted, palette in zip(results, images, options, palettes, strict=True):
         assert result.labels is not None and result.palette is not None, result.error
@@ -118,12 +118,12 @@ def assert_batch_equals(
         assert_same_labels(result.labels, packed, masks=k if masks else 0)
 
 
-def assert_tasks_done(gpu: GpuBackend, tasks: Sequence[BatchItem]) -> None:
-    """Check that a batch brings the result of every task, in their order."""
-    results = list(gpu.segment_batches([tasks]))
-    assert [result.task.tag for result in results] == [task.tag for task in tasks]
+def assert_items_done(gpu: GpuBackend, items: Sequence[BatchItem]) -> None:
+    """Check that a batch brings the result of every item, in their order."""
+    results = list(gpu.segment_batches([items]))
+    assert [result.item.tag for result in results] == [item.tag for item in items]
     for result in results:
-        expected = segment_with(load("numba"), result.task.image, result.task.options)
+        expected = segment_with(load("numba"), result.item.image, result.item.options)
         assert result.palette is not None and result.labels is not None
         assert_same_palette(result.palette, expected.palette)
         assert_array_equal(result.labels.labels, expected.labels)

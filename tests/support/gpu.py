@@ -37,8 +37,8 @@ def ragged_batch(n: int) -> tuple[list[Image], list[FitOptions]]:
 
 
 @functools.cache
-def seven_tasks() -> list[BatchItem]:
-    """Tasks of seven images of nearly the same size, tagged by their number."""
+def seven_items() -> list[BatchItem]:
+    """Batch items of seven images of nearly the same size, tagged by their number."""
     images = [photos()["coffee"][i::13, ::11] for i in range(7)]
     return [BatchItem(image, FitOptions(k=3, attempts=1), True, i) for i, image in enumerate(images)]
 

@@ -1,1 +1,1 @@
-"""The host program that both GPU backends share."""
+"""The host program of both GPU backends: memory, copies and kernel launches."""

@@ -1,8 +1,9 @@
-"""The GPU backends' host program: one for CuPy and Numba, whose kernels have the same names and arguments.
+"""The host program of both GPU backends: the kernels of CuPy and Numba have the same names and arguments.
 
-A batch is a number of launches on one stream: no image is waited for until all of its batch is queued.
-There are two slots with memory and a stream of their own, so that one batch is computed while the one before
-travels back and the one after arrives. A third slot is for single images. The three share the memory equally.
+A batch is a number of launches on one stream. The host waits for no image before all launches of a batch are
+queued. Two slots, each with its own memory and stream, serve the batches: one batch is computed while the
+results of the one before travel to the host, and the pixels of the next one to the device. A third slot
+serves single images. The three slots share the memory equally.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from kseg_batch.backends.gpu.batch import (
     BatchItem,
     BatchResult,
     QueuedBatch,
-    bytes_beside_tables,
-    colors_of,
-    label_map_of,
-    options_of,
-    palette_of,
-    request_of,
-    rows_of,
+    build_label_map,
+    build_palette,
+    build_request,
+    bytes_without_tables,
+    options_for_palette,
+    pad_centers,
+    unpack_colors,
 )
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.gpu.launches import Launches
@@ -36,8 +37,8 @@ from kseg_batch.backends.gpu.layout import (
     Layout,
     Request,
     Tuning,
+    make_record,
     packed,
-    record,
 )
 from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.backends.gpu.options import check_options
@@ -58,18 +59,18 @@ if TYPE_CHECKING:
 
 BATCH_SLOTS = 2
 SLOTS = BATCH_SLOTS + 1
-"""With the one for single images, by which the number of clusters is chosen while batches run."""
+"""Slots for batches, and one for single images, whose number of clusters is chosen while batches run."""
 MAX_IMAGES = 64
-"""Most images of a batch."""
+"""Greatest number of images in a batch."""
 MEMORY_SHARE = 0.8
-"""Of the free memory of the device, what is used where nothing else is said."""
+"""Default share of the free device memory that a backend may use."""
 
 
 class GpuBackend:
     """Exact k-means on one GPU; see `kernels/clusters.cuh`.
 
     Attributes:
-        memory: Bytes of device memory that its arrays may take, all together.
+        memory: Bytes of device memory that all arrays of the backend may take together.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class GpuBackend:
     ) -> None:
         self.name = name
         self.memory = int(device.free_memory() * MEMORY_SHARE) if memory is None else memory
-        self._share = self.memory // SLOTS
+        self._slot_memory = self.memory // SLOTS
         self._tuning = tuning
         self._device = device
         self._most_images = MAX_IMAGES
@@ -89,7 +90,7 @@ class GpuBackend:
 
     @property
     def compiled(self) -> bool:
-        """See `Backend.compiled`: only the device's library knows."""
+        """See `Backend.compiled`: only the library knows, so False."""
         return False
 
     def check(self, options: FitOptions) -> None:
@@ -100,7 +101,7 @@ class GpuBackend:
         """See `Backend.warm_up`: compile the kernels, or load them from a cache.
 
         Args:
-            ks: Numbers of clusters that will be asked for; kernels differ between few clusters and many.
+            ks: Numbers of clusters of the fits to come; few and many clusters have different kernels.
         """
         image = np.zeros((2, 1, 3), np.uint8)
         image[1] = 255
@@ -114,10 +115,10 @@ class GpuBackend:
 
     def histogram(self, image: NDArray[np.uint8]) -> ColorHistogram:
         """See `Backend.histogram`."""
-        request = request_of(BatchItem(image, FitOptions(k=1), masks=False))
+        request = build_request(BatchItem(image, FitOptions(k=1), masks=False))
         layout = Layout.of([request], self._tuning)
         flat = np.ascontiguousarray(image).reshape(-1)
-        with self._alone() as slot:
+        with self._exclusive_slot() as slot:
             names = ("images", "states", "pixels", "table", "in_cell", "starts", "xyz", "weights")
             arrays = self._reserve(slot, layout, names)
             launches = Launches(self._device, slot.stream, arrays, layout)
@@ -127,27 +128,29 @@ class GpuBackend:
             n = int(states[STATE.index("colors")])
             xyz = self._fetch(slot, arrays["xyz"][:n], np.int64)
             counts = self._fetch(slot, arrays["weights"][:n], np.uint32)
-        return ColorHistogram.from_codes(zorder(colors_of(xyz)), counts)
+        return ColorHistogram.from_codes(zorder(unpack_colors(xyz)), counts)
 
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """See `Backend.fit`."""
-        return self._on_colors(histogram, options, None)
+        return self._fit_or_measure(histogram, options, None)
 
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """See `Backend.measure`."""
-        return self._on_colors(histogram, options_of(palette), palette)
+        return self._fit_or_measure(histogram, options_for_palette(palette), palette)
 
-    def _on_colors(self, histogram: ColorHistogram, options: FitOptions, given: Palette | None) -> Palette:
-        """Fit a palette, or measure a given one."""
+    def _fit_or_measure(
+        self, histogram: ColorHistogram, options: FitOptions, given: Palette | None
+    ) -> Palette:
+        """Fit a palette to a histogram, or measure a given palette."""
         wide = histogram.counts.dtype != np.uint32
         request = Request(1, histogram.n_colors, options, masks=False, given=given is not None)
         layout = Layout.of([request], self._tuning)
         layout.images[0, IMAGE.index("weight_shift")] = reference.weight_shift(histogram.n_pixels)
         n = histogram.n_colors
-        states = record(STATE, colors=n, clusters=min(options.k, n) if given is None else options.k)
+        states = make_record(STATE, colors=n, clusters=min(options.k, n) if given is None else options.k)
         xyz = packed(histogram.colors.astype(np.int64) * SCALE)
         weights = np.ascontiguousarray(histogram.counts, dtype=np.int64 if wide else np.uint32)
-        with self._alone() as slot:
+        with self._exclusive_slot() as slot:
             skipped = ("pixels", "table", "in_cell", "starts", "output")
             names = tuple(name for name in layout.arrays() if name not in skipped)
             arrays = self._reserve(slot, layout, names, wide=wide)
@@ -156,13 +159,13 @@ class GpuBackend:
             self._device.upload(xyz, arrays["xyz"][:n], slot.stream)
             self._device.upload(weights, arrays["weights"][:n], slot.stream)
             if given is not None:
-                centers = rows_of(given)
+                centers = pad_centers(given)
                 self._device.upload(centers, arrays["centers"], slot.stream)
             Launches(self._device, slot.stream, arrays, layout).fit(given=given is not None, wide=wide)
             states = self._fetch(slot, arrays["states"], np.int64)
             centers = self._fetch(slot, arrays["centers"], np.int32)
             clusters = self._fetch(slot, arrays["clusters"], np.int64)
-        return palette_of(self.name, states, centers, clusters, options.color_space, given)
+        return build_palette(self.name, states, centers, clusters, options.color_space, given)
 
     def assign(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram | None = None
@@ -172,9 +175,9 @@ class GpuBackend:
         height, width = image.shape[:2]
         layout = Layout.of([Request(height, width, FitOptions(k=k), masks=False, bits=8)], self._tuning)
         flat = np.ascontiguousarray(image).reshape(-1)
-        states = record(STATE, clusters=k)
-        centers = rows_of(palette)
-        with self._alone() as slot:
+        states = make_record(STATE, clusters=k)
+        centers = pad_centers(palette)
+        with self._exclusive_slot() as slot:
             arrays = self._reserve(slot, layout, ("images", "states", "pixels", "centers", "output"))
             launches = Launches(self._device, slot.stream, arrays, layout)
             launches.upload([flat])
@@ -185,8 +188,8 @@ class GpuBackend:
         return np.ascontiguousarray(output.reshape(len(image), -1)[:, 1:])
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[Slot]:
-        """The slot for single images; after an error, what is in its tables must not be counted again."""
+    def _exclusive_slot(self) -> Iterator[Slot]:
+        """Lend the slot for single images to one thread; after an error, drop the counts in its tables."""
         with self._single_lock:
             try:
                 yield self._single_slot
@@ -197,10 +200,10 @@ class GpuBackend:
     # ---- many images -----------------------------------------------------------------------------------
 
     def stage(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A copy of an image in memory from which it travels at full speed, beside whatever else goes on."""
+        """Return a copy of an image in page-locked memory, from which the device copies at full speed."""
         try:
             staged = self._pool.take(image.size).reshape(image.shape)
-        except BackendError:  # no more can be locked, or the GPU is lost: an ordinary copy does too
+        except BackendError:  # no memory left to lock, or the GPU is lost: ordinary memory works, too
             staged = np.empty(image.shape, np.uint8)
         staged[:] = image
         return staged
@@ -208,36 +211,40 @@ class GpuBackend:
     def label_map(
         self, image: NDArray[np.uint8], palette: Palette, histogram: ColorHistogram, *, masks: bool
     ) -> LabelMap:
-        """See `Backend.label_map`. Whole batches come back packed from the device: see `segment_batches`."""
+        """See `Backend.label_map`. For batches, the device packs the labels: see `segment_batches`."""
         return LabelMap.pack(self.assign(image, palette), len(palette.counts))
 
     def segment_batches(self, batches: Iterable[Sequence[BatchItem]]) -> Generator[BatchResult]:
         """Segment batches of images, each of its own size and k, and yield the results in their order.
 
-        A batch that does not fit in memory is split. While one is computed, the next is asked for; an empty
-        one says that there is none yet, and then the results under way are waited for.
+        A batch that does not fit in memory is split. While a batch is computed, the next one is requested. An
+        empty batch means that no image is ready yet; the results under way are then awaited and yielded.
 
-        One caller at a time. An image that cannot be done on the device at all comes back with its error.
+        Calls from several threads wait for each other. The result of an image that does not fit in the device
+        memory on its own holds its error.
+
+        Args:
+            batches: The batches, requested one by one.
         """
         under_way: deque[QueuedBatch] = deque()
         with self._batches_lock:
             self._most_images = MAX_IMAGES
             try:
-                for tasks in batches:
-                    yield from self._queue_batch(tasks, under_way)
-                    while under_way and not tasks:
+                for items in batches:
+                    yield from self._queue_batch(items, under_way)
+                    while under_way and not items:
                         yield from self._results(under_way.popleft())
                 while under_way:
                     yield from self._results(under_way.popleft())
-            finally:  # copies must not go on into host memory that is lent to somebody else by then
+            finally:  # stop copies into host memory before the memory is lent again
                 for batch in under_way:
                     batch.slot.drop()
 
     def _queue_batch(
-        self, tasks: Sequence[BatchItem], under_way: deque[QueuedBatch]
+        self, items: Sequence[BatchItem], under_way: deque[QueuedBatch]
     ) -> Iterator[BatchResult]:
-        """Queue tasks in as many parts as memory asks for; yield what has to be finished for that."""
-        waiting = deque(self._parts(tasks))
+        """Queue a batch in as many parts as memory requires; yield the results that had to come first."""
+        waiting = deque(self._parts(items))
         while waiting:
             part = waiting.popleft()
             while len(under_way) == BATCH_SLOTS:
@@ -248,7 +255,7 @@ class GpuBackend:
                 if under_way:
                     waiting.appendleft(part)
                     yield from self._results(under_way.popleft())
-                elif self._drop_idle(under_way):  # which may be enough
+                elif self._drop_idle(under_way):  # the freed memory may be enough
                     waiting.appendleft(part)
                 elif len(part) == 1:
                     yield BatchResult(part[0], None, None, error.with_traceback(None))
@@ -256,47 +263,47 @@ class GpuBackend:
                     self._most_images = half = len(part) // 2
                     waiting.extendleft([part[half:], part[:half]])
 
-    def _parts(self, tasks: Sequence[BatchItem]) -> Iterator[Sequence[BatchItem]]:
-        """Split into parts of which each fits into a slot's share of the memory, or is one image.
+    def _parts(self, items: Sequence[BatchItem]) -> Iterator[Sequence[BatchItem]]:
+        """Split a batch into parts. Each part fits in the memory of a slot, or is a single image.
 
-        In a part all have a palette, or none has.
+        Either all items of a part have a palette, or none has.
         """
         first, n_bytes = 0, 0
-        for i, task in enumerate(tasks):
-            size = bytes_beside_tables(request_of(task))
+        for i, item in enumerate(items):
+            size = bytes_without_tables(build_request(item))
             tables = TABLE_BYTES * min(i + 1 - first, self._tuning.counted_together)
-            full = n_bytes + size + tables > self._share or i - first == self._most_images
-            if i > first and (full or (task.palette is None) != (tasks[first].palette is None)):
-                yield tasks[first:i]
+            full = n_bytes + size + tables > self._slot_memory or i - first == self._most_images
+            if i > first and (full or (item.palette is None) != (items[first].palette is None)):
+                yield items[first:i]
                 first, n_bytes = i, 0
             n_bytes += size
-        if first < len(tasks):
-            yield tasks[first:]
+        if first < len(items):
+            yield items[first:]
 
     def _idle_slot(self, under_way: Iterable[QueuedBatch]) -> Slot:
         busy = [batch.slot for batch in under_way]
         return next(slot for slot in self._slots if slot not in busy)
 
     def _drop_idle(self, under_way: Iterable[QueuedBatch]) -> bool:
-        """Give back the memory of slots that are not in use; return whether there was any."""
+        """Free the memory of the slots that are not in use; return whether they held any."""
         busy = [batch.slot for batch in under_way]
-        full = [slot for slot in self._slots if slot not in busy and slot.full]
+        full = [slot for slot in self._slots if slot not in busy and slot.holds_memory]
         for slot in full:
             slot.drop()
         return bool(full)
 
-    def _submit(self, tasks: Sequence[BatchItem], slot: Slot) -> QueuedBatch:
-        layout = Layout.of([request_of(task) for task in tasks], self._tuning)
+    def _submit(self, items: Sequence[BatchItem], slot: Slot) -> QueuedBatch:
+        layout = Layout.of([build_request(item) for item in items], self._tuning)
         arrays: dict[str, Array] = {}
         try:
             arrays |= self._reserve(slot, layout, tuple(layout.arrays()))
-            batch = QueuedBatch(tasks, layout, slot, self._pool)
+            batch = QueuedBatch(items, layout, slot, self._pool)
             launches = Launches(self._device, slot.stream, arrays, layout)
             launches.upload(batch.images)
             launches.histogram()
-            given = tasks[0].palette is not None
+            given = items[0].palette is not None
             if given:
-                batch.given[:] = np.concatenate([rows_of(task.palette) for task in tasks if task.palette])
+                batch.given[:] = np.concatenate([pad_centers(item.palette) for item in items if item.palette])
                 self._device.upload(batch.given, arrays["centers"], slot.stream)
             launches.fit(given=given)
             launches.labels()
@@ -304,7 +311,7 @@ class GpuBackend:
                 self._device.download(arrays[name], getattr(batch, name), slot.stream)
             self._device.download(arrays["output"], batch.output, slot.stream)
         except BaseException:
-            arrays.clear()  # views keep memory, too
+            arrays.clear()  # views keep memory alive
             slot.drop()
             raise
         return batch
@@ -315,15 +322,15 @@ class GpuBackend:
         except BaseException:
             batch.slot.drop()
             raise
-        n = len(batch.tasks)
+        n = len(batch.items)
         states = batch.states.reshape(n, -1)
         centers, clusters = batch.centers.reshape(n, -1), batch.clusters.reshape(n, -1)
-        for i, (task, request) in enumerate(zip(batch.tasks, batch.layout.requests, strict=True)):
-            space = task.options.color_space
-            palette = palette_of(self.name, states[i], centers[i], clusters[i], space, task.palette)
+        for i, (item, request) in enumerate(zip(batch.items, batch.layout.requests, strict=True)):
+            space = item.options.color_space
+            palette = build_palette(self.name, states[i], centers[i], clusters[i], space, item.palette)
             first = int(batch.layout.images[i, IMAGE.index("rows")])
             output = batch.output[first : first + request.output_bytes]
-            yield BatchResult(task, label_map_of(output, request, len(palette.counts)), palette)
+            yield BatchResult(item, build_label_map(output, request, len(palette.counts)), palette)
 
     # ---- steps -----------------------------------------------------------------------------------------
 
@@ -331,10 +338,10 @@ class GpuBackend:
         self, slot: Slot, layout: Layout, names: Sequence[str], *, wide: bool = False
     ) -> dict[str, Array]:
         needs = {name: need for name, need in layout.arrays(wide=wide).items() if name in names}
-        return slot.reserve(needs, self._share)
+        return slot.reserve(needs, self._slot_memory)
 
     def _fetch(self, slot: Slot, source: Array, dtype: type[np.generic]) -> NDArray[Any]:
-        """Wait for a device array."""
+        """Copy a device array to the host, and wait for the copy."""
         host = self._pool.take(len(source) * np.dtype(dtype).itemsize).view(dtype)
         self._device.download(source, host, slot.stream)
         self._device.wait(slot.stream)

@@ -1,4 +1,4 @@
-"""A batch of images on the host: what goes in, what comes out, and the memory in between."""
+"""A batch of images on the host: its items, its results, and the conversions between them and the kernels."""
 
 from __future__ import annotations
 
@@ -27,37 +27,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchItem:
-    """An image to segment in a batch."""
+    """An image to segment in a batch, and how to segment it."""
 
     image: NDArray[np.uint8]
-    """(H, W, 3) uint8 RGB; fastest from `GpuBackend.stage`."""
+    """(H, W, 3) uint8 RGB pixels; the copy to the GPU is fastest from memory of `GpuBackend.stage`."""
     options: FitOptions
-    """How to cluster."""
+    """Options of the clustering."""
     masks: bool
     """Whether masks will be written."""
     tag: Any = None
-    """The caller's own; it comes back with the result."""
+    """Any object of the caller, who gets it back with the result."""
     palette: Palette | None = None
-    """What its labels are of, in place of the palette that would be fitted by `options`."""
+    """Palette for the labels; None to fit a palette by `options`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchResult:
-    """What became of a task."""
+    """The result of a batch item: labels and palette, or an error."""
 
-    task: BatchItem
+    item: BatchItem
+    """The item that was segmented."""
     labels: LabelMap | None
+    """Packed labels of the image; None after an error."""
     palette: Palette | None
+    """Fitted or measured palette; None after an error."""
     error: DeviceMemoryError | None = None
-    """Why it could not be done on the device; None if it was."""
+    """Error of an image that does not fit in the device memory; None after success."""
 
 
 class QueuedBatch:
-    """A batch that is queued on a slot, and the host memory that it comes from and goes to."""
+    """A batch that is queued on a slot, and the host memory of its inputs and outputs.
 
-    def __init__(self, tasks: Sequence[BatchItem], layout: Layout, slot: Slot, pool: PinnedPool) -> None:
-        n = len(tasks)
-        self.tasks = tasks
+    Attributes:
+        items: The n items of the batch.
+        layout: Places of their images in the arrays.
+        slot: The slot on which the batch is queued.
+        states: (n * len(STATE),) int64 records State.
+        centers: (4 * n * ROW,) int32 centres from the device.
+        clusters: (4 * n * ROW,) int64 channel sums and pixel count of each cluster.
+        output: (layout.n_output,) uint8 rows of labels and masks.
+        given: (4 * n * ROW,) int32 centres of given palettes for the device.
+        images: Flat, contiguous uint8 pixels of each image.
+    """
+
+    def __init__(self, items: Sequence[BatchItem], layout: Layout, slot: Slot, pool: PinnedPool) -> None:
+        n = len(items)
+        self.items = items
         self.layout = layout
         self.slot = slot
         self.states = pool.take(8 * n * len(STATE)).view(np.int64)
@@ -65,42 +80,48 @@ class QueuedBatch:
         self.clusters = pool.take(32 * n * ROW).view(np.int64)
         self.output = pool.take(layout.n_output)
         self.given = pool.take(16 * n * ROW).view(np.int32)
-        self.images = [np.ascontiguousarray(task.image).reshape(-1) for task in tasks]
+        self.images = [np.ascontiguousarray(item.image).reshape(-1) for item in items]
 
 
 @functools.lru_cache(maxsize=4096)
-def bytes_beside_tables(request: Request) -> int:
-    """Device memory of a batch of one without its tables; several together take about the sum."""
+def bytes_without_tables(request: Request) -> int:
+    """Return the device memory in bytes that an image needs beside its tables; for a batch, about the sum."""
     return Layout.of([request]).n_bytes - TABLE_BYTES
 
 
-def request_of(task: BatchItem) -> Request:
-    """Return the size of an item's image, and what is wanted of it."""
-    height, width = task.image.shape[:2]
-    if task.palette is None:
-        return Request(height, width, task.options, task.masks)
-    return Request(height, width, options_of(task.palette), task.masks, given=True)
+def build_request(item: BatchItem) -> Request:
+    """Return the request for an item: the size of its image, and the wanted results."""
+    height, width = item.image.shape[:2]
+    if item.palette is None:
+        return Request(height, width, item.options, item.masks)
+    return Request(height, width, options_for_palette(item.palette), item.masks, given=True)
 
 
-def options_of(palette: Palette) -> FitOptions:
-    """Options of a fit in place of which there is a palette: they say how many clusters it has."""
+def options_for_palette(palette: Palette) -> FitOptions:
+    """Return options with the number of clusters and the colour space of a palette that is not fitted."""
     return FitOptions(k=len(palette.fixed_centers), attempts=1, color_space=palette.color_space)
 
 
-def rows_of(palette: Palette) -> NDArray[np.int32]:
-    """(4 * ROW,) a palette's centres as the kernels take them."""
+def pad_centers(palette: Palette) -> NDArray[np.int32]:
+    """Return the centres of a palette as the kernels expect them: (4 * ROW,) int32, padded with zeros."""
     rows = np.zeros((ROW, 4), np.int32)
     rows[: len(palette.fixed_centers), :3] = palette.fixed_centers
     return rows.reshape(-1)
 
 
-def colors_of(xyz: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(n, 3) uint8 colours of packed positions."""
+def unpack_colors(xyz: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the (n, 3) uint8 colours at (n,) int64 packed positions."""
     return np.stack([(xyz >> (shift + 6)).astype(np.uint8) for shift in (32, 16, 0)], axis=-1)
 
 
-def label_map_of(output: NDArray[np.uint8], request: Request, k: int) -> LabelMap:
-    """The rows and masks of an image with k clusters, which may be fewer than were asked for."""
+def build_label_map(output: NDArray[np.uint8], request: Request, k: int) -> LabelMap:
+    """Return the label map of an image of a batch.
+
+    Args:
+        output: (request.output_bytes,) uint8 output of the kernel `label_pixels` for the image.
+        request: The request for the image.
+        k: Number of clusters in the image, at most `request.options.k`.
+    """
     height, width = request.height, request.width
     bits = index_bits(k)
     rows = output[: height * row_bytes(width, bits)].reshape(height, -1)
@@ -111,7 +132,7 @@ def label_map_of(output: NDArray[np.uint8], request: Request, k: int) -> LabelMa
     return LabelMap(rows, width, bits, masks)
 
 
-def palette_of(
+def build_palette(
     backend: str,
     state: NDArray[np.int64],
     centers: NDArray[np.int32],
@@ -122,12 +143,12 @@ def palette_of(
     """Return the palette of one image of a batch.
 
     Args:
-        backend: The name of the backend.
-        state: The image's record of kernels/batch.cuh.
-        centers: (4 * ROW,) the centres as the kernels leave them.
-        clusters: (4 * ROW,) the channel sums and the pixels of each cluster.
-        color_space: The colour space of a fitted palette.
-        given: The palette that was given in place of a fit, if any.
+        backend: Name of the backend.
+        state: (len(STATE),) int64 record State of the image.
+        centers: (4 * ROW,) int32 centres from the kernels.
+        clusters: (4 * ROW,) int64 channel sums and pixel count of each cluster, from the kernels.
+        color_space: Colour space of a fitted palette.
+        given: The palette that the kernels measured; None if they fitted one.
     """
     k = int(state[STATE.index("clusters")])
     fixed = centers.reshape(ROW, 4)[:k, :3].copy()

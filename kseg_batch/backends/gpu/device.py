@@ -1,4 +1,4 @@
-"""What the GPU backends need of a device: memory, streams, copies and launches. CuPy and Numba provide it."""
+"""The interface to a GPU: memory, streams, copies and launches. CuPy and Numba each implement it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 Array = Any
-"""A one-dimensional array on the device, of the library that the device belongs to; it can be sliced."""
+"""A one-dimensional array on the device, of the type of the library. Such an array can be sliced."""
 
 Stream = Any
-"""A queue of copies and launches that run one after the other, beside those of other streams."""
+"""A queue of copies and launches that run in order, concurrently with other streams."""
 
 MAX_BLOCKS = (1 << 31) - 1
-"""Most blocks in a row of a grid, on every CUDA device."""
+"""Most blocks along the x axis of a grid, on every CUDA device."""
 
 
 class DeviceMemoryError(BackendError):
-    """There is not enough memory on the device."""
+    """The device has not enough free memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """For what a kernel is compiled."""
+    """The constants for which a kernel is compiled."""
 
     max_clusters: int = 256
     """The greatest k of the batch: 32 or 256."""
@@ -38,34 +38,38 @@ class Variant:
 
 
 class Device(Protocol):
-    """One GPU, seen by one library. Methods may be called from several threads.
+    """One GPU, used through one library. Methods may be called from several threads.
 
-    What runs on a stream is queued and not waited for. Errors of the library come out as a `BackendError`, a
-    lack of memory as a `DeviceMemoryError`.
+    Methods with a stream queue their work, and do not wait until it is done. Errors of the library are raised
+    as a `BackendError`, and a lack of memory as a `DeviceMemoryError`.
     """
 
     max_blocks: int
-    """Most blocks in a row of a grid; where there is more work, the kernels go round."""
+    """Most blocks along the x axis of a grid; with more work, each thread of a kernel loops."""
     threads: int
-    """Threads of a block: a power of two, 512 at most."""
+    """Threads per block: a power of two, 512 at most."""
 
     def activate(self) -> None:
-        """Make this the device of the calling thread, where arrays are to be sliced or deleted."""
+        """Make this the current device of the calling thread, so that arrays can be sliced or deleted."""
 
     def free_memory(self) -> int:
-        """Bytes that can be had on the device now."""
+        """Return the bytes of device memory that are free now."""
 
     def empty(self, length: int, dtype: DTypeLike) -> Array:
-        """An array with any content. Raises DeviceMemoryError."""
+        """Return a new array with undefined content.
+
+        Raises:
+            DeviceMemoryError: The device has not enough free memory.
+        """
 
     def release(self) -> None:
-        """Give the memory of deleted arrays back to the driver."""
+        """Return the memory of deleted arrays to the driver."""
 
     def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
-        """(n_bytes,) host memory that copies need not go around."""
+        """Return (n_bytes,) uint8 page-locked host memory, from which the device copies directly."""
 
     def stream(self) -> Stream:
-        """A new stream."""
+        """Return a new stream."""
 
     def upload(self, host: NDArray[Any], target: Array, stream: Stream) -> None:
         """Copy a contiguous host array to a device array of the same length and dtype."""
@@ -74,7 +78,7 @@ class Device(Protocol):
         """Copy a device array to a contiguous host array of the same length and dtype."""
 
     def clear(self, target: Array, stream: Stream) -> None:
-        """Fill with zeros."""
+        """Fill a device array with zeros."""
 
     def launch(
         self,
@@ -84,10 +88,10 @@ class Device(Protocol):
         args: Sequence[Array | int],
         stream: Stream,
     ) -> None:
-        """Run a kernel of `kernels/*.cu`, or its twin in `kernels/numba_cuda.py`, with blocks of `threads`.
+        """Queue a kernel of `kernels/*.cu`, or its twin in `kernels/numba_cuda.py`, with blocks of `threads`.
 
-        Integers among the arguments are 64 bits wide.
+        Integers among the arguments are passed as int64.
         """
 
     def wait(self, stream: Stream) -> None:
-        """Wait until all that was queued on the stream is done."""
+        """Wait until everything queued on the stream is done."""

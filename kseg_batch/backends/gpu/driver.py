@@ -1,4 +1,4 @@
-"""The NVIDIA driver and its devices, asked of the driver itself, whatever Python packages there are."""
+"""The NVIDIA driver and its GPUs, as the driver library reports them: no Python package is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 VERSION_FILE = Path("/sys/module/nvidia/version")
-"""Where Linux tells the driver's own version, which libcuda does not."""
+"""File in which Linux shows the version of the driver, which libcuda does not report."""
 
 CUDA_ERROR_NO_DEVICE = 100
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # of CUdevice_attribute
@@ -19,39 +19,39 @@ NAME_LENGTH = 256
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU. What the driver does not tell is None."""
+    """A GPU. A fact that the driver does not report is None."""
 
     name: str | None
-    """As NVIDIA calls it."""
+    """NVIDIA's name for the GPU."""
     capability: str | None
     """Compute capability, such as 9.0."""
     memory: int | None
-    """Bytes in all."""
+    """Bytes of GPU memory, free or not."""
     free: int | None
-    """Bytes that no process uses, while this one holds a context on it."""
+    """Bytes that no process uses, measured while this process holds a context on the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """The NVIDIA driver of this machine, if there is one."""
+    """The NVIDIA driver of this machine, or the problem that there is none."""
 
     problem: str | None
-    """What keeps it from offering a device; None if it has one."""
+    """Reason why the driver offers no GPU; None if it offers one."""
     version: str | None
-    """Its own version, such as 580.65.06; known on Linux alone."""
+    """Version of the driver, such as 580.65.06; known only on Linux."""
     cuda: str | None
-    """The highest CUDA version that it supports, such as 13.0."""
+    """Highest CUDA version that the driver supports, such as 13.0."""
     devices: tuple[Gpu, ...]
-    """Its GPUs, in the order of their CUDA numbers."""
+    """GPUs, in the order of their CUDA numbers."""
 
     @property
     def cuda_major(self) -> int:
-        """The major CUDA version that it supports; 0 if it is not known."""
+        """Highest major CUDA version that the driver supports; 0 if unknown."""
         return int(self.cuda.split(".")[0]) if self.cuda else 0
 
 
 def device_problem() -> str | None:
-    """What keeps the driver from offering a device; None if it has one."""
+    """Return the reason why the driver offers no GPU; None if it offers one."""
     try:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:
@@ -60,11 +60,11 @@ def device_problem() -> str | None:
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if status not in (0, CUDA_ERROR_NO_DEVICE):
         return f"the NVIDIA driver does not start (CUDA error {status})"
-    return None if count.value else "the NVIDIA driver has no GPU to offer"
+    return None if count.value else "the NVIDIA driver finds no GPU"
 
 
 def read_driver() -> Driver:
-    """Ask the driver about itself and its devices. Takes a context on each, for as long as it asks."""
+    """Read the facts about the driver and its GPUs. Each GPU gets a context until its free memory is read."""
     problem = device_problem()
     try:
         driver = ctypes.CDLL(LIBRARY)
@@ -98,7 +98,7 @@ def _read_device(driver: ctypes.CDLL, index: int) -> Gpu:
 
 
 def _free_memory(driver: ctypes.CDLL, device: int) -> int | None:
-    """Bytes free on a device; None where it gives out no context, as when another process has it alone."""
+    """Return the free bytes of a GPU; None without a context, as when another process has exclusive use."""
     context = _ask(driver, "cuDevicePrimaryCtxRetain", ctypes.c_void_p, device)
     if context is None:
         return None
@@ -113,13 +113,13 @@ def _free_memory(driver: ctypes.CDLL, device: int) -> int | None:
 
 
 def _ask(driver: ctypes.CDLL, function: str, kind: Any, *arguments: Any) -> Any:
-    """What a driver function writes to its first argument, of a ctypes `kind`; None if it fails."""
+    """Call a driver function; return its first, output argument of a ctypes `kind`, or None on failure."""
     answer = kind()
     return answer.value if _call(driver, function, ctypes.byref(answer), *arguments) else None
 
 
 def _call(driver: ctypes.CDLL, function: str, *arguments: Any) -> bool:
-    """Whether a driver function succeeds; one that an old driver is without does not."""
+    """Call a driver function; return whether it succeeds. A function that an old driver lacks does not."""
     try:
         return bool(getattr(driver, function)(*arguments) == 0)
     except AttributeError:

@@ -1,4 +1,4 @@
-"""The kernel launches of a batch: which, in what order, and how large their grids are."""
+"""The kernel launches of a batch: their order, arguments and grids."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.layout import Layout, Request
 
 NARROW_CLUSTERS = 32
-"""Up to this k, kernels compiled for fewer clusters take less shared memory."""
+"""Greatest k of the kernels that are compiled for few clusters, and take less shared memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Launches:
-    """A batch on a stream. Each method queues a step, and none waits."""
+    """The steps of a batch on a stream. Each method queues a step, and does not wait until it is done."""
 
     device: Device
     stream: Stream
     arrays: dict[str, Array]
-    """The device arrays of `Layout.arrays` that the steps need."""
+    """Device arrays of `Layout.arrays` that the steps need, by name."""
     layout: Layout
+    """Places of the images in these arrays."""
 
     def upload(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Copy the records and the flat images, which have to stay until they have arrived."""
+        """Copy the records and the flat images. The caller keeps the images until the copies are done."""
         self.device.upload(self.layout.images.reshape(-1), self.arrays["images"], self.stream)
         starts = 3 * self.layout.images[:, IMAGE.index("pixels")]
         for image, start in zip(images, starts.tolist(), strict=True):
             self.device.upload(image, self.arrays["pixels"][start : start + len(image)], self.stream)
 
     def histogram(self) -> None:
-        """From the pixels to the distinct colours and their counts."""
+        """Compute the distinct colours and their counts from the pixels."""
         for first in range(0, len(self.layout.requests), self.layout.tables):
-            self._histogram_of(first, self.layout.requests[first : first + self.layout.tables])
+            self._histogram_of_group(first, self.layout.requests[first : first + self.layout.tables])
 
-    def _histogram_of(self, first: int, requests: Sequence[Request]) -> None:
-        """The same for some consecutive images, as many as there are tables at most."""
+    def _histogram_of_group(self, first: int, requests: Sequence[Request]) -> None:
+        """Compute the histograms of images from number `first` on, at most one for each table."""
         a, n, plain = self.arrays, len(requests), Variant()
         images = a["images"][first * len(IMAGE) : (first + n) * len(IMAGE)]
         states = a["states"][first * len(STATE) : (first + n) * len(STATE)]
@@ -56,12 +57,17 @@ class Launches:
         self._launch("drain_table", plain, (self._blocks(N_CELLS, n), n), *drained)
 
     def count(self, images: Array, grid: tuple[int, int]) -> None:
-        """From the pixels of some images to `table` and `in_cell`."""
+        """Count the colours of images: fill `table` and `in_cell` from the pixels."""
         a = self.arrays
         self._launch("count_pixels", Variant(), grid, images, a["pixels"], a["table"], a["in_cell"])
 
     def fit(self, *, given: bool = False, wide: bool = False) -> None:
-        """From the colours to the sorted centres, unless those are given, and the sums of their clusters."""
+        """Compute the sorted centres, unless centres are given, and the sums of their clusters.
+
+        Args:
+            given: Whether `centers` holds the centres of palettes, which are only measured.
+            wide: Whether pixel counts have 64 bits instead of 32.
+        """
         a, n = self.arrays, len(self.layout.requests)
         most = max(request.options.k for request in self.layout.requests)
         variant = Variant(NARROW_CLUSTERS if most <= NARROW_CLUSTERS else ROW, wide)
@@ -77,7 +83,7 @@ class Launches:
         self._launch("converge_centers", variant, (1, n), *both, *colors, a["centers"], a["clusters"])
 
     def _seed(self, variant: Variant, by_run: tuple[int, int]) -> None:
-        """From the colours to the centres from which the iterations over all of them start."""
+        """Compute the centres from which the iterations over all colours start."""
         a, n = self.arrays, len(self.layout.requests)
         both = (a["images"], a["states"])
         seeds = (a["seed_xyz"], a["seed_weights"], a["seed_low"], a["seed_high"], a["seed_sums"])
@@ -98,7 +104,7 @@ class Launches:
         self._launch("improve_centers", variant, (1, n), *both, *seeds, *search, *found, a["centers"])
 
     def labels(self) -> None:
-        """From the pixels and the centres to packed rows."""
+        """Compute the packed rows of labels and masks from the pixels and the centres."""
         a, n = self.arrays, len(self.layout.requests)
         most = max(request.height * -(-request.width // 8) for request in self.layout.requests)
         args = (a["images"], a["states"], a["pixels"], a["centers"], a["output"])
@@ -108,6 +114,6 @@ class Launches:
         self.device.launch(kernel, variant, grid, args, self.stream)
 
     def _blocks(self, work: int, n_images: int) -> int:
-        """Blocks for an image with so many pieces of work, one for each thread, if there may be so many."""
+        """Return the blocks for an image: a thread for each piece of work, within the limits."""
         most = max(1, min(self.device.max_blocks, self.layout.tuning.blocks // n_images))
         return max(1, min(most, -(-work // self.device.threads)))

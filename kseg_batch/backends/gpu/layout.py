@@ -1,4 +1,4 @@
-"""A batch of images as the GPU kernels see it: what stands where, and how much memory it takes."""
+"""The memory layout of a batch of images on the GPU: records, arrays, offsets and sizes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IMAGE = (
     "rows",
     "masks",
 )
-"""The columns of an Image of kernels/batch.cuh, which explains them."""
+"""Columns of the record Image of kernels/batch.cuh, which explains each."""
 
 STATE = (
     "colors",
@@ -46,54 +46,59 @@ STATE = (
     "energy",
     "iterations",
 )
-"""The columns of a State of kernels/batch.cuh."""
+"""Columns of the record State of kernels/batch.cuh, which explains each."""
 
 GIVEN, BY_LUMA, BY_FIRST = range(3)
-"""Values of `order`, of kernels/batch.cuh."""
+"""Values of the column `order`; kernels/batch.cuh explains each."""
 ORDERS = {"rgb": BY_LUMA, "lab": BY_FIRST, "oklab": BY_FIRST}
-"""That of fitted centres, by colour space."""
+"""Order of fitted centres, by colour space."""
 
 N_CODES = 1 << 24
+"""Number of z-order codes: one for each 24-bit colour."""
 N_CELLS = 1 << 15
+"""Number of cells: cubes of 8 x 8 x 8 colours."""
 ROW = 256
-"""Centres from one image's to the next one's: ROW of kernels/clusters.cuh."""
+"""Places for centres that each image has: ROW of kernels/clusters.cuh."""
 RUN = 16
 """Points of a run: RUN of kernels/clusters.cuh."""
 MAX_COARSE = 8192
+"""Places for coarse seeding points that each image has: MAX_COARSE of kernels/arithmetic.cuh."""
 MAX_SEEDS = MAX_COARSE + reference.FINE_POINTS
+"""Places for seeding points, coarse and fine, that each image has."""
 MAX_STARTS = 16
-"""Blocks that share the attempts of an image."""
+"""Greatest number of blocks that share the attempts of an image."""
 TABLE_BYTES = 4 * (N_CODES + 2 * N_CELLS)
-"""What counting the colours of an image takes: `table`, `in_cell` and `starts`."""
+"""Bytes for counting the colours of an image: `table`, `in_cell` and `starts`."""
 PACKING = np.array([1 << 32, 1 << 16, 1])
-"""What the channels of a position are multiplied by in arithmetic.cuh's `pack`."""
+"""Factors of the three channels in a packed position: see `pack` of kernels/arithmetic.cuh."""
 PIXEL_ALIGNMENT = 16
-"""Images begin at a pixel whose number is a multiple of this, so that 16 bytes are loaded at a time."""
+"""The first pixel of each image has a multiple of this number, so that kernels load 16 bytes at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Sizes that change how fast a batch is, not its results; `benchmarks.gpu_trial` times others."""
+    """Sizes that change the speed of a batch, not its results; `benchmarks.gpu_trial` times alternatives."""
 
     blocks: int = 1024
-    """Most blocks of a launch, over all its images: enough to fill any GPU. The kernels go round."""
+    """Most blocks of a launch over all its images: enough to fill any GPU. With more work, threads loop."""
     counted_together: int = 8
-    """Images counted into tables of their own before the tables are drained, and used for the next images.
+    """Images whose colours are counted at the same time, each in a table of its own.
 
-    A photo touches some MB of its table, so that few tables stay in the second-level cache.
+    The tables are then drained and serve the next images. A photo touches some MB of its table, so only a few
+    tables stay in the second-level cache.
     """
 
 
 DEFAULT_TUNING = Tuning()
 
 
-def aligned(number: int, step: int) -> int:
-    """The next multiple of `step`."""
+def round_up(number: int, step: int) -> int:
+    """Return the least multiple of `step` that is not below a number."""
     return -(-number // step) * step
 
 
-def record(columns: tuple[str, ...], **values: int) -> NDArray[np.int64]:
-    """(len(columns),) int64 with the given values in their columns, and 0 in the others."""
+def make_record(columns: tuple[str, ...], **values: int) -> NDArray[np.int64]:
+    """Return a (len(columns),) int64 record with the given values in their columns, and 0 in the others."""
     row = np.zeros(len(columns), np.int64)
     for name, value in values.items():
         row[columns.index(name)] = value
@@ -101,89 +106,93 @@ def record(columns: tuple[str, ...], **values: int) -> NDArray[np.int64]:
 
 
 def packed(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) positions as the kernels pack them, of (n, 3) in Q8.6."""
+    """Pack (n, 3) int64 positions in Q8.6 into (n,) int64, as the kernels do."""
     numbers: NDArray[np.int64] = positions @ PACKING
     return numbers
 
 
 def total_bytes(arrays: Mapping[str, tuple[int, str]]) -> int:
-    """Bytes of arrays of the given lengths and dtypes."""
+    """Return the bytes that arrays of the given lengths and dtypes take."""
     return sum(length * np.dtype(dtype).itemsize for length, dtype in arrays.values())
 
 
-def with_masks(k: int) -> bool:
-    """Whether an index and k mask bits fit one byte a pixel, so that the device sends both.
+def masks_fit_byte(k: int) -> bool:
+    """Return whether a label and the bits of k masks fit in one byte per pixel.
 
-    Where they do not, the host makes the masks of the index.
+    If so, the device sends the masks, too. Otherwise, the host makes the masks from the labels.
     """
     return index_bits(k) + k <= 8
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One image of a batch: its size, and what is wanted."""
+    """The size of an image of a batch, and the results that are wanted for it."""
 
     height: int
+    """Height of the image in pixels."""
     width: int
+    """Width of the image in pixels."""
     options: FitOptions
-    """How to cluster."""
+    """Options of the clustering."""
     masks: bool
     """Whether masks will be written."""
     bits: int = 0
-    """Of an index; 0 for the fewest that hold its clusters."""
+    """Bits of a label in the packed rows: 1, 2, 4 or 8; 0 for the fewest that hold the clusters."""
     given: bool = False
-    """Whether its centres are a palette's."""
+    """Whether the centres come from a palette, so that nothing is fitted."""
 
     @property
     def n_pixels(self) -> int:
-        """Pixels of the image."""
+        """Number of pixels."""
         return self.height * self.width
 
     @property
     def n_colors(self) -> int:
-        """Distinct colours that it may have at most."""
+        """Greatest possible number of distinct colours."""
         return min(self.n_pixels, N_CODES)
 
     @property
     def sends_masks(self) -> bool:
-        """Whether masks come from the device."""
-        return self.masks and with_masks(self.options.k)
+        """Whether the device sends the masks."""
+        return self.masks and masks_fit_byte(self.options.k)
 
     @property
     def index_bytes(self) -> int:
-        """Bytes of its index rows at most; its masks come after so many."""
+        """Greatest possible size of the rows of labels in bytes, and offset of the masks."""
         return self.height * row_bytes(self.width, self.bits or index_bits(self.options.k))
 
     @property
     def output_bytes(self) -> int:
-        """Bytes of its index rows and masks at most."""
+        """Greatest possible size of the rows of labels and masks in bytes."""
         masks = self.options.k if self.sends_masks else 0
         return self.index_bytes + masks * self.height * row_bytes(self.width, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Where the images of a batch stand in its arrays."""
+    """Places of the images of a batch in the arrays of the batch."""
 
     requests: tuple[Request, ...]
+    """Images of the batch, in order."""
     images: NDArray[np.int64]
-    """(n, len(IMAGE)) the records for the kernels."""
+    """(n, len(IMAGE)) int64 records of the images for the kernels."""
     n_pixels: int
-    """Length of `pixels`, with the gaps."""
+    """Pixels in `pixels`, including the gaps between images."""
     n_colors: int
-    """Length of the arrays of distinct colours."""
+    """Length of the arrays of distinct colours, including the gaps between images."""
     n_output: int
-    """Bytes of all rows and masks."""
+    """Size of all rows of labels and masks in bytes."""
     tuning: Tuning
+    """Sizes that change only the speed."""
 
     @classmethod
     def of(cls, requests: Sequence[Request], tuning: Tuning = DEFAULT_TUNING) -> Layout:
-        """Lay images out one after the other."""
+        """Return the layout of images that stand one after the other."""
         images = np.zeros((len(requests), len(IMAGE)), np.int64)
         n_pixels = n_colors = n_output = 0
         for row, request in zip(images, requests, strict=True):
             options = request.options
-            row[:] = record(
+            row[:] = make_record(
                 IMAGE,
                 pixels=n_pixels,
                 height=request.height,
@@ -200,23 +209,27 @@ class Layout:
                 rows=n_output,
                 masks=n_output + request.index_bytes if request.sends_masks else -1,
             )
-            n_pixels += aligned(request.n_pixels, PIXEL_ALIGNMENT)
-            n_colors += aligned(request.n_colors, RUN)
+            n_pixels += round_up(request.n_pixels, PIXEL_ALIGNMENT)
+            n_colors += round_up(request.n_colors, RUN)
             n_output += request.output_bytes
         return cls(tuple(requests), images, n_pixels, n_colors, n_output, tuning)
 
     @property
     def tables(self) -> int:
-        """Images whose colours are counted at a time."""
+        """Number of images whose colours are counted at the same time, each in a table of its own."""
         return min(len(self.requests), self.tuning.counted_together)
 
     @property
     def starts(self) -> int:
-        """Blocks that share the attempts of an image."""
+        """Number of blocks that share the attempts of an image."""
         return min(MAX_STARTS, max(request.options.attempts for request in self.requests))
 
     def arrays(self, *, wide: bool = False) -> dict[str, tuple[int, str]]:
-        """The length and dtype of every device array; `wide` where pixel counts have 64 bits."""
+        """Return the length and the dtype of every device array, by name.
+
+        Args:
+            wide: Whether pixel counts have 64 bits instead of 32.
+        """
         n, runs, seeds = len(self.requests), self.n_colors // RUN, len(self.requests) * MAX_SEEDS
         weight = "i8" if wide else "u4"
         return {
@@ -251,5 +264,5 @@ class Layout:
 
     @property
     def n_bytes(self) -> int:
-        """Device memory that the batch takes."""
+        """Bytes of device memory that the batch takes."""
         return total_bytes(self.arrays())

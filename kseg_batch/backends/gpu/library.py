@@ -1,4 +1,4 @@
-"""The library that a GPU backend is built on: found without opening a GPU, and opened where it is used."""
+"""The libraries of the GPU backends, CuPy and numba-cuda: to find one opens no GPU."""
 
 from __future__ import annotations
 
@@ -21,71 +21,72 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GpuLibrary:
-    """The library of a GPU backend, which works here as far as can be told while no GPU is open."""
+    """The library of a GPU backend. It works as far as can be known before a GPU is opened."""
 
     name: str
-    """The backend's, as the command line spells it."""
+    """Name of the backend on the command line."""
     title: str
-    """The library's, as users know it."""
+    """Name of the library, as users know it."""
     n_devices: int
-    """How many GPUs it finds."""
+    """Number of GPUs that the library finds."""
     open_device: Callable[[int], Device]
-    """Opens the GPU of a number."""
+    """Function that opens the GPU with a number."""
 
     @property
     def compiled(self) -> bool:
-        """See `GpuBackend.compiled`."""
+        """See `BackendInfo.compiled`: not known before the GPU is used."""
         return False
 
     def check(self, options: FitOptions) -> None:
-        """See `Backend.check`."""
+        """See `BackendInfo.check`."""
         check_options(self.name, options)
 
     def check_device(self, number: int) -> None:
-        """Raise an OptionError if there is no GPU of that number."""
+        """Raise an OptionError if there is no GPU with a number."""
         if number >= self.n_devices:
             raise OptionError(f"There is no GPU {number}: this machine has {self.n_devices}, from 0 on.")
 
     def open(self, options: GpuOptions) -> GpuBackend:
-        """Open a GPU, which takes memory of it that this process keeps.
+        """Open a GPU. Some memory of the GPU stays in use until this process exits.
 
         Raises:
-            BackendUnavailableError: It cannot be opened.
-            OptionError: There is no such GPU.
+            BackendUnavailableError: The GPU cannot be opened.
+            OptionError: There is no GPU with the number in the options.
         """
         self.check_device(options.device)
-        with _failures_of(self.title):
+        with _explain_failures(self.title):
             return GpuBackend(self.name, self.open_device(options.device), options.memory)
 
 
 def find_library(
     name: str, title: str, open_library: Callable[[], tuple[int, Callable[[int], Device]]]
 ) -> GpuLibrary:
-    """The library of a GPU backend, or the reason why it cannot run. No GPU is opened.
+    """Return the installed library of a GPU backend. No GPU is opened.
 
     Args:
-        name: The backend's.
-        title: The library's, as users know it; it is installed.
-        open_library: Imports it; returns how many devices there are, and what opens one.
+        name: Name of the backend on the command line.
+        title: Name of the library, as users know it.
+        open_library: Function that imports the library, and returns the number of GPUs and the function that
+            opens one.
 
     Raises:
-        BackendUnavailableError: It cannot run here.
+        BackendUnavailableError: There is no driver, no GPU, or the library does not work.
     """
     problem = device_problem()
     if problem:
         raise BackendUnavailableError(problem, installed=True)
-    with _failures_of(title):
+    with _explain_failures(title):
         return GpuLibrary(name, title, *open_library())
 
 
 @contextlib.contextmanager
-def _failures_of(library: str) -> Iterator[None]:
-    """Raise what goes wrong in the library as a BackendUnavailableError that says what helps."""
+def _explain_failures(library: str) -> Iterator[None]:
+    """Turn errors of a library into a BackendUnavailableError that names the remedy."""
     try:
         yield
     except (BackendError, ImportError, RuntimeError, OSError) as error:
         raise BackendUnavailableError(
-            f"{library} does not work here ({' '.join(str(error).split())}); to give it CUDA's compiler and "
-            "libraries: pip install 'kseg-batch[cuda12]', or [cuda13] for a driver of CUDA 13",
+            f"{library} does not work here ({' '.join(str(error).split())}); to install CUDA's compiler "
+            "and libraries: pip install 'kseg-batch[cuda12]', or [cuda13] with a driver for CUDA 13",
             installed=True,
         ) from error

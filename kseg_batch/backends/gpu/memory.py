@@ -1,4 +1,4 @@
-"""The memory of a GPU backend: page-locked on the host, and slots on the device that batches take in turn."""
+"""The memory of a GPU backend: page-locked host memory, and slots of device memory for batches in turn."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.device import Array, Device
 
 ZEROED = ("table", "in_cell")
-"""Arrays that the kernels expect zeroed and leave zeroed."""
+"""Names of the arrays that the kernels expect to be zero, and leave zero."""
 
 
 class _Loan:
-    """What an array in a lent block has for its base; views of the array keep it alive."""
+    """The base of all arrays in a lent block; when the last array is deleted, the block can be lent again."""
 
     def __init__(self, interface: dict[str, Any]) -> None:
         self.__array_interface__ = interface
 
 
 class PinnedPool:
-    """Page-locked host memory, which is slow to get, kept for reuse when the arrays in it are gone."""
+    """Blocks of page-locked host memory. Allocation is slow, so a block is reused once no array uses it."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -38,7 +38,7 @@ class PinnedPool:
         self._lock = threading.Lock()
 
     def take(self, n_bytes: int) -> NDArray[np.uint8]:
-        """(n_bytes,) uint8 of any content."""
+        """Return (n_bytes,) uint8 with undefined content."""
         size = 1 << max(12, (n_bytes - 1).bit_length())
         with self._lock:
             free = self._free.setdefault(size, [])
@@ -51,7 +51,7 @@ class PinnedPool:
 
 
 class Slot:
-    """A stream, and the device memory of the batch that is on it."""
+    """A stream, and the device memory of the batch on this stream."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -59,13 +59,18 @@ class Slot:
         self._arrays: dict[str, Array] = {}
 
     def reserve(self, needs: dict[str, tuple[int, str]], limit: int) -> dict[str, Array]:
-        """Arrays of at least the lengths asked for, in at most `limit` bytes of device memory.
+        """Return arrays of the needed lengths and dtypes, in at most `limit` bytes of device memory.
 
-        They grow by powers of two, because batches come in all sizes and the device stands still while memory
-        is given back. Where that would be too much, all are made anew, just as long as they have to be.
+        Arrays grow to powers of two, because batches have all sizes and the device stops while memory is
+        freed. If the grown arrays do not fit, all arrays are allocated again, with exactly the needed
+        lengths.
+
+        Args:
+            needs: The length and the dtype of each array, by name.
+            limit: Bytes of device memory that all arrays of the slot may take together.
 
         Raises:
-            DeviceMemoryError: They take more than the limit, or the device has not got them.
+            DeviceMemoryError: The arrays take more than the limit, or more than the free device memory.
         """
         if (n_bytes := total_bytes(needs)) > limit:
             raise DeviceMemoryError(
@@ -101,14 +106,14 @@ class Slot:
                 self.device.clear(self._arrays[name], self.stream)
 
     @property
-    def full(self) -> bool:
-        """Whether it has any memory."""
+    def holds_memory(self) -> bool:
+        """Whether the slot holds any device memory."""
         return bool(self._arrays)
 
     def drop(self) -> None:
-        """Give all memory back, when what is queued no longer needs it."""
+        """Wait for the queued work, then free all device memory of the slot."""
         with contextlib.suppress(BackendError):
             self.device.wait(self.stream)
         self._arrays.clear()
-        with contextlib.suppress(BackendError):  # of a device that is lost, nothing can be given back
+        with contextlib.suppress(BackendError):  # a lost device cannot free memory
             self.device.release()

@@ -1,4 +1,4 @@
-"""Which GPU to use, and how much of its memory."""
+"""Options of the GPU backends: the GPU to use, and the share of its memory."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.options import FitOptions
 
 MIN_GPU_MEMORY = 384 << 20
-"""Bytes: in a third, a photo of two megapixels fits beside the 64 MiB in which its colours are counted."""
+"""Bytes. A third of it holds a photo of two megapixels beside the 64 MiB in which its colours are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuOptions:
-    """Which GPU to use, and how much of it."""
+    """The GPU to use, and how much of its memory."""
 
     device: int = 0
-    """Its CUDA number."""
+    """CUDA number of the GPU, from 0."""
     memory: int | None = None
-    """Bytes of its memory that may be used; None for four fifths of what is free."""
+    """Bytes of GPU memory that may be used; None for four fifths of the free memory."""
 
     def __post_init__(self) -> None:
         """Raise an OptionError for a value that is out of range."""
@@ -32,6 +32,6 @@ class GpuOptions:
 
 
 def check_options(name: str, options: FitOptions) -> None:
-    """Raise an OptionError for options that the GPU backend of that name does not have."""
+    """Raise an OptionError if a GPU backend, here by its name, does not support the options."""
     if options.init == "random":
         raise OptionError(f"The backend {name} has no random init; the backend opencv has.")

@@ -182,15 +182,15 @@ class _Run:
                     break
                 items.append(item)
             if items:
-                yield [self._task(item) for item in items]
+                yield [self._batch_item(item) for item in items]
                 continue
             yield []
             item = self.ready.get()
             if item is None or self.stopped.is_set():
                 return
-            yield [self._task(item)]
+            yield [self._batch_item(item)]
 
-    def _task(self, item: _Item) -> BatchItem:
+    def _batch_item(self, item: _Item) -> BatchItem:
         """Masks come from the device where its labels are those that are written."""
         packed = item.image.photo.opaque is None and not self.settings.regions
         masks = "masks" in self.settings.save and packed
@@ -208,7 +208,7 @@ class _Run:
             self.encoders.submit(self._guard, work)
 
     def _encode(self, result: BatchResult) -> None:
-        item: _Item = result.task.tag
+        item: _Item = result.item.tag
         if result.labels is None or result.palette is None:
             self.outcomes.put(Lost(item.job, str(result.error)))
             return
