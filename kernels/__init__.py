@@ -1,1 +1,4 @@
-"""Device and jitted code only: no files, no options, no allocation. `kseg_batch.backends` drives it."""
+"""The kernels: device code and jitted code only.
+
+`kseg_batch.backends` allocates the arrays and calls the kernels.
+"""

@@ -1,15 +1,15 @@
-"""Pixels to 8-bit Oklab, in integers.
+"""A CPU kernel that converts sRGB pixels to 8-bit Oklab in integer arithmetic.
 
     pixels    (3 * N,) uint8             sRGB
     linear    (256,) int32               each channel value as linear light, 0 .. 65535
-    roots     (65536,) int32             the cube root of each response of a cone, 0 .. 65535
-    to_lms    (3, 3) int64, Q16          linear light to the cones' responses; rows sum to 1.0
-    to_oklab  (3, 3) int64, Q24          their roots to scaled L, a and b
-    offsets   (3,) int64, Q24            of L, a and b, with a half for rounding
-    oklab     (3 * N,) uint8             the result
+    roots     (65536,) int32             the cube root of each cone response, 0 .. 65535
+    to_lms    (3, 3) int64, Q16          linear light to cone responses; rows sum to 1.0
+    to_oklab  (3, 3) int64, Q24          roots of the responses to scaled L, a and b
+    offsets   (3,) int64, Q24            offsets of L, a and b, plus one half for rounding
+    oklab     (3 * N,) uint8             the result: L, a and b of each pixel
 
-Why this way. A table of all colours would take 48 MB and a cache miss a pixel; those of `linear` and `roots`
-take 257 KB. Cube roots come from a table because libraries differ in their last digit.
+Why this way. A table of all colours would take 48 MB and a cache miss for each pixel; the tables `linear` and
+`roots` take 257 KB. Cube roots come from a table because libraries differ in the last digit of a cube root.
 """
 
 from numba import njit

@@ -1,27 +1,28 @@
 """CPU kernels in Numba: colour histogram, seeding, exact Lloyd iterations, labels.
 
-Single-threaded and without the GIL: a batch runs one image per core. All arrays are C-contiguous and come
-from the caller.
+The kernels run in one thread and release the GIL: a batch runs one image per core. All arrays are
+C-contiguous and come from the caller.
 
     pixels          (3 N,) uint8         R, G, B of each pixel
-    codes           (CHUNK,) uint32      z-order codes of some pixels; scratch
+    codes           (CHUNK,) uint32      z-order codes of a chunk of pixels; scratch
     table           (2**24,) uint8       by z-order code: 0 for no pixel, else (pixels - 1) mod 255 + 1
-    fulls           (F,) uint32          the codes that came to 255 pixels more, one entry for each time
-    occupied        (32768,) uint8       1 where a cell of `table` has a pixel, all 0 between calls
+    fulls           (F,) uint32          code of a colour, for each 255 pixels that its byte dropped
+    occupied        (32768,) uint8       1 for each cell of `table` that has a pixel; all 0 between images
     centers         (3, k) int32         R, G, B of the centres, Q8.6
     sums            (k, 4) int64         sums of R, G and B, and the pixel count, of each cluster
 
-Why this way. The z-order code keeps similar colours together, and each has a byte in the table, so that the
-two million random accesses of a photo stay in about a megabyte; it also makes every aligned cube of colours a
-range. Codes are computed for some thousand pixels at a time, 16 by an instruction, ahead of the accesses,
-which are one by one. A Lloyd iteration over distinct colours settles a whole cell at once where one centre is
-nearest to all of its box (the filtering idea of Kanungo et al., IEEE PAMI 24, 2002, on a grid instead of a
-tree), and compares the colours of the remaining cells with the few centres that can win there; iterations
-over seeding points do the same with blocks of neighbours. Inner loops run over contiguous int32 without
-branches, so that LLVM vectorises them; a squared distance is at most 8.0e8 and fits.
+Why this way. The z-order code keeps similar colours together, and each colour has one byte in the table, so
+that the two million random accesses of a photo stay in about a megabyte. The code also makes every aligned
+cube of colours a range. Codes are computed for some thousand pixels at a time, 16 with an instruction, before
+the table is accessed one pixel after the other. A Lloyd iteration over distinct colours assigns a whole cell
+at once where one centre is nearest to all of its box (the filtering idea of Kanungo et al., IEEE PAMI 24,
+2002, on a grid instead of a tree). The colours of the other cells are compared with the few centres that can
+be nearest in the cell. Iterations over seeding points do the same with blocks of neighbours. Inner loops run
+over contiguous int32 without branches, so that LLVM vectorises them; a squared distance is at most 8.0e8 and
+fits.
 
-One file, because Numba's cache knows of changes in the file of a compiled function alone, not in those that
-it calls into.
+All kernels are in one file, because Numba's cache notices changes only in the file of a compiled function,
+and not in the files of the functions that it calls.
 """
 
 from __future__ import annotations
@@ -34,56 +35,59 @@ from numba import njit
 CELL_SIZE = 512
 CELL_SHIFT = np.uint32(9)
 CELL_REACH = 448  # Q8.6 side of a cell's box, from its lowest to its highest colour: 64 * 7
-NARROW = 1 << 22  # pixels of a cell below which sums of its Q8.6 offsets, 448 at most, fit int32
-CUBE_SHIFT = 6  # 64 cells are a cube of 32 x 32 x 32 colours
-MANY_CENTERS = 32  # more are looked through cube by cube first
+NARROW = 1 << 22  # with fewer pixels in a cell, sums of its Q8.6 offsets, 448 at most, fit int32
+CUBE_SHIFT = 6  # 64 cells form a cube of 32 x 32 x 32 colours
+MANY_CENTERS = 32  # more centres are first reduced to candidates for each cube
 CUBE_REACH = 1984  # Q8.6 side of a cube's box: 64 * 31
 MAX_DISTANCE = np.int32(2147483647)
-FULL = 255  # pixels that a byte of the table counts before it starts again from 1
-CHUNK = 4096  # pixels whose codes are computed at a time: they stay in the first-level cache
-FEW_CENTERS = 3  # up to so many, comparing them for each pixel is faster than the table of labels
-BLOCK = 64
-SCATTERED = 6
+FULL = 255  # pixels that a byte of the table counts before it restarts at 1
+CHUNK = 4096  # pixels whose codes are computed at a time, and stay in the first-level cache
+FEW_CENTERS = 3  # at most so many centres are compared for each pixel, which is faster than a table of labels
+BLOCK = 64  # seeding points of a block
+SCATTERED = 6  # from so many candidates on, the points of a block are added one by one
 
 
 class Colors(NamedTuple):
-    """A histogram, cell by cell; a cell is 8 x 8 x 8 colours whose z-order codes agree above 9 bits."""
+    """A histogram, cell by cell.
+
+    A cell holds 8 x 8 x 8 colours, whose z-order codes differ only in the low 9 bits.
+    """
 
     cells: np.ndarray  # (m,) uint16, occupied cells, ascending: code >> 9
-    starts: np.ndarray  # (m + 1,) int64, where each cell's colours start in slots and counts
-    slots: np.ndarray  # (n,) uint16, low 9 bits of each distinct colour's code, ascending in a cell
+    starts: np.ndarray  # (m + 1,) int64, index of the first colour of each cell in slots and counts
+    slots: np.ndarray  # (n,) uint16, low 9 bits of the code of each distinct colour, ascending in a cell
     counts: np.ndarray  # (n,) uint32 or int64, pixels of each distinct colour, > 0
-    corners: np.ndarray  # (3, 32768) int32, R, G, B of every cell's lowest corner, grey levels
+    corners: np.ndarray  # (3, 32768) int32, R, G, B of the lowest corner of every cell, grey levels
     sums: np.ndarray  # (m, 4) int64, sums of R, G and B in grey levels, and the pixel count, of each cell
 
 
 class Points(NamedTuple):
-    """The seeding points in z-order, in blocks of 64 neighbours, each with the box that holds them."""
+    """The seeding points in z-order, in blocks of 64 neighbours, each with its bounding box."""
 
     rgb: np.ndarray  # (3, p) int32, R, G, B, Q8.6
     weights: np.ndarray  # (p,) uint32, pixels, > 0, scaled to a sum near 2**32 at most
     labels: np.ndarray  # (p,) int32, nearest centre
     distances: np.ndarray  # (p,) int32, squared, to the nearest centre
     second: np.ndarray  # (p,) int32, squared, to the second nearest centre
-    boxes: np.ndarray  # (m, 6) int32, least R, G, B and greatest, Q8.6, an even number apart
+    boxes: np.ndarray  # (m, 6) int32, least R, G, B and greatest R, G, B, Q8.6; the sides are even
     sums: np.ndarray  # (m, 4) int64, sums of weight * R, G, B and of weights, of each block
     squares: np.ndarray  # (m,) int64, sum of weight * (R**2 + G**2 + B**2), modulo 2**64
     costs: np.ndarray  # (m,) int64, sum of weight * distance
-    reach: np.ndarray  # (m,) int32, greatest distance, or second distance, of the block's points
+    reach: np.ndarray  # (m,) int32, greatest distance, or second distance, of the points of each block
 
 
 class Rows(NamedTuple):
-    """Scratch for the colours of one cell, and for the centres that can win in it."""
+    """Scratch for the colours of one cell, and for the centres that can be nearest in the cell."""
 
-    x: np.ndarray  # (512,) int32, Q8.6 from the corner, and so y and z
+    x: np.ndarray  # (512,) int32, Q8.6 offset from the corner of the cell; y and z likewise
     y: np.ndarray
     z: np.ndarray
-    labels: np.ndarray  # (512,) int32, and so distances, squared, for the points of a block, too
+    labels: np.ndarray  # (512,) int32; used for the points of a block, too, as are the squared distances
     distances: np.ndarray
     margins: np.ndarray  # (256,) int32
     candidates: np.ndarray  # (256,) int32
-    near: np.ndarray  # (3, 256) int32, the centres that can win in the cube that a cell is part of
-    numbers: np.ndarray  # (256,) int32, and which of all centres they are
+    near: np.ndarray  # (3, 256) int32, the centres that can be nearest in the cube of a cell
+    numbers: np.ndarray  # (256,) int32, the numbers of these centres among all
 
 
 kernel = njit(cache=True, nogil=True)
@@ -103,7 +107,7 @@ def spread_bits(value):
 
 @inlined
 def find_codes(pixels, codes):
-    """Fill in the z-order codes of as many pixels as there is room for."""
+    """Fill `codes` with the z-order codes of as many pixels."""
     for i in range(codes.shape[0]):
         red = spread_bits(np.uint32(pixels[3 * i]))
         green = spread_bits(np.uint32(pixels[3 * i + 1]))
@@ -113,7 +117,7 @@ def find_codes(pixels, codes):
 
 @kernel
 def count_colors(pixels, codes, table, occupied, fulls, n_fulls):
-    """Add pixels to the table; return how many entries `fulls` has then. It has room for N // 255 more."""
+    """Add N pixels to the table; return the new number of entries in `fulls`, with room for N // 255 more."""
     n_pixels = pixels.shape[0] // 3
     for first in range(0, n_pixels, CHUNK):
         n = min(CHUNK, n_pixels - first)
@@ -133,12 +137,13 @@ def count_colors(pixels, codes, table, occupied, fulls, n_fulls):
 
 @kernel
 def drain_table(table, occupied, packed, words, cells, starts, slots, counts):
-    """Move the table's contents to a histogram, leave the table all zero, and return how many colours it had.
+    """Move the contents of the table to a histogram, clear the table, and return the number of colours.
 
-    A colour in seven is there, at random, so a branch for each would be mispredicted: every slot is written,
-    and the next one overwrites it if the count was 0. The same goes for the words of eight slots that have a
-    pixel. Slot and count go into one number, for one store each, and are parted 16 at a time. Indices are
-    unsigned, because Numba asks of others whether they are negative.
+    In an occupied cell, about one colour in seven occurs, at random, so a branch for each colour would be
+    mispredicted. Instead, every slot is written, and the next slot overwrites it if the count was 0. Words of
+    eight slots are treated likewise. Slot and count are packed into one number, so that each takes one store,
+    and are separated 16 at a time. Indices are unsigned, because Numba tests signed indices for negative
+    values.
 
     packed: (CELL_SIZE + 1,) uint32; words: (CELL_SIZE // 8 + 1,) uint32; scratch.
     """
@@ -180,7 +185,7 @@ def drain_table(table, occupied, packed, words, cells, starts, slots, counts):
 
 @kernel
 def add_fulls(fulls, cells, starts, slots, counts):
-    """Add 255 to the count of a colour for each time that it is in `fulls`."""
+    """Add 255 to the count of a colour for each of its entries in `fulls`."""
     for i in range(fulls.shape[0]):
         cell = np.uint16(fulls[i] >> CELL_SHIFT)
         slot = np.uint16(fulls[i] & np.uint32(CELL_SIZE - 1))
@@ -190,7 +195,7 @@ def add_fulls(fulls, cells, starts, slots, counts):
 
 @inlined
 def find_sorted(values, first, end, value):
-    """Where a value stands that is among ascending ones."""
+    """Return the index of a value among ascending values from `first` to `end` - 1, which contain it."""
     while end - first > 1:
         middle = (first + end) >> 1
         if values[middle] <= value:
@@ -202,7 +207,7 @@ def find_sorted(values, first, end, value):
 
 @inlined
 def find_offsets(slots, x_row, y_row, z_row):
-    """Fill in R, G and B of slots relative to their cell's corner, Q8.6: every third bit of a slot."""
+    """Fill the rows with R, G and B of slots from the corner of the cell, Q8.6: every third bit each."""
     for i in range(slots.shape[0]):
         slot = np.int32(slots[i])
         x_row[i] = ((slot & 4) << 4) | ((slot & 32) << 2) | (slot & 256)
@@ -212,7 +217,7 @@ def find_offsets(slots, x_row, y_row, z_row):
 
 @kernel
 def sum_cells(colors, rows):
-    """Fill `colors.sums`; return the sum of squares of all pixels' channels, in grey levels."""
+    """Fill `colors.sums`; return the sum of squares of all channels of all pixels, in grey levels."""
     squares = np.int64(0)
     for c in range(colors.cells.shape[0]):
         cell = colors.cells[c]
@@ -269,10 +274,11 @@ def count_cubes(colors, n_cubes):
 
 @kernel
 def sum_cubes(colors, level, rows, cubes, sums):
-    """Fill in the codes and the channel sums and pixel counts of the occupied cubes of side 2**level.
+    """Fill `cubes` and `sums` for the occupied cubes of side 2**level.
 
-    Cubes that are cells or larger are made of the sums of cells. level: 0 to 5; cubes: (p,) int64, z-order
-    code >> 3 * level, ascending; sums: (p, 4) int64, all 0.
+    The sums of cubes that are a cell or larger are added up from the sums of cells. level: 0 to 5; cubes:
+    (p,) int64, z-order code >> 3 * level, ascending; sums: (p, 4) int64, channel sums and pixel count, all 0
+    before.
     """
     p = -1
     cube = np.int64(-1)
@@ -314,7 +320,10 @@ def sum_cubes(colors, level, rows, cubes, sums):
 
 @kernel
 def merge_cubes(cubes, sums, levels, merged):
-    """Add up the sums of the cubes that share a cube `levels` levels larger. merged: (q, 4) int64, all 0."""
+    """Add up the sums of the cubes in each cube `levels` levels larger.
+
+    merged: (q, 4) int64, all 0 before.
+    """
     q = -1
     last = np.int64(-1)
     for p in range(cubes.shape[0]):
@@ -327,7 +336,7 @@ def merge_cubes(cubes, sums, levels, merged):
 
 @kernel
 def mean_points(sums, weight_shift, points):
-    """Fill in the mean colour, rounded, and the scaled weight of each of (p, 4) sums; then the blocks."""
+    """Fill `points` from (p, 4) int64 sums: rounded mean colours, scaled weights, and the data of blocks."""
     for p in range(sums.shape[0]):
         total = sums[p, 3]
         for channel in range(3):
@@ -359,7 +368,7 @@ def mean_points(sums, weight_shift, points):
 
 @kernel
 def splitmix64(seed, index):
-    """Number `index` of the SplitMix64 sequence of `seed`; all uint64."""
+    """Return number `index` of the SplitMix64 sequence of `seed`; all uint64."""
     z = seed + (index + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -368,7 +377,7 @@ def splitmix64(seed, index):
 
 @kernel
 def draw_below(bound, seed, index):
-    """The high 64 bits of random * bound, by halves: an int64 in 0 .. bound - 1."""
+    """Return a random int64 in 0 .. bound - 1: the high 64 bits of random * bound, computed by halves."""
     mask = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     a = splitmix64(seed, np.uint64(index))
@@ -378,19 +387,22 @@ def draw_below(bound, seed, index):
     return np.int64((a >> half) * (b >> half) + (middle >> half) + (carry >> half))
 
 
-# ---- which centres can win -------------------------------------------------------------------------------
+# ---- candidates: centres that can be nearest -------------------------------------------------------------
 
 
 @inlined
 def find_candidates(x, y, z, side_x, side_y, side_z, centers, k, margins, candidates):
-    """Fill in those of the first k centres, ascending, that are nearest to some colour of a box.
+    """Fill `candidates` with those of the first k centres, ascending, that can be nearest in a box.
 
-    With `o` the centre nearest to its middle (x, y, z), the difference of the squared distances to centre `j`
-    and to `o` is linear over the box, so its least value is the one in the middle less the sum over the
-    channels of side * |c_j - c_o|. Where that is positive, `j` wins nowhere; where it is 0, a tie is the best
-    it can do, and the lower index wins. Returns their number.
+    Let `o` be the centre nearest to the middle (x, y, z) of the box. The difference of the squared distances
+    to centre `j` and to `o` is linear over the box. So its least value is the difference in the middle less
+    the sum over the channels of side * |c_j - c_o|. If this value is positive, `j` is nearest nowhere in the
+    box. If the value is 0, `j` at best ties with `o`, and the lower index wins a tie.
 
-    margins, candidates: (256,) int32; the former is scratch.
+    margins, candidates: (256,) int32; `margins` is scratch.
+
+    Returns:
+        The number of candidates.
     """
     least = MAX_DISTANCE
     for j in range(k):
@@ -419,7 +431,7 @@ def find_candidates(x, y, z, side_x, side_y, side_z, centers, k, margins, candid
 
 @inlined
 def label_nearer(x_row, y_row, z_row, n, x, y, z, label, labels, distances):
-    """Give the first n colours the label where (x, y, z) is nearer than the distance so far."""
+    """Give the label to those of the first n colours to which (x, y, z) is nearer than any centre before."""
     for i in range(n):
         dx = x_row[i] - x
         dy = y_row[i] - y
@@ -434,7 +446,7 @@ def label_nearer(x_row, y_row, z_row, n, x, y, z, label, labels, distances):
 
 @kernel
 def copy_centers(source, target):
-    """Copy (3, k) centres to the first k of the target."""
+    """Copy (3, k) centres to the first k places of the target."""
     for channel in range(3):
         for j in range(source.shape[1]):
             target[channel, j] = source[channel, j]
@@ -442,13 +454,13 @@ def copy_centers(source, target):
 
 @inlined
 def mass(weight, distance):
-    """The int64 product."""
+    """Return the int64 product of a weight and a squared distance."""
     return np.int64(np.uint64(weight) * np.uint64(np.uint32(distance)))
 
 
 @inlined
 def distance_to_box(boxes, block, x, y, z):
-    """Squared distance from a colour to the nearest place in a block's box."""
+    """Return the squared distance from a colour to the nearest place in the box of a block."""
     dx = max(boxes[block, 0] - x, x - boxes[block, 3], 0)
     dy = max(boxes[block, 1] - y, y - boxes[block, 4], 0)
     dz = max(boxes[block, 2] - z, z - boxes[block, 5], 0)
@@ -457,7 +469,7 @@ def distance_to_box(boxes, block, x, y, z):
 
 @kernel
 def pick_point(points, seed, index):
-    """A point drawn with a probability in proportion to its weight * distance."""
+    """Return a random point, drawn with a probability proportional to its weight * distance."""
     total = np.int64(0)
     for block in range(points.costs.shape[0]):
         total += points.costs[block]
@@ -478,7 +490,7 @@ def pick_point(points, seed, index):
 
 @kernel
 def cost_with(points, pick):
-    """The cost that a further centre at point `pick` would leave."""
+    """Return the cost that would remain with an additional centre at the point `pick`."""
     x, y, z = points.rgb[0, pick], points.rgb[1, pick], points.rgb[2, pick]
     cost = np.int64(0)
     for block in range(points.costs.shape[0]):
@@ -499,7 +511,7 @@ def cost_with(points, pick):
 
 @kernel
 def add_center(points, pick):
-    """Bring distances, costs and reach up to date with a further centre at point `pick`."""
+    """Update distances, costs and reach for an additional centre at the point `pick`."""
     x, y, z = points.rgb[0, pick], points.rgb[1, pick], points.rgb[2, pick]
     for block in range(points.costs.shape[0]):
         if distance_to_box(points.boxes, block, x, y, z) >= points.reach[block]:
@@ -524,7 +536,7 @@ def add_center(points, pick):
 
 @kernel
 def kmeans_plus_plus(points, seed, stream, trials, centers):
-    """Greedy k-means++: of `trials` points drawn by weight * distance, take the one that lowers cost most."""
+    """Fill `centers` by greedy k-means++: take the best of `trials` points drawn by weight * distance."""
     points.distances[:] = np.int32(1)
     for block in range(points.costs.shape[0]):
         points.costs[block] = points.sums[block, 3]
@@ -547,7 +559,7 @@ def kmeans_plus_plus(points, seed, stream, trials, centers):
 
 @inlined
 def sum_labelled(labels, label, n, weights, x_row, y_row, z_row):
-    """Sums of weight * x, y, z and of weights over those of the first n colours that have the label."""
+    """Return the sums of weight * x, y, z and of weights over the first n colours with the label."""
     sum_x, sum_y, sum_z, total = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(n):
         weight = np.uint64(weights[i]) if labels[i] == label else np.uint64(0)
@@ -560,7 +572,7 @@ def sum_labelled(labels, label, n, weights, x_row, y_row, z_row):
 
 @inlined
 def sum_labelled_narrow(labels, label, n, weights, x_row, y_row, z_row):
-    """As `sum_labelled`, twice as fast: for sums that fit int32."""
+    """Return the same sums as `sum_labelled`, twice as fast, if they fit int32."""
     sum_x, sum_y, sum_z, total = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
     for i in range(n):
         weight = np.int32(weights[i]) if labels[i] == label else np.int32(0)
@@ -604,7 +616,7 @@ def sum_points(points, centers, rows, sums):
             x, y, z = centers[0, j], centers[1, j], centers[2, j]
             label_nearer(x_row, y_row, z_row, n, x, y, z, j, rows.labels, rows.distances)
         if n_candidates < SCATTERED:
-            for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole block
+            for q in range(n_candidates - 1):  # the last candidate got the whole block: subtract the others
                 j = rows.candidates[q]
                 part = sum_labelled(rows.labels, j, n, weights, x_row, y_row, z_row)
                 for column in range(4):
@@ -622,7 +634,10 @@ def sum_points(points, centers, rows, sums):
 
 @kernel
 def cost_of(points, centers, sums):
-    """Sum of weight * distance, from the sums of the centres' clusters; modulo 2**64, which it is below."""
+    """Return the sum of weight * distance, from the sums of the clusters.
+
+    It is below 2**64, so it may wrap on the way.
+    """
     cost = np.int64(0)
     for block in range(points.squares.shape[0]):
         cost += points.squares[block]
@@ -635,9 +650,12 @@ def cost_of(points, centers, sums):
 
 @kernel
 def move_centers(sums, unit, centers):
-    """Move centres to the means of their clusters; `unit` is Q8.6 units per unit of the sums.
+    """Move centres to the means of their clusters; the centre of an empty cluster stays.
 
-    Returns the greatest squared shift and the number of empty clusters, whose centres stay.
+    unit: Q8.6 units per unit of the sums.
+
+    Returns:
+        The greatest squared shift, and the number of empty clusters.
     """
     shift = np.int64(0)
     empty = 0
@@ -657,9 +675,9 @@ def move_centers(sums, unit, centers):
 
 @kernel
 def move_empty(points, before, sums, centers):
-    """Move the centres of empty clusters to the points that are farthest from their own, the `before` ones.
+    """Move the centres of empty clusters to the points that are farthest from their nearest `before` centres.
 
-    On a tie the lowest (R, G, B). Plain and slow: it runs when a cluster is empty, which is rare.
+    On a tie, the lowest (R, G, B) is taken. The code is plain and slow, because empty clusters are rare.
     """
     taken = np.zeros(points.weights.shape[0], np.uint8)
     for empty in range(centers.shape[1]):
@@ -686,7 +704,7 @@ def move_empty(points, before, sums, centers):
 
 @kernel
 def is_below(rgb, i, j):
-    """Whether the (R, G, B) of one colour is lower than that of another."""
+    """Return whether the (R, G, B) of colour i is lower than the (R, G, B) of colour j."""
     for channel in range(3):
         if rgb[channel, i] != rgb[channel, j]:
             return rgb[channel, i] < rgb[channel, j]
@@ -695,7 +713,7 @@ def is_below(rgb, i, j):
 
 @kernel
 def lloyd_points(points, max_iter, max_shift, centers, before, rows, sums):
-    """Lloyd's algorithm on the seeding points; return the final cost.
+    """Run Lloyd's algorithm on seeding points; return the final cost.
 
     before: (3, k) int32, scratch.
     """
@@ -717,9 +735,9 @@ def lloyd_points(points, max_iter, max_shift, centers, before, rows, sums):
 def start_centers(
     coarse, fine, seed, attempts, trials, max_iter, max_shift, centers, candidate, before, rows, sums
 ):
-    """Keep in `centers` the best of several k-means++ starts; return its cost on the fine points.
+    """Fill `centers` with the best result of several k-means++ starts; return its cost on the fine points.
 
-    Each start converges on the coarse points first, then on the fine ones. candidate, before: (3, k) int32,
+    Each start converges first on the coarse points, then on the fine points. candidate, before: (3, k) int32,
     scratch.
     """
     best = np.int64(-1)
@@ -735,11 +753,12 @@ def start_centers(
 
 @kernel
 def find_two_nearest(points, centers, rows, losses):
-    """Fill in each point's nearest centre, the lowest on a tie, and the distances to the nearest two.
+    """Find the two nearest centres of each point: fill labels, the lowest on a tie, and both distances.
 
-    `costs` are brought up to date, `reach` becomes the greatest second distance of a block, and (k,) int64
-    `losses` what it would cost to remove each centre. A centre whose least distance to a block's box is
-    greater than the second smallest of the centres' greatest distances is none of the nearest two in it.
+    `costs` is updated. `reach` becomes the greatest second distance of each block. (k,) int64 `losses`
+    receives the cost of removing each centre. A centre is skipped for a block if its least distance to the
+    box is greater than the second smallest of the greatest distances of all centres: no point of the block
+    has it among its nearest two.
     """
     losses[:] = 0
     boxes = points.boxes
@@ -784,7 +803,7 @@ def find_two_nearest(points, centers, rows, losses):
 
 @kernel
 def least_missed(points, pick, losses, without):
-    """The centre whose removal costs least once there is a further one at point `pick`.
+    """Return the centre whose removal costs least after an additional centre at the point `pick`.
 
     losses: (k,) int64, from `find_two_nearest`; without: (k,) int64, scratch.
     """
@@ -825,7 +844,7 @@ def swap_centers(
     losses,
     without,
 ):
-    """Improve `centers`, of the given cost, by random swaps: a new centre for the one that is missed least.
+    """Improve `centers`, of the given cost, by random swaps: a new centre replaces the least missed one.
 
     candidate, before: (3, k) int32; losses, without: (k,) int64; scratch.
     """
@@ -853,7 +872,7 @@ def swap_centers(
 
 @inlined
 def box_candidates(corners, cell, reach, centers, k, margins, candidates):
-    """As `find_candidates`, for the cube of side `reach` from a cell's lowest corner on."""
+    """Run `find_candidates` for the cube of side `reach` at the lowest corner of a cell."""
     half, side = reach // 2, np.int32(reach)
     x = np.int32(64 * corners[0, cell] + half)
     y = np.int32(64 * corners[1, cell] + half)
@@ -863,9 +882,10 @@ def box_candidates(corners, cell, reach, centers, k, margins, candidates):
 
 @kernel
 def find_near(cube, corners, centers, rows):
-    """Fill in the centres that can win in a cube: others can win in none of its cells. Returns their number.
+    """Fill `rows.near` and `rows.numbers` with the centres that can be nearest in a cube; return the number.
 
-    So a cell is compared with some 40 centres where there are 256.
+    No other centre can be nearest in a cell of the cube. Of 256 centres, a cell is then compared with about
+    40.
     """
     k = centers.shape[1]
     n = box_candidates(corners, cube << CUBE_SHIFT, CUBE_REACH, centers, k, rows.margins, rows.candidates)
@@ -879,7 +899,7 @@ def find_near(cube, corners, centers, rows):
 
 @inlined
 def near_candidates(corners, cell, near, numbers, n_near, margins, candidates):
-    """The numbers of the centres that can win in a cell, after `find_near` for its cube."""
+    """Fill `candidates` with the centres that can be nearest in a cell; return the number."""
     n = box_candidates(corners, cell, CELL_REACH, near, n_near, margins, candidates)
     for i in range(n):
         candidates[i] = numbers[candidates[i]]
@@ -888,7 +908,7 @@ def near_candidates(corners, cell, near, numbers, n_near, margins, candidates):
 
 @inlined
 def label_rows(rows, n, r, g, b, centers, n_candidates):
-    """Label the first n colours of `rows`, in the cell with the corner (r, g, b), among the candidates."""
+    """Label the first n colours of `rows`, in the cell at corner (r, g, b), with the nearest candidates."""
     for i in range(n):
         rows.distances[i] = MAX_DISTANCE
     for q in range(n_candidates):
@@ -928,7 +948,7 @@ def sum_clusters(colors, centers, rows, sums):
         find_offsets(colors.slots[first : first + n], rows.x, rows.y, rows.z)
         label_rows(rows, n, r, g, b, centers, n_candidates)
         narrow = colors.sums[c, 3] < NARROW
-        for q in range(n_candidates - 1):  # what the others own is taken from the last one's whole cell
+        for q in range(n_candidates - 1):  # the last candidate got the whole cell: subtract the others
             j = candidates[q]
             counts = colors.counts[first : first + n]
             if narrow:
@@ -944,9 +964,10 @@ def sum_clusters(colors, centers, rows, sums):
 
 @kernel
 def farthest_color(colors, centers, rows, taken, n_taken):
-    """The position and the R, G, B of the colour farthest from its nearest centre, but for those `taken`.
+    """Return the position and the R, G, B of the colour farthest from its nearest centre.
 
-    On a tie the lowest (R, G, B). Plain and slow: it runs when a cluster is empty, which is rare.
+    The colours in `taken` count as distance 0. On a tie, the lowest (R, G, B) is taken. The code is plain and
+    slow, because empty clusters are rare.
     """
     best_distance = np.int64(-1)
     best_packed = np.int64(0)
@@ -978,7 +999,7 @@ def farthest_color(colors, centers, rows, taken, n_taken):
 
 @kernel
 def lloyd_colors(colors, max_iter, max_shift, centers, before, rows, sums, taken):
-    """Lloyd's algorithm over all distinct colours; return the number of iterations.
+    """Run Lloyd's algorithm over all distinct colours; return the number of iterations.
 
     before: (3, k) int32; taken: (k,) int64; scratch.
     """
@@ -1005,7 +1026,10 @@ def lloyd_colors(colors, max_iter, max_shift, centers, before, rows, sums, taken
 
 @kernel
 def fill_lookup(colors, centers, rows, lookup):
-    """Fill in the labels of a histogram's colours. lookup: (2**24,) uint8 by z-order code."""
+    """Fill `lookup` with the labels of the colours of a histogram.
+
+    lookup: (2**24,) uint8, by z-order code.
+    """
     margins, candidates, near, numbers = rows.margins, rows.candidates, rows.near, rows.numbers
     corners = colors.corners
     cube, n_near = np.int64(-1), 0
@@ -1035,7 +1059,7 @@ def fill_lookup(colors, centers, rows, lookup):
 
 @kernel
 def look_up(pixels, codes, lookup, labels):
-    """Label pixels through a table that has all their colours. labels: (N,) uint8."""
+    """Label pixels with a table that holds all their colours. labels: (N,) uint8."""
     for first in range(0, labels.shape[0], CHUNK):
         n = min(CHUNK, labels.shape[0] - first)
         chunk = codes[:n]
@@ -1047,7 +1071,7 @@ def look_up(pixels, codes, lookup, labels):
 
 @kernel
 def label_cell(cell, corners, slots, centers, rows, lookup):
-    """Fill the 512 entries of `lookup` that belong to one cell. slots: (512,) uint16, 0 to 511."""
+    """Fill the 512 entries of `lookup` for one cell. slots: (512,) uint16, 0 to 511."""
     r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]
     k = centers.shape[1]
     n_candidates = box_candidates(corners, cell, CELL_REACH, centers, k, rows.margins, rows.candidates)
@@ -1062,9 +1086,9 @@ def label_cell(cell, corners, slots, centers, rows, lookup):
 
 @kernel
 def fill_and_look_up(pixels, codes, corners, slots, centers, rows, ready, lookup, labels):
-    """Label pixels through a table that is filled cell by cell, when a cell is first met.
+    """Label pixels with a table whose cells are filled when they are first needed.
 
-    ready: (32768,) uint8, 1 where the cell of `lookup` is filled; labels: (N,) uint8.
+    ready: (32768,) uint8, 1 for each filled cell of `lookup`; labels: (N,) uint8.
     """
     for first in range(0, labels.shape[0], CHUNK):
         n = min(CHUNK, labels.shape[0] - first)
@@ -1084,9 +1108,9 @@ def fill_and_look_up(pixels, codes, corners, slots, centers, rows, ready, lookup
 def compare(pixels, differences, thresholds, labels):
     """Label pixels by comparing up to three centres with each other. labels: (N,) uint8.
 
-    Centre `j` is nearer than `i` where 128 x . (c_j - c_i) is greater than c_j . c_j - c_i . c_i, that is,
-    where x . (c_j - c_i) reaches the next whole number after the 128th part of that. No value passes
-    3 * 255 * 16320, which is below 2**24, so that float32 is exact, and twice as fast as int32.
+    Centre `j` is nearer than centre `i` if 128 x . (c_j - c_i) > c_j . c_j - c_i . c_i: that is, if x . (c_j
+    - c_i) is at least the next integer above the right side divided by 128. No value exceeds 3 * 255 * 16320,
+    which is below 2**24, so float32 is exact, and twice as fast as int32.
 
     differences: (3, 3) float32, c_1 - c_0, c_2 - c_0, c_2 - c_1; thresholds: (3,) float32.
     """
@@ -1112,8 +1136,8 @@ def compare(pixels, differences, thresholds, labels):
 def pack_index(labels, width, bits, packed):
     """Pack a row of labels, the leftmost in the highest bits. labels: (8 * n,) uint8, 0 from `width` on.
 
-    Two or four neighbours are one integer, and one multiplication brings their bits together: of two,
-    (a + 256 b) * (2**12 + 1) holds 16 a + b in bits 8 to 15.
+    Two or four neighbours are read as one integer, and one multiplication brings their bits together: for two
+    labels, bits 8 to 15 of (a + 256 b) * (2**12 + 1) hold 16 a + b.
     """
     if bits == 1:
         pack_mask(labels, width, 1, packed)
@@ -1133,10 +1157,10 @@ def pack_index(labels, width, bits, packed):
 
 @inlined
 def pack_mask(labels, width, label, packed):
-    """Pack a row to a bit for each pixel, 1 where it has the label. labels: (8 * n,) uint8.
+    """Pack a row into one bit per pixel, 1 where the pixel has the label. labels: (8 * n,) uint8.
 
-    A byte of `other` has its highest bit set where the label is another; one multiplication brings the eight
-    together.
+    Each byte of `other` has its highest bit set if the label of the pixel differs. One multiplication brings
+    the eight bits together.
     """
     eights = labels.view(np.uint64)
     low = np.uint64(0x7F7F7F7F7F7F7F7F)
@@ -1146,7 +1170,7 @@ def pack_mask(labels, width, label, packed):
         other = ((difference & low) + low) | difference
         ones = (~other >> np.uint64(7)) & np.uint64(0x0101010101010101)
         packed[i] = np.uint8((ones * np.uint64(0x8040201008040201)) >> np.uint64(56))
-    if width & 7:  # what stands behind the last pixel
+    if width & 7:  # clear the bits behind the last pixel
         packed[packed.shape[0] - 1] &= np.uint8(0xFF00 >> (width & 7))
 
 
@@ -1154,9 +1178,9 @@ def pack_mask(labels, width, label, packed):
 def label_rows_packed(pixels, few, differences, thresholds, codes, lookup, row, width, bits, index, masks):
     """Label rows of pixels and pack them while they are in the first-level cache.
 
-    few: whether to `compare`, rather than `look_up`; row: (8 * n,) uint8, scratch, 0 from `width` on;
-    index: (H, row_bytes(width, bits)) uint8; masks: (k or 0, H, row_bytes(width, 1)) uint8; both with their
-    first column all 0.
+    few: whether to use `compare` instead of `look_up`; row: (8 * n,) uint8, scratch, 0 from `width` on;
+    index: (H, row_bytes(width, bits)) uint8; masks: (k or 0, H, row_bytes(width, 1)) uint8. The first column
+    of `index` and of `masks` is all 0 before, and stays so.
     """
     for y in range(index.shape[0]):
         line = pixels[3 * width * y : 3 * width * (y + 1)]

@@ -1,15 +1,16 @@
-"""The GPU kernels in Numba CUDA: the readable twin of the `.cu` files, of the same names and arguments.
+"""The GPU kernels in Numba CUDA: the readable twin of the `.cu` files, with the same names and arguments.
 
-The arrays, their shapes and dtypes, and the launch shapes are those in the heads of histogram.cu, seeding.cu,
-lloyd.cu and labels.cu; images and states are the int64 rows of batch.cuh, and int4 arrays are flat int32 with
-four numbers to a centre. Numbers of 64 bits are int64 here, where nothing wraps. All are one-dimensional.
+The comments at the top of histogram.cu, seeding.cu, lloyd.cu and labels.cu describe the arrays, their shapes
+and dtypes, and the shapes of the launches. Images and states are the int64 records of batch.cuh. Arrays of
+int4 are flat int32 arrays here, with four numbers for each centre. Numbers of 64 bits are int64 here, where
+nothing wraps. All arrays are one-dimensional.
 
-Why this way. The algorithms are those of the `.cu` files, without what is there for speed alone: bits for
-sets of centres, halves of sums, costs from the sums of clusters, one atomic for a warp. Functions take
-what they share as arguments, and there are no warp intrinsics, so that Numba's CUDA simulator runs everything
-with blocks of any size.
+Why this way. The algorithms are those of the `.cu` files, without the parts that serve only speed: bits for
+sets of centres, halves of sums, costs from the sums of clusters, one atomic operation for a warp. Shared
+arrays are passed as arguments, and there are no warp intrinsics, so that Numba's CUDA simulator runs
+everything with blocks of any size.
 
-One file, because Numba's cache knows of changes in the file of a compiled function alone.
+All kernels are in one file, because Numba's cache notices changes only in the file of a compiled function.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numba import cuda, int32, int64
 
 MAX_THREADS = 512
 MAX_CLUSTERS = 256
-MOST_CENTERS = MAX_CLUSTERS + 1  # while a swap is weighed
+MOST_CENTERS = MAX_CLUSTERS + 1  # during a swap, there is one more centre
 TOTALS = 4 * MAX_CLUSTERS
 MAX_DISTANCE = 2147483647
 MAX_LEVEL = 5
@@ -46,7 +47,7 @@ STATE_COLUMNS = 9
 
 
 class Points(NamedTuple):
-    """A set of points, as clusters.cuh explains it: n of those in the arrays, from number `first` on."""
+    """A set of points, see clusters.cuh: n points of the arrays, from number `first` on."""
 
     xyz: np.ndarray
     weights: np.ndarray
@@ -58,7 +59,7 @@ class Points(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What the threads of a block share."""
+    """The shared memory of a block."""
 
     centers: np.ndarray  # (MOST_CENTERS, 3) int32, Q8.6
     moved: np.ndarray  # (MOST_CENTERS, 3) int32
@@ -86,7 +87,7 @@ def spread(v):
 
 @function
 def gather(v):
-    """The inverse of `spread`; other bits are ignored."""
+    """Return the inverse of `spread`; other bits are ignored."""
     v = v & 0x249249
     v = (v | (v >> 2)) & 0x0C30C3
     v = (v | (v >> 4)) & 0x00F00F
@@ -100,19 +101,19 @@ def zorder(r, g, b):
 
 @function
 def zorder_of(position):
-    """The z-order code of a position that is a colour."""
+    """Return the z-order code of a packed position that is a colour."""
     return zorder((position >> 38) & 255, (position >> 22) & 255, (position >> 6) & 255)
 
 
 @function
 def position_of(code):
-    """The position of the colour with a z-order code."""
+    """Return the packed position of the colour with a z-order code."""
     return (gather(code >> 2) << 38) | (gather(code >> 1) << 22) | (gather(code) << 6)
 
 
 @function
 def distance(position, centers, j):
-    """Squared distance of a packed position to centre j."""
+    """Return the squared distance of a packed position to centre j."""
     x = (position >> 32) - centers[j, 0]
     y = ((position >> 16) & 0xFFFF) - centers[j, 1]
     z = (position & 0xFFFF) - centers[j, 2]
@@ -121,7 +122,7 @@ def distance(position, centers, j):
 
 @function
 def distance_between(a, b):
-    """Squared distance of two packed positions."""
+    """Return the squared distance of two packed positions."""
     x = (a >> 32) - (b >> 32)
     y = ((a >> 16) & 0xFFFF) - ((b >> 16) & 0xFFFF)
     z = (a & 0xFFFF) - (b & 0xFFFF)
@@ -135,7 +136,7 @@ def rounded_mean(total, weight):
 
 @function
 def splitmix64(seed, index):
-    """Number `index` of the SplitMix64 sequence of `seed`; all uint64."""
+    """Return number `index` of the SplitMix64 sequence of `seed`; all uint64."""
     z = seed + (index + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -144,7 +145,7 @@ def splitmix64(seed, index):
 
 @function
 def draw_below(bound, seed, index):
-    """The high 64 bits of random * bound, by halves: 0 .. bound - 1."""
+    """Return a random number in 0 .. bound - 1: the high 64 bits of random * bound, computed by halves."""
     mask = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     a = splitmix64(np.uint64(seed), np.uint64(index))
@@ -156,7 +157,7 @@ def draw_below(bound, seed, index):
 
 @function
 def seeding_trials(k):
-    """2 + floor(log(k)), from the powers of e rounded up."""
+    """Return 2 + floor(log(k)), by comparisons with the powers of e, rounded up."""
     trials = 2
     if k >= 3:
         trials += 1
@@ -173,7 +174,7 @@ def seeding_trials(k):
 
 @function
 def index_bits(k):
-    """The fewest bits of a PNG pixel that hold k values."""
+    """Return the fewest bits of a PNG pixel that hold k values."""
     if k <= 2:
         return 1
     if k <= 4:
@@ -191,7 +192,10 @@ def row_bytes(width, bits):
 
 @function
 def block_scan(value, lanes):
-    """Through this thread, and over all, the sum of `value`. lanes: (2, MAX_THREADS) int64, shared."""
+    """Return the sums of `value` up to this thread, and over all threads.
+
+    lanes: (2, MAX_THREADS) int64, shared.
+    """
     t = cuda.threadIdx.x
     source = 0
     lanes[0, t] = value
@@ -227,7 +231,7 @@ def block_max(value, lanes):
 
 @function
 def share_of(n):
-    """The range of n things that is this thread's, when each thread takes consecutive ones."""
+    """Return the range of this thread, where each thread takes consecutive numbers of 0 .. n - 1."""
     share = (n + cuda.blockDim.x - 1) // cuda.blockDim.x
     begin = min(n, cuda.threadIdx.x * share)
     return begin, min(n, begin + share)
@@ -238,7 +242,7 @@ def share_of(n):
 
 @kernel
 def clear(array):
-    """Fill with zeros. Grid (any, 1)."""
+    """Fill an array with zeros. Grid (any, 1)."""
     for i in range(cuda.grid(1), array.shape[0], cuda.gridsize(1)):
         array[i] = 0
 
@@ -316,7 +320,7 @@ def drain_table(images, tables, in_cells, starts, xyz, weights):
 
 @function
 def replicas_of(sums):
-    """How many replicas of that many sums there is room for: a power of two."""
+    """Return the number of replicas of the sums for which there is room: a power of two."""
     replicas = MAX_REPLICAS
     while replicas * sums > SLOTS:
         replicas //= 2
@@ -345,7 +349,7 @@ def clear_sums(s):
 
 @function
 def collect_sums(s, sums, replicas):
-    """Add up the replicas."""
+    """Add up the replicas of the sums into `s.totals`."""
     cuda.syncthreads()
     for i in range(cuda.threadIdx.x, sums, cuda.blockDim.x):
         total = int64(0)
@@ -357,7 +361,7 @@ def collect_sums(s, sums, replicas):
 
 @function
 def flush(s, replicas, label, x, y, z, weight):
-    """Add to the sums of a cluster, in the replica of this thread's lane."""
+    """Add to the sums of a cluster, in the replica of this thread."""
     lane = cuda.threadIdx.x % replicas
     cuda.atomic.add(s.slots, (4 * label) * replicas + lane, x)
     cuda.atomic.add(s.slots, (4 * label + 1) * replicas + lane, y)
@@ -367,7 +371,7 @@ def flush(s, replicas, label, x, y, z, weight):
 
 @function
 def nearest(position, centers, k):
-    """The nearest of all k centres, the lowest on a tie, and its squared distance."""
+    """Return the nearest of all k centres, the lowest on a tie, and its squared distance."""
     best = int64(MAX_DISTANCE)
     label = 0
     for j in range(k):
@@ -380,7 +384,7 @@ def nearest(position, centers, k):
 
 @function
 def find_candidates(low, high, centers, k, candidates):
-    """Fill in the centres, ascending, that are nearest to some point of the box; return their number."""
+    """Fill `candidates` with the centres, ascending, that can be nearest in a box; return the number."""
     x = ((low >> 32) + (high >> 32)) >> 1
     y = (((low >> 16) & 0xFFFF) + ((high >> 16) & 0xFFFF)) >> 1
     z = ((low & 0xFFFF) + (high & 0xFFFF)) >> 1
@@ -403,7 +407,7 @@ def find_candidates(low, high, centers, k, candidates):
 
 @function
 def nearest_among(position, centers, candidates, n):
-    """The nearest of n candidates, the lowest on a tie."""
+    """Return the nearest of n candidates, the lowest on a tie."""
     best = int64(MAX_DISTANCE)
     label = 0
     for c in range(n):
@@ -424,7 +428,7 @@ def set_center(centers, j, position):
 
 @function
 def sum_clusters(points, s, k):
-    """Fill the first 4 * k totals with the sums of x, y, z and weight of the clusters of the centres."""
+    """Fill the first 4 * k of `s.totals` with the sums of x, y, z and weight of each cluster."""
     candidates = cuda.local.array(MAX_CLUSTERS, int32)
     replicas = replicas_of(4 * k)
     clear_sums(s)
@@ -457,7 +461,10 @@ def sum_clusters(points, s, k):
 
 @function
 def farthest(points, s, k, n_taken):
-    """The point farthest from its nearest centre, taken ones at distance 0; on a tie the lowest one."""
+    """Return the point farthest from its nearest centre; on a tie, the lowest.
+
+    Taken points have distance 0.
+    """
     greatest = int64(0)
     lowest = int64(0)
     for search in range(2):  # first the greatest distance, then the lowest point that has it
@@ -489,14 +496,14 @@ def move_centers(s, k):
 
 @function
 def lloyd(points, s, k, max_iter, max_shift):
-    """Lloyd's algorithm from the centres that are there; return the number of iterations."""
+    """Run Lloyd's algorithm from `s.centers`; return the number of iterations."""
     iteration = int64(0)
     while True:
         iteration += 1
         sum_clusters(points, s, k)
         shift = int64(0)
         empty = int64(0)
-        for j in range(k):  # every thread computes what it needs to decide alike; it writes its own centres
+        for j in range(k):  # every thread computes all shifts, so that all decide alike
             weight = s.totals[4 * j + 3]
             if weight == 0:
                 empty += 1
@@ -545,7 +552,7 @@ def store_centers(centers, target, first, k):
 
 @function
 def code_before(xyz, first, i):
-    """The code of the colour before number i; for the first, what differs from all codes in every bit."""
+    """Return the code of the colour before number i; for the first, a code that differs in every bit."""
     if i == first:
         return ~int64(zorder_of(xyz[i]))
     return int64(zorder_of(xyz[i - 1]))
@@ -619,7 +626,7 @@ def number_cubes(images, states, squares, begun, firsts):
     _, square = block_scan(square, lanes)
     if cuda.threadIdx.x == 0:
         states[state + SQUARES] = square
-    for chosen in range(2):  # the coarse ones, then the fine ones
+    for chosen in range(2):  # the coarse points, then the fine points
         most = MAX_FINE if chosen == 1 and k > 4 else (32 * k if k > 64 else 2048)
         level = -1
         cubes = most + 1
@@ -700,7 +707,7 @@ def average_cubes(images, states, cube_sums, seed_xyz, seed_weights, seed_low, s
 
 @function
 def find_point(points, distances, begin, before, mine, target, s, trial):
-    """The thread in whose range the running sum of weight * distance passes the target writes the point."""
+    """Write the point where the running sum of weight * distance passes the target, if this thread has it."""
     if before <= target < before + mine:
         i = begin
         total = before + int64(points.weights[points.first + i]) * distances[i]
@@ -712,7 +719,7 @@ def find_point(points, distances, begin, before, mine, target, s, trial):
 
 @function
 def plus_plus(points, s, distances, k, seed, stream):
-    """Greedy k-means++: of several points drawn by weight * squared distance, the one that helps most."""
+    """Fill `s.centers` by greedy k-means++: take the best of several points drawn by weight * distance."""
     begin, end = share_of(points.n)
     for i in range(begin, end):
         distances[i] = 1
@@ -753,7 +760,7 @@ def plus_plus(points, s, distances, k, seed, stream):
 
 @function
 def cost_of(points, s, k, distances):
-    """Fill in distances; return the sum of weight * distance of this thread's points, and of all."""
+    """Fill `distances`; return the sums of weight * distance over this thread's points, and over all."""
     begin, end = share_of(points.n)
     mine = int64(0)
     for i in range(begin, end):
@@ -808,7 +815,7 @@ def start_centers(
 
 @function
 def find_least_missed(points, s, n_centers):
-    """The centre, the last one excepted, whose removal costs least."""
+    """Return the centre whose removal costs least, except the last centre."""
     replicas = replicas_of(n_centers)
     lane = cuda.threadIdx.x % replicas
     clear_sums(s)
@@ -873,7 +880,7 @@ def improve_centers(
 
     seeds = (seed_xyz, seed_weights, seed_low, seed_high, seed_sums)
     fine = Points(*seeds, image * SEEDS + MAX_COARSE, states[state + N_FINE])
-    kept = distances[block * MAX_FINE : (block + 1) * MAX_FINE]  # to the centres that swaps start from
+    kept = distances[block * MAX_FINE : (block + 1) * MAX_FINE]  # distances to the centres before a swap
     begin, _ = share_of(fine.n)
     mine, total = cost_of(fine, s, k, kept)
     through, _ = block_scan(mine, s.lanes)
@@ -913,7 +920,7 @@ def improve_centers(
 
 @function
 def is_darker(centers, i, j, order):
-    """Whether centre i comes before centre j: by luma in RGB, the channels, the number."""
+    """Return whether centre i comes before centre j: by luma in RGB, then by channels, then by number."""
     if order == BY_LUMA:
         a = 299 * centers[i, 0] + 587 * centers[i, 1] + 114 * centers[i, 2]
         b = 299 * centers[j, 0] + 587 * centers[j, 1] + 114 * centers[j, 2]

@@ -1,28 +1,30 @@
 """CPU kernels in Numba that clean label maps: a majority filter, and the merging of small regions.
 
-Single-threaded and without the GIL, like `cpu.py`. All arrays are C-contiguous and come from the caller.
+The kernels run in one thread and release the GIL, like those of `numba_cpu.py`. All arrays are C-contiguous
+and come from the caller.
 
-    labels      (H, W) uint8             cluster of each pixel, below k; k where a pixel is in none
-    runs        (n + 1, 8) uint32        a row for each run, in raster order; the last one is scratch
+    labels      (H, W) uint8             cluster of each pixel, below k; k for a pixel in no cluster
+    runs        (n + 1, 8) uint32        a row for each run, in raster order; the last row is scratch
 
-        START   the first pixel of the run, as its number in raster order
-        END     the pixel after its last one
-        LABEL   of all its pixels
-        PARENT  a run of the same region that stands before it; itself, if it is the region's first
+        START   number of the first pixel of the run, in raster order
+        END     number of the pixel after the last pixel of the run
+        LABEL   label of all pixels of the run
+        PARENT  an earlier run of the same region; the run itself, if it is the first of its region
         SIZE    pixels of the region, in the row of its first run
-        NEXT    another run of the region; all of them make a ring
-        ABOVE   the last run of the row above that touches it; undefined in the first row
-        BELOW   the last run of the row below that touches it; undefined in the last row
+        NEXT    another run of the region; all runs of a region form a ring
+        ABOVE   the last run of the row above that touches this run; undefined in the first row
+        BELOW   the last run of the row below that touches this run; undefined in the last row
 
-A run is a stretch of a row with one label. A region is all runs of one label that hang together by the edges
-of pixels. It is known by the number of its first run, so that regions are in the order of their first pixels.
+A run is a sequence of pixels in a row with the same label. A region is a set of runs of one label that are
+connected by the edges of pixels. The number of its first run identifies a region, so that regions are in the
+order of their first pixels.
 
-Why this way. Photos have 5 to 100 times as many pixels as runs, and one pass over those finds the regions
-(He, Chao and Suzuki, IEEE Trans. Image Processing 17, 2008). Two regions become one by an exchange of two
-numbers. What concerns a run is in half a cache line, because small regions are met in the order of their
-sizes, all over the image. The region that is merged is the smallest of all, so that the new one is at least
+Why this way. Photos have 5 to 100 times as many pixels as runs, and one pass over the runs finds the regions
+(He, Chao and Suzuki, IEEE Trans. Image Processing 17, 2008). Two regions are merged by an exchange of two
+numbers. All data of a run are in half a cache line, because small regions are visited in the order of their
+sizes, all over the image. The smallest region of all is merged first, so that the merged region is at least
 twice as large, and a pixel is visited log2(threshold) times at most. The filter counts one label after the
-other, for 32 pixels by an instruction, and in a tile those labels alone that are there.
+other, for 32 pixels with an instruction, and in a tile only the labels that occur.
 """
 
 from __future__ import annotations
@@ -44,17 +46,18 @@ inlined = njit(cache=True, nogil=True, forceinline=True)
 
 @inlined
 def count_column(row, label, step, votes):
-    """Add `step`, 1 or 255 for -1, to the votes of each pixel of a row that has the label."""
+    """Add `step` to the votes of each pixel of a row that has the label. step: 1, or 255 for -1."""
     for x in range(row.shape[0]):
         votes[x] += np.uint8(step if row[x] == label else np.uint8(0))
 
 
 @inlined
 def elect(row, label, last, radius, votes, total, most, chosen):
-    """Give the pixels of a row a label that has more votes in their windows than any before.
+    """Choose a label for the pixels of a row in whose windows the label has more votes than any label before.
 
-    votes: (TILE_WIDTH + 2 * radius,) uint8, of each column of the window's height; last: k - 1; total:
-    (TILE_WIDTH,) uint8, scratch; most: (TILE_WIDTH,) uint8, the votes of the labels chosen; chosen: as `row`.
+    votes: (TILE_WIDTH + 2 * radius,) uint8, the votes in each column of the window; last: k - 1; total:
+    (TILE_WIDTH,) uint8, scratch; most: (TILE_WIDTH,) uint8, the votes of the chosen labels; chosen: like
+    `row`.
     """
     n = row.shape[0]
     total[:n] = np.uint8(0)
@@ -72,11 +75,12 @@ def elect(row, label, last, radius, votes, total, most, chosen):
 def smooth(labels, k, radius, votes, total, most, present, smoothed):
     """Give each pixel the most frequent label of the (2 * radius + 1)**2 pixels around it.
 
-    A window ends where the image does. Pixels in no cluster have no vote, and stay. Of the labels with the
-    most votes, a pixel keeps its own, or takes the lowest. The radius is 7 at most, so that votes fit a byte.
+    Windows are cut off at the borders of the image. Pixels in no cluster have no vote, and do not change.
+    Among several labels with the most votes, a pixel keeps its own label, or takes the lowest. The radius is
+    7 at most, so that votes fit in a byte.
 
-    votes, total: as `elect`; most: (TILE_HEIGHT, TILE_WIDTH) uint8; present: (257,) uint8; all scratch.
-    smoothed: (H, W) uint8.
+    votes, total: like those of `elect`; most: (TILE_HEIGHT, TILE_WIDTH) uint8; present: (257,) uint8; all
+    scratch. smoothed: (H, W) uint8, the result.
     """
     height, width = labels.shape
     for top in range(0, height, TILE_HEIGHT):
@@ -115,7 +119,7 @@ def smooth(labels, k, radius, votes, total, most, present, smoothed):
 
 @kernel
 def count_runs(labels):
-    """How many runs there are."""
+    """Return the number of runs."""
     n = labels.shape[0]
     for y in range(labels.shape[0]):
         row = labels[y]
@@ -126,7 +130,10 @@ def count_runs(labels):
 
 @inlined
 def find_runs(labels, runs):
-    """Fill in START, END and LABEL. A pixel that starts none is written, too, and overwritten by the next."""
+    """Fill START, END and LABEL of `runs`.
+
+    A pixel that starts no run is written, too, and overwritten by the next pixel: this saves a branch.
+    """
     width = labels.shape[1]
     n = np.uint64(0)
     for y in range(labels.shape[0]):
@@ -146,7 +153,7 @@ def find_runs(labels, runs):
 
 @inlined
 def find(runs, run):
-    """The region of a run. Those on the way to it get a shorter one (path halving)."""
+    """Return the region of a run, and shorten the path to it for the runs on the way (path halving)."""
     while runs[run, PARENT] != run:
         runs[run, PARENT] = runs[runs[run, PARENT], PARENT]
         run = runs[run, PARENT]
@@ -155,7 +162,7 @@ def find(runs, run):
 
 @kernel
 def find_regions(labels, runs):
-    """Fill in all of `runs`."""
+    """Fill all columns of `runs`."""
     find_runs(labels, runs)
     n = np.uint64(runs.shape[0] - 1)
     for run in range(n):
@@ -165,7 +172,7 @@ def find_regions(labels, runs):
     lower = np.uint64(0)
     while lower < n and runs[lower, START] < width:
         lower += np.uint64(1)
-    while lower < n:  # all pairs that touch, from left to right, and row by row, for two rows end at once
+    while lower < n:  # all touching pairs, from left to right and row by row: two rows end together
         runs[lower, ABOVE] = upper
         runs[upper, BELOW] = lower
         if runs[upper, LABEL] == runs[lower, LABEL]:
@@ -175,7 +182,7 @@ def find_regions(labels, runs):
         lower_end = np.uint64(runs[lower, END])
         upper += np.uint64(upper_end <= lower_end)
         lower += np.uint64(lower_end <= upper_end)
-    for run in range(n):  # the way from a parent is at its end already
+    for run in range(n):  # the parent already points to its region
         region = runs[runs[run, PARENT], PARENT]
         length = runs[run, END] - runs[run, START]
         runs[run, PARENT] = region
@@ -190,7 +197,7 @@ def find_regions(labels, runs):
 
 @inlined
 def find_small(k, threshold, runs, small):
-    """Collect the regions in a cluster that have fewer pixels than `threshold`; return how many they are."""
+    """Fill `small` with the regions below `threshold` pixels that have a label below k; return the number."""
     n = np.uint64(0)
     for run in range(runs.shape[0] - 1):
         small[n] = run
@@ -201,13 +208,13 @@ def find_small(k, threshold, runs, small):
 
 @inlined
 def sort_by_size(small, n, low, high, threshold, runs, ends, ordered):
-    """Sort regions of `low` to `high` - 1 pixels by size, and leave those of a size in their order.
+    """Sort regions of `low` to `high` - 1 pixels by size; regions of the same size keep their order.
 
-    small: its first n entries lose what has become part of another region, has as many pixels as `threshold`,
-    or less than `low` still, for want of neighbours.
+    small: n regions. Regions that have become part of another region, or have `threshold` pixels or more, are
+    removed. So are regions that still have fewer than `low` pixels, because they have no neighbours.
 
     Returns:
-        How many are left in `small`, and how many are ordered.
+        The number of regions left in `small`, and the number of regions in `ordered`.
     """
     ends[: high - low] = 0
     n_left = 0
@@ -233,9 +240,10 @@ def sort_by_size(small, n, low, high, threshold, runs, ends, ordered):
 
 @inlined
 def note(run, edges, own, k, runs, border, touching, n):
-    """Count the edges between a run and a region of the label `own`; return how many runs are touching it.
+    """Count the edges between a run and a region with the label `own`; return the number of touching runs.
 
-    Without branches, which would be mispredicted: what does not count is overwritten, or cleared at the end.
+    There are no branches, which would be mispredicted: an entry that does not count is overwritten by the
+    next one, or cleared at the end.
     """
     label = runs[run, LABEL]
     border[label] += edges
@@ -245,7 +253,10 @@ def note(run, edges, own, k, runs, border, touching, n):
 
 @inlined
 def note_row(run, start, end, shift, own, k, runs, border, touching, n):
-    """Note `run` and those to its left that touch the pixels `start` to `end`, which are `shift` away."""
+    """Note `run`, and the runs to its left, that touch the pixels `start` to `end`.
+
+    shift: distance in pixels from the row of `run` to the row of these pixels.
+    """
     while True:
         begin = np.int64(runs[run, START]) + shift
         edges = min(end, np.int64(runs[run, END]) + shift) - max(start, begin)
@@ -257,10 +268,11 @@ def note_row(run, start, end, shift, own, k, runs, border, touching, n):
 
 @inlined
 def find_surroundings(region, height, width, k, runs, border, touching):
-    """Collect the runs of other labels that touch a region, and find the label with the longest border.
+    """Fill `touching` with the runs of other labels that touch a region; find the label with most edges.
 
     Returns:
-        How many runs are touching, and the label, the lowest of several; if there are none, any.
+        The number of touching runs, and the label, the lowest of several. Without touching runs, the label is
+        undefined.
     """
     own = runs[region, LABEL]
     n = 0
@@ -292,7 +304,7 @@ def find_surroundings(region, height, width, k, runs, border, touching):
 
 @inlined
 def merge(region, label, runs, touching):
-    """Give a region a label, and make it one with the regions of that label that it touches."""
+    """Give a region a label, and merge it with the touching regions of this label."""
     run = region
     while True:
         runs[run, LABEL] = label
@@ -312,7 +324,7 @@ def merge(region, label, runs, touching):
 
 @inlined
 def write_labels(runs, labels):
-    """Write the labels of runs where they have changed. labels: (N,)."""
+    """Write the labels of runs that have changed. labels: (N,) uint8."""
     for run in range(runs.shape[0] - 1):
         start, label = runs[run, START], np.uint8(runs[run, LABEL])
         if labels[start] != label:
@@ -321,16 +333,16 @@ def write_labels(runs, labels):
 
 @kernel
 def merge_small(labels, k, threshold, runs, small, ordered, ends, border, touching):
-    """Give the label of their surroundings to regions of fewer pixels than `threshold`, the smallest first.
+    """Merge regions of fewer than `threshold` pixels with their surroundings, the smallest region first.
 
-    Of regions of one size, the one with the first pixel is first. It takes the label that it has the most
-    edges of pixels in common with, the lowest of several, and is one region then with its neighbours of
-    that label. One that has no neighbours in a cluster stays.
+    Among regions of the same size, the one with the first pixel comes first. A region takes the label with
+    which it shares the most edges of pixels, the lowest of several, and is merged with its neighbours of this
+    label. A region without neighbours in a cluster stays.
 
-    A merger makes a region of at least twice the smallest size, so those of `low` to 2 * low - 1 pixels can
-    be sorted at once: none is added to them on the way.
+    A merged region has at least twice the smallest size. So the regions of `low` to 2 * low - 1 pixels can be
+    sorted at once: no region is added to them meanwhile.
 
-    runs: as `find_regions` has left it, changed. Scratch: small, ordered: (n,) uint32; ends: (threshold,)
+    runs: as `find_regions` has filled it; changed. Scratch: small, ordered: (n,) uint32; ends: (threshold,)
     int64; border: (257,) int64, by label, all 0 before and after; touching: (4 * threshold,) uint32.
     """
     height, width = labels.shape
@@ -342,7 +354,7 @@ def merge_small(labels, k, threshold, runs, small, ordered, ends, border, touchi
         for i in range(n_ordered):
             region = ordered[i]
             if runs[region, PARENT] != region or runs[region, SIZE] >= high:
-                continue  # it has become part of another one, or another one of it
+                continue  # the region was merged meanwhile
             n_touching, label = find_surroundings(region, height, width, k, runs, border, touching)
             if n_touching:
                 merge(region, np.uint32(label), runs, touching[:n_touching])
@@ -355,9 +367,10 @@ def merge_small(labels, k, threshold, runs, small, ordered, ends, border, touchi
 
 @kernel
 def count_labels(labels, counts):
-    """Add up the pixels of each label. labels: (N,) uint8; counts: (4, 256) int64, all 0; their sum counts.
+    """Count the pixels of each label. labels: (N,) uint8; counts: (4, 256) int64, all 0 before.
 
-    Four rows, because adding to the same place twice in a row has to wait.
+    The count of a label is the sum of its column. Four rows avoid the wait between two successive additions
+    to the same address.
     """
     n = labels.shape[0] // 4 * 4
     for i in range(0, n, 4):
