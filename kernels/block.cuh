@@ -1,7 +1,7 @@
-// Sums and prefix sums over the threads of a block, by way of shared memory.
+// Sums, prefix sums and maxima over the threads of a block, computed in shared memory.
 //
-// Every thread of the block calls these together. `lanes` is shared, (2 * MAX_THREADS,) u64; blockDim.x is at most
-// MAX_THREADS. Warp intrinsics need full warps. There are none here, so blocks may have any size.
+// All threads of the block call each function together. `lanes` is shared memory, (2 * MAX_THREADS,) u64; blockDim.x
+// is at most MAX_THREADS. There are no warp intrinsics, which need full warps, so blocks may have any size.
 
 #ifndef KSEG_BLOCK_CUH
 #define KSEG_BLOCK_CUH
@@ -12,7 +12,7 @@
 #define MAX_THREADS 512
 #endif
 
-// The sum of `value` over the threads before this one; `total` receives that over all.
+// Return the sum of `value` over the threads before this thread; `total` receives the sum over all threads.
 __device__ inline u64 block_scan(u64 value, u64* lanes, u64* total) {
     int t = threadIdx.x, threads = blockDim.x;
     u64 *from = lanes, *to = lanes + MAX_THREADS;

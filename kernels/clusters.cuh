@@ -1,6 +1,6 @@
 // k-means on weighted positions, by one block: nearest centres with pruning, exact sums, Lloyd's algorithm.
 //
-// A set of points is the same thing whether they are an image's distinct colours or its seeding points:
+// The distinct colours of an image and its seeding points are both sets of points:
 //
 //     xyz      (n,) u64             packed positions, distinct, in z-order
 //     weights  (n,) weight_t        > 0
@@ -9,14 +9,14 @@
 //     sums     (ceil(n / RUN), 4) u64   sums of weight * x, * y, * z, and of the weight
 //
 // Why this way. Neighbours in z-order are neighbours in colour space, so a run lies in a small box. A thread takes
-// a run, drops the centres that are nearest nowhere in its box (exact: see `margin`), and where one remains, the
-// run's sums settle it. Points of one centre are added up in registers; the sums go to shared memory when the
-// centre changes, into one of up to 32 replicas, so that the lanes of a warp do not meet at one address. The
-// halves of a 64-bit sum are added by 32-bit atomics with a carry, because shared memory has no 64-bit adder: a
-// compare-and-swap loop would stand in for it.
+// a run and drops the centres that are nearest nowhere in its box (exactly: see `margin`). If one centre remains, the
+// sums of the run are added to its cluster. Otherwise, points of the same centre are added up in registers; the sums
+// go to shared memory when the centre changes. They go to one of up to 32 replicas, so that the lanes of a warp do not
+// add to the same address. Both halves of a 64-bit sum are added by 32-bit atomics with a carry, because shared memory
+// has no 64-bit adder: the compiler would use a compare-and-swap loop.
 //
-// Compile with -D MAX_CLUSTERS=32 for a batch in which no k is greater, and with -D WIDE_WEIGHTS for counts of
-// 64 bits, which a dataset's merged histogram has.
+// Compile with -D MAX_CLUSTERS=32 for a batch in which no k is greater than 32, and with -D WIDE_WEIGHTS for counts of
+// 64 bits, which the merged histogram of a dataset has.
 
 #ifndef KSEG_CLUSTERS_CUH
 #define KSEG_CLUSTERS_CUH
@@ -35,9 +35,9 @@ typedef u32 weight_t;
 #endif
 
 #define RUN 16                             // points of a run
-#define WORDS ((MAX_CLUSTERS + 31) / 32)   // of a set of centres, a bit each
-#define ROW 256                            // centres from one image's to the next one's in global memory
-#define SLOTS 2048                         // sums in shared memory, all replicas together
+#define WORDS ((MAX_CLUSTERS + 31) / 32)   // words of a set of centres, a bit for each centre
+#define ROW 256                            // places for centres that each image has in global memory
+#define SLOTS 2048                         // sums in shared memory, including all replicas
 #define MAX_REPLICAS 32
 
 struct Points {
@@ -68,7 +68,7 @@ __device__ inline int distance_to(Position p, int4 c) {
 
 // ---- sums in shared memory -------------------------------------------------------------------------------
 
-// How many replicas of that many sums there is room for: a power of two.
+// Return the number of replicas of the sums for which there is room: a power of two.
 __device__ inline int replicas_of(int sums) {
     int replicas = MAX_REPLICAS;
     while (replicas * sums > SLOTS) replicas /= 2;
@@ -93,7 +93,7 @@ __device__ inline void collect_sums(Scratch& s, int sums, int replicas) {
     __syncthreads();
     for (int i = threadIdx.x; i < sums; i += blockDim.x) {
         u64 total = 0;
-        for (int r = 0; r < replicas; r++) {  // not from 0 in every thread: they would meet in one bank
+        for (int r = 0; r < replicas; r++) {  // each thread begins elsewhere, to avoid conflicts in one bank
             int slot = i * replicas + ((r + i) & (replicas - 1));
             total += (u64)s.high[slot] << 32 | s.low[slot];
         }
@@ -111,7 +111,7 @@ __device__ inline void flush(Scratch& s, int replicas, int label, const Sums& a)
 
 // ---- nearest centres -------------------------------------------------------------------------------------
 
-// The nearest of all k centres, the lowest on a tie; `distance` receives the squared distance.
+// Return the nearest of all k centres, the lowest on a tie; `distance` receives the squared distance.
 __device__ inline int nearest(Position p, const int4* centers, int k, int* distance) {
     int best = MAX_DISTANCE, label = 0;
     for (int j = 0; j < k; j++) {
@@ -125,8 +125,8 @@ __device__ inline int nearest(Position p, const int4* centers, int k, int* dista
     return label;
 }
 
-// Set a bit in `words` for each centre that is nearest to some point of the box. Returns the centre that is
-// nearest to the box's middle, which is one of them, and whether it is the only one.
+// Set a bit in `words` for each centre that can be nearest to a point of the box. Return the centre nearest to the
+// middle of the box; its bit is set, too. `only` receives whether no other bit is set.
 __device__ inline int find_candidates(
     u64 low, u64 high, const int4* centers, int k, u32 (&words)[WORDS], bool* only
 ) {
@@ -151,7 +151,7 @@ __device__ inline int find_candidates(
     return owner;
 }
 
-// The nearest of the centres in `words`, the lowest on a tie.
+// Return the nearest of the centres in `words`, the lowest on a tie.
 __device__ inline int nearest_among(Position p, const int4* centers, const u32 (&words)[WORDS]) {
     int best = MAX_DISTANCE, label = 0;
 #pragma unroll
@@ -168,7 +168,7 @@ __device__ inline int nearest_among(Position p, const int4* centers, const u32 (
     return label;
 }
 
-// Fill the first 4 * k `totals` with the sums of x, y, z and weight of the clusters of `s.centers`.
+// Fill the first 4 * k of `totals` with the sums of x, y, z and weight of the clusters of `s.centers`.
 __device__ inline void sum_clusters(const Points& points, Scratch& s, int k) {
     int replicas = replicas_of(4 * k), label = -1;
     Sums a = {0, 0, 0, 0};
@@ -206,8 +206,8 @@ __device__ inline void sum_clusters(const Points& points, Scratch& s, int k) {
 
 // ---- Lloyd's algorithm -----------------------------------------------------------------------------------
 
-// The point farthest from its nearest centre, where those in `s.taken` count as distance 0; on a tie the lowest
-// (R, G, B). Plain and slow: it runs when a cluster is empty, which is rare.
+// Return the point farthest from its nearest centre; on a tie, the lowest (R, G, B). Points in `s.taken` count as
+// distance 0. The code is plain and slow, because empty clusters are rare.
 __device__ inline u64 farthest(const Points& points, Scratch& s, int k, int n_taken) {
     u64 best = 0;
     for (int pass = 0; pass < 2; pass++) {  // first the greatest distance, then the lowest point that has it
@@ -229,12 +229,12 @@ __device__ inline u64 farthest(const Points& points, Scratch& s, int k, int n_ta
     return 0;
 }
 
-// Lloyd's algorithm from `s.centers`, k <= n. Returns the number of iterations.
+// Run Lloyd's algorithm from `s.centers`, k <= n. Return the number of iterations.
 //
-// Stops when no centre moved by more than the squared distance `max_shift`. Empty clusters move, in the order of
-// their index, to the point farthest from its own centre, the next farthest, and so on; such an iteration is
-// never the last but for `max_iter`. `still` receives whether the last iteration moved nothing at all, so that
-// `totals` belong to the centres as they are.
+// The iterations stop when no centre has moved by more than the squared distance `max_shift`. The centres of empty
+// clusters move, in the order of their index, to the point farthest from its nearest centre, to the next farthest, and
+// so on. An iteration with an empty cluster is the last one only if it reaches `max_iter`. `still` receives whether
+// the last iteration moved no centre at all, so that `totals` belong to the final centres.
 __device__ inline int lloyd(
     const Points& points, Scratch& s, int k, i64 max_iter, i64 max_shift, bool* still
 ) {
@@ -279,7 +279,7 @@ __device__ inline int lloyd(
     }
 }
 
-// Copy one image's centres from global memory, or to it.
+// Copy the centres of an image from global memory (`load_centers`), or to it (`store_centers`).
 __device__ inline void load_centers(Scratch& s, const int4* from, int k) {
     __syncthreads();
     for (int j = threadIdx.x; j < k; j += blockDim.x) s.centers[j] = from[j];

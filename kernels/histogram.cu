@@ -1,25 +1,25 @@
 // The distinct colours of each image, with their pixel counts.
 //
-//     pixels       (N, 3) u8              RGB; each image from a pixel whose number is a multiple of 16
+//     pixels       (N, 3) u8              RGB; the first pixel of each image has a multiple of 16 as its number
 //     table        (images, 2^24) u32     pixel counts by z-order code; all 0 before and after, so that the images
-//                                         of the next launch can have the same tables
+//                                         of the next launch can use the same tables
 //     in_cell      (images, 32768) u32    distinct colours of each cell of 512 codes; all 0 before and after
-//     starts       (images, 32768) u32    the first colour of each cell
+//     starts       (images, 32768) u32    number of the first colour of each cell
 //     xyz          (C,) u64               packed positions of the distinct colours, in z-order
-//     weights      (C,) u32               their counts
+//     weights      (C,) u32               pixel counts of these colours
 //
 // count_pixels    grid (any, images), any block   a thread takes 16 pixels at a time
-// number_cells    grid (1, images), one block     fills in `starts`, and `clusters` and `colors` of the state
+// number_cells    grid (1, images), one block     fills `starts`, and `clusters` and `colors` of the state
 // drain_table     grid (any, images), any block   a thread takes a cell at a time
 //
-// Why this way. A photo's two million pixels have some 100,000 colours, in a few thousand cells that the z-order
-// code keeps together, so its counts stay in the second-level cache although the table has 64 MB: those of a few
-// images, which is why the host lets few be counted at a time, and drained before the next. Neighbouring
-// pixels are often equal: a thread counts them in registers, and one atomic adds them up. On a flat image or a
-// white page the atomics of all threads meet at one address and wait for each other. So a warp that has 512 pixels of
-// one colour adds them with one atomic; a shuffle and a vote find out. A warp with fewer threads or fewer pixels
-// does not ask, and each thread adds its own. The thread that finds a count of 0 counts the colour for its cell, so
-// that nobody has to look through the table before it is drained, and cells that are empty are never read.
+// Why this way. The two million pixels of a photo have about 100,000 colours, in a few thousand cells that the z-order
+// code keeps together. So the counts of a photo stay in the second-level cache although its table has 64 MB. The cache
+// holds the counts of only a few images: the host lets a few images be counted at a time, and drains their tables
+// before the next images. Neighbouring pixels are often equal: a thread counts them in registers, and adds them with
+// one atomic. On a flat image or a white page, the atomics of all threads would wait for each other at one address. So
+// a warp that has 512 pixels of one colour adds them with one atomic; a shuffle and a vote detect this. In a warp with
+// fewer threads or fewer pixels, each thread adds its own count. The thread that finds a count of 0 counts the colour
+// for its cell. So no kernel has to search the table before it is drained, and empty cells are never read.
 
 #include "batch.cuh"
 #include "block.cuh"
@@ -34,7 +34,7 @@ __device__ inline void count(u32* table, u32* in_cell, u32 code, u32 pixels) {
     if (atomicAdd(&table[code], pixels) == 0) atomicAdd(&in_cell[code >> CELL_SHIFT], 1u);
 }
 
-// Whether the threads of a warp have counted GROUP equal pixels each, all of one colour. All 32 call this together.
+// Return whether each thread of a warp has counted GROUP pixels, all of one colour. All 32 threads call this together.
 __device__ inline bool warp_has_one_color(u32 code, u32 equal) {
     u32 first_code = __shfl_sync(ALL_LANES, code, 0);
     return __all_sync(ALL_LANES, equal == GROUP && code == first_code);

@@ -2,16 +2,16 @@
 //
 //     pixels     (N, 3) u8             RGB
 //     centers    (images, ROW) int4    Q8.6
-//     output     (bytes,) u8           per image: index rows, then, if asked for, the rows of k masks
+//     output     (bytes,) u8           for each image: the rows of labels, then, if requested, the rows of k masks
 //
-// A row begins with the PNG filter type 0, then come the pixels, `bits` each, the leftmost in the highest bits;
-// in a mask, one bit each, 1 where the pixel is in the cluster.
+// A row begins with the PNG filter type 0. The pixels follow, with `bits` bits each, the leftmost in the highest bits.
+// In a mask, each pixel has one bit: 1 if the pixel is in the cluster.
 //
 // label_pixels    grid (any, images), any block    a thread takes 8 neighbours of a row at a time
 //
-// Why this way. What travels back is at most a byte a pixel, and the host has only to deflate it. The distance less
-// what all centres share is linear in the centre: three multiplications. No table: for few clusters this costs
-// less than fetching the labels of two million pixels from a table of all colours would.
+// Why this way. At most one byte per pixel travels to the host, which only has to deflate the rows. The squared
+// distance less |x|^2, which is the same for all centres, is linear in x: three multiplications. There is no table of
+// labels: for few clusters, the comparison costs less than two million reads from a table of all colours.
 
 #include "batch.cuh"
 

@@ -1,16 +1,16 @@
 // Lloyd's algorithm over all distinct colours of each image, to convergence.
 //
 //     xyz, weights, low, high, sums    the sets of points of clusters.cuh: the distinct colours of all images
-//     centers      (images, ROW) int4    in: where to start; out: the result, sorted from dark to light; unchanged
-//                                        where the image's order is GIVEN
-//     clusters     (images, ROW, 4) u64  out: sums of x, y, z (Q8.6) and pixels of each cluster of the result
+//     centers      (images, ROW) int4    in: the first centres; out: the result, sorted from dark to light;
+//                                        unchanged if the order of the image is GIVEN
+//     clusters     (images, ROW, 4) u64  out: sums of x, y, z (Q8.6), and pixel count, of each cluster
 //
 // converge_centers    grid (1, images), blocks of up to MAX_THREADS threads, a power of two
 //
-// Why this way. One block takes an image through all iterations and tests its convergence; a batch is one launch.
+// Why this way. One block runs all iterations of an image and tests its convergence; a batch takes one launch.
 //
-// Four ways were weighed by what an iteration has to compute, counted in distances of a point to a centre
-// (benchmarks/studies/lloyd_ways.py). None is timed on a GPU yet. For one 1080p photo of 109,000 colours, in millions:
+// Four methods were compared by the work of an iteration, counted in distances of a point to a centre
+// (benchmarks/studies/lloyd_ways.py). None is timed on a GPU yet. For a 1080p photo of 109,000 colours, in millions:
 //
 //                                           k = 3      16      64     256
 //     every pixel, every centre              6.22   33.18  132.71  530.84
@@ -18,10 +18,10 @@
 //     columns of equal R and G               0.07    0.38    1.52    6.07
 //     runs of 16 colours in z-order          0.05    0.28    1.03    3.88
 //
-// Pixels lose by far; the histogram that spares them is a single pass. Columns, in which the centres own intervals
-// of B and prefix sums add them up, win over colours, but need an envelope of k lines for each of a photo's many
-// short columns, and prefix sums of their own. Runs stayed: fewest distances, no tables, and the same code for
-// seeding points.
+// Pixels need by far the most distances, and the histogram that replaces them takes a single pass. In columns, each
+// centre owns an interval of B, and prefix sums add up the interval. Columns need fewer distances than colours, but
+// also an envelope of k lines for each of the many short columns of a photo, and prefix sums of their own. Runs were
+// chosen: they need the fewest distances and no tables, and the same code serves the seeding points.
 
 #include "clusters.cuh"
 
@@ -29,7 +29,7 @@ __device__ inline u64 rank(int4 c, i64 order) {
     return order == BY_LUMA ? light(c.x, c.y, c.z) : in_order(c.x, c.y, c.z);
 }
 
-// Sort `s.centers` from dark to light: each goes to the place that is the number of those before it.
+// Sort `s.centers` from dark to light: the place of a centre is the number of centres before it.
 __device__ inline void sort_centers(Scratch& s, int k, i64 order) {
     for (int j = threadIdx.x; j < k; j += blockDim.x) {
         int4 c = s.centers[j];

@@ -1,4 +1,4 @@
-// Sixteen RGB pixels at a time: 48 bytes, in three loads of 16.
+// Loads of sixteen RGB pixels at a time: 48 bytes, in three loads of 16 bytes.
 
 #ifndef KSEG_PIXELS_CUH
 #define KSEG_PIXELS_CUH
@@ -7,7 +7,7 @@
 
 #define GROUP 16
 
-// Byte i of a group.
+// Return byte i of a group.
 __device__ inline u32 byte(const u32* words, int i) {
     return words[i / 4] >> (8 * (i % 4)) & 255;
 }

@@ -1,32 +1,32 @@
-// Where Lloyd's algorithm over all colours starts from: k-means on a few thousand points of each image.
+// The first centres of Lloyd's algorithm over all colours: k-means on a few thousand seeding points of each image.
 //
-//     xyz, weights, low, high, sums    the sets of points of clusters.cuh: here the distinct colours of all images
-//     seed_xyz ... seed_sums           likewise the seeding points: MAX_COARSE + MAX_FINE of each image
-//     squares      (runs,) u64     of each run of colours, the sum of pixels * |x|^2 in grey levels
-//     begun        (runs,) u32     of each run, the cubes of side 2^level that begin in it: 5 bits a level
-//     firsts       (runs, 2) u32   of each run, the number of coarse, and of fine, cubes that begin before it
+//     xyz, weights, low, high, sums    sets of points, see clusters.cuh: the distinct colours of all images
+//     seed_xyz ... seed_sums           sets of points: up to MAX_COARSE + MAX_FINE seeding points of each image
+//     squares      (runs,) u64     for each run of colours, the sum of pixels * |x|^2 in grey levels
+//     begun        (runs,) u32     for each run, the number of cubes of side 2^level that begin in it: 5 bits a level
+//     firsts       (runs, 2) u32   for each run, the numbers of coarse and of fine cubes that begin before it
 //     cube_sums    (images, MAX_COARSE + MAX_FINE, 4) u64   sums of x, y, z and weight of cubes
-//     distances    (images, starts, MAX_FINE) i32           squared distances of points; scratch
-//     costs        (images, starts) u64        what the best centres of each block cost
-//     attempts     (images, starts) u64        the attempt that found them; ~0 for none
-//     found        (images, starts, ROW) int4  those centres
-//     centers      (images, ROW) int4          the centres to go on with
+//     distances    (images, starts, MAX_FINE) i32           squared distances of points to their centres; scratch
+//     costs        (images, starts) u64        cost of the best centres that each block has found
+//     attempts     (images, starts) u64        attempt that found these centres; ~0 for none
+//     found        (images, starts, ROW) int4  these centres
+//     centers      (images, ROW) int4          the result: the first centres for lloyd.cu
 //
-// bound_colors      grid (any, images)      bounds and sums of the colours' runs, `squares` and `begun`; clears
+// bound_colors      grid (any, images)      fills bounds and sums of runs, `squares` and `begun`; clears
 //                                           `cube_sums`
-// number_cubes      grid (1, images)        the levels, and how many cubes begin before each run
+// number_cubes      grid (1, images)        fills the levels in the states, and `firsts`
 // sum_cubes         grid (any, images)      fills `cube_sums`
-// average_cubes     grid (any, images)      the seeding points, and the bounds and sums of their runs
-// start_centers     grid (starts, images)   block b takes the attempts b, b + starts, ...
-// improve_centers   grid (1, images)        the best of all attempts, improved by random swaps
+// average_cubes     grid (any, images)      fills the seeding points, and the bounds and sums of their runs
+// start_centers     grid (starts, images)   block b runs the attempts b, b + starts, ...
+// improve_centers   grid (1, images)        fills `centers`: the best of all attempts, improved by random swaps
 //
-// Blocks of up to MAX_THREADS threads, a power of two. The algorithm is that of kseg_batch/kmeans/reference.py.
+// Blocks have up to MAX_THREADS threads, a power of two. kseg_batch/kmeans/reference.py explains the algorithm.
 //
 // Why this way. A cube of colours is a range in z-order, so cubes are found by comparing neighbours, and a thread
-// adds up what it has of one before an atomic is needed. Then a block goes through all iterations of an attempt
-// by itself: convergence is tested on the device, images need not wait for each other, and the whole batch takes
-// one launch. Ten attempts of 64 images fill a large GPU; the swaps, each of which depends on the last, take one
-// block an image.
+// adds up its colours of a cube before it needs an atomic. Then one block runs all iterations of an attempt:
+// convergence is tested on the device, images need not wait for each other, and the whole batch takes one launch. Ten
+// attempts for each of 64 images fill a large GPU. Each swap depends on the swap before, so one block runs all swaps
+// of an image.
 
 #include "clusters.cuh"
 
@@ -66,7 +66,7 @@ __device__ inline void store_bounds(const Bounds& b, i64 run, u64* low, u64* hig
     sums[4 * run + 3] = b.sums.weight;
 }
 
-// The code of the colour before a run; for the first one something that differs from every code in all its bits.
+// Return the code of the colour before a run; for the first run, a code that differs from the first in every bit.
 __device__ inline u32 code_before(const u64* xyz, int first) {
     return first == 0 ? ~zorder_of(xyz[0]) : zorder_of(xyz[first - 1]);
 }
@@ -182,7 +182,7 @@ extern "C" __global__ void sum_cubes(
         for (int set = 0; set < 2; set++) {
             int shift = 3 * (int)(set == 0 ? state.coarse_level : state.fine_level);
             i64 first = (i64)blockIdx.y * SEEDS + set * MAX_COARSE + firsts[2 * run + set];
-            u64* cube = cube_sums + 4 * (first - 1);  // that of the first colours, which may have begun before
+            u64* cube = cube_sums + 4 * (first - 1);  // the cube of the first colours may have begun before
             u32 before = code_before(xyz, run * RUN);
             Sums a = {0, 0, 0, 0};
             for (int i = run * RUN; i < min(n, (run + 1) * RUN); i++) {
@@ -235,7 +235,7 @@ extern "C" __global__ void average_cubes(
 
 // ---- starts ----------------------------------------------------------------------------------------------
 
-// What `s.centers` cost on the fine points, from the sums of their clusters: sum of w |x - c|^2 written out.
+// Return the cost of `s.centers` on the fine points, from the sums of their clusters: the sum of w |x - c|^2, expanded.
 __device__ inline u64 cost_of(const Scratch& s, int k, u64 energy) {
     u64 cost = energy;
     for (int j = 0; j < k; j++) {
@@ -246,7 +246,7 @@ __device__ inline u64 cost_of(const Scratch& s, int k, u64 energy) {
     return cost;
 }
 
-// Lloyd's algorithm, and the final cost.
+// Run Lloyd's algorithm; return the final cost.
 __device__ inline u64 settle(const Points& points, Scratch& s, int k, const Image& image, u64 energy) {
     bool still;
     lloyd(points, s, k, image.max_iter, image.max_shift, &still);
@@ -254,8 +254,8 @@ __device__ inline u64 settle(const Points& points, Scratch& s, int k, const Imag
     return cost_of(s, k, energy);
 }
 
-// Find the point at which the running sum of weight * distance passes `target`. `before` is the sum ahead of this
-// thread's range and `mine` the sum over it; the thread whose range it is writes the point's number to `pick`.
+// Find the point at which the running sum of weight * distance passes `target`. `before` is the sum before the range
+// of this thread, and `mine` the sum over it. The thread that has the point in its range writes its number to `pick`.
 __device__ inline void find_point(
     const Points& points, const int* distances, int begin, u64 before, u64 mine, u64 target, int* pick
 ) {
@@ -265,7 +265,7 @@ __device__ inline void find_point(
     *pick = i;
 }
 
-// Greedy k-means++ into `s.centers`: of several points drawn by weight * squared distance, the one that helps most.
+// Fill `s.centers` by greedy k-means++: take the best of several points drawn by weight * squared distance.
 __device__ inline void plus_plus(const Points& points, Scratch& s, int* distances, int k, u64 seed, u64 stream) {
     int share = (points.n + blockDim.x - 1) / blockDim.x;
     int begin = min(points.n, (int)threadIdx.x * share), end = min(points.n, begin + share);
@@ -349,7 +349,7 @@ start_centers(
 
 // ---- swaps -----------------------------------------------------------------------------------------------
 
-// Set `s.least` to the centre, the last of `s.centers` excepted, whose removal costs least.
+// Set `s.least` to the centre whose removal costs least, except the last of `s.centers`.
 __device__ inline void find_least_missed(const Points& points, Scratch& s, int n_centers) {
     int replicas = replicas_of(n_centers), label = -1;
     int share = (points.n + blockDim.x - 1) / blockDim.x;
@@ -385,7 +385,7 @@ __device__ inline void find_least_missed(const Points& points, Scratch& s, int n
     __syncthreads();
 }
 
-// The sum of weight * distance to `s.centers` over this thread's range of points; fills in their distances.
+// Fill the distances of this thread's range of points to `s.centers`; return the sum of weight * distance.
 __device__ inline u64 measure_range(const Points& points, const Scratch& s, int k, int begin, int end, int* distances) {
     u64 sum = 0;
     for (int i = begin; i < end; i++) {
