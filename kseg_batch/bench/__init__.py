@@ -1,1 +1,1 @@
-"""`kseg-batch bench`: our backends and other people's libraries on the same photos, side by side."""
+"""`kseg-batch bench`: the backends and other projects' libraries, measured on the same photos."""

@@ -1,4 +1,4 @@
-"""Is a contender's result right? Asked before it is timed."""
+"""The checks of an implementation's results, made before its passes are timed."""
 
 from __future__ import annotations
 
@@ -19,89 +19,100 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.bench.photos import Photo
-    from kseg_batch.bench.runner import Found
+    from kseg_batch.bench.photos import BenchPhoto
+    from kseg_batch.bench.runner import CheckedClustering
 
 SMALL = (96, 54)
 """Width and height of the copy that the NumPy reference clusters in seconds, even for many clusters."""
 
 SMALL_ATTEMPTS, SMALL_ITERATIONS = 1, 4
-"""For that copy, to spare the reference."""
+"""Starts and iterations on the small copy, few to spare the NumPy reference."""
 
 SUMMATION = 1e-9
-"""Relative difference between exact integers and float64 sums of the same squares."""
+"""Greatest relative difference between a sum of squares in exact integers and in float64."""
 
 WORSE_THAN_ONE = 1.1
-"""Centres that cost more than so many times what the mean colour alone costs are wrong."""
+"""Centres are wrong if they cost more than this factor times the cost of the mean colour alone."""
 
 ROUNDING = 0.75
-"""What palettes of whole grey levels may cost on top, a pixel: 0.5 squared, in three channels."""
+"""Cost that palettes of whole grey levels may add, a pixel: 0.5 squared, in three channels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SmallCase:
-    """A small copy of a photo, how to cluster it, and what the NumPy reference makes of it."""
+class ReferenceCheck:
+    """A small copy of a photo, and the clustering of it by the NumPy reference."""
 
     photo: NDArray[np.uint8]
+    """The (54, 96, 3) uint8 copy."""
     options: FitOptions
+    """How to cluster the copy."""
     expected: ClusteringDigest
+    """The clustering that an exact implementation has to equal."""
 
     @classmethod
-    def of(cls, rgb: NDArray[np.uint8], k: int) -> SmallCase:
-        """The case for an (H, W, 3) uint8 photo."""
+    def of(cls, rgb: NDArray[np.uint8], k: int) -> ReferenceCheck:
+        """Return the check with a copy of an (H, W, 3) uint8 photo."""
         photo = cover(rgb, *SMALL)
         options = FitOptions(k=k, attempts=SMALL_ATTEMPTS, max_iter=SMALL_ITERATIONS)
         return cls(photo, options, ClusteringDigest.of_reference(photo, options))
 
-    def problem(self, found: Found) -> str | None:
-        """What is wrong with an exact contender's result; None if nothing is."""
-        wrong = ", ".join(found.clustering.differences(self.expected))
+    def find_problem(self, clustering: CheckedClustering) -> str | None:
+        """Return how an exact implementation's clustering of the copy is wrong; None if it is right."""
+        wrong = ", ".join(clustering.digest.differences(self.expected))
         return f"its {wrong} differ from those of the NumPy reference on a small copy" if wrong else None
 
 
 @dataclass(slots=True)
-class Referee:
-    """Judges what the contenders make of the photos of one size, at one k."""
+class ResultChecker:
+    """The checks of the clusterings of one set of photos, at one size and k."""
 
-    photos: Sequence[Photo]
-    first: tuple[str, tuple[Found, ...]] | None = field(default=None, init=False)
-    """The first exact contender that is right, and what the others have to equal."""
+    photos: Sequence[BenchPhoto]
+    first_exact: tuple[str, tuple[CheckedClustering, ...]] | None = field(default=None, init=False)
+    """Name and clusterings of the first exact implementation that was right; others have to equal it."""
 
-    def problem(self, name: str, found: tuple[Found, ...], *, exact: bool) -> str | None:
-        """What is wrong with a contender's results; None if nothing is."""
-        for i, (result, photo) in enumerate(zip(found, self.photos, strict=True)):
-            problem = result.problem or _cost_problem(result, photo)
+    def find_problem(
+        self, name: str, clusterings: tuple[CheckedClustering, ...], *, exact: bool
+    ) -> str | None:
+        """Return how an implementation's clusterings are wrong; None if they are right.
+
+        Args:
+            name: Name of the implementation.
+            clusterings: One for each photo.
+            exact: Whether the implementation is exact.
+        """
+        for i, (clustering, photo) in enumerate(zip(clusterings, self.photos, strict=True)):
+            problem = clustering.problem or _cost_problem(clustering, photo)
             if problem is None and exact:
-                if self.first is None:
-                    problem = _exactness_problem(result, photo)
-                elif wrong := result.clustering.differences(self.first[1][i].clustering):
-                    problem = f"its {', '.join(wrong)} differ from those of {self.first[0]}"
+                if self.first_exact is None:
+                    problem = _exactness_problem(clustering, photo)
+                elif wrong := clustering.digest.differences(self.first_exact[1][i].digest):
+                    problem = f"its {', '.join(wrong)} differ from those of {self.first_exact[0]}"
             if problem is not None:
                 return f"{problem} ({photo.name})"
-        if exact and self.first is None:
-            self.first = name, found
+        if exact and self.first_exact is None:
+            self.first_exact = name, clusterings
         return None
 
 
-def _cost_problem(result: Found, photo: Photo) -> str | None:
-    """Centres that serve worse than a single one would."""
-    pixels = photo.rgb.size // 3
-    most = WORSE_THAN_ONE * photo.colors.cost(photo.colors.mean()) + ROUNDING * pixels
-    cost = photo.colors.cost(result.clustering.centers)
-    if cost <= most:
+def _cost_problem(clustering: CheckedClustering, photo: BenchPhoto) -> str | None:
+    """Return a problem if the centres cost more than a single centre would."""
+    limit = WORSE_THAN_ONE * photo.colors.cost(photo.colors.mean()) + ROUNDING * photo.n_pixels
+    cost = photo.colors.cost(clustering.digest.centers)
+    if cost <= limit:
         return None
     return f"the compactness of its centres is {cost:.4g}, which one centre alone would better"
 
 
-def _exactness_problem(result: Found, photo: Photo) -> str | None:
-    """Labels that are not the nearest of the centres, or a compactness that is not that of the centres."""
-    fixed = np.rint(result.clustering.centers * SCALE).astype(np.int32)
-    if not np.array_equal(fixed / SCALE, result.clustering.centers):
+def _exactness_problem(clustering: CheckedClustering, photo: BenchPhoto) -> str | None:
+    """Return a problem if labels are not those of the nearest centres, or the compactness is wrong."""
+    digest = clustering.digest
+    fixed = np.rint(digest.centers * SCALE).astype(np.int32)
+    if not np.array_equal(fixed / SCALE, digest.centers):
         return "its centres are not fixed-point numbers"
     palette = Palette(fixed, np.zeros(len(fixed), np.int64), 0.0, None, "")
-    if digest_labels(reference.assign(photo.rgb, palette)) != result.clustering.labels:
+    if digest_labels(reference.assign(photo.rgb, palette)) != digest.labels:
         return "its labels are not those of its nearest centres"
-    cost = photo.colors.cost(result.clustering.centers)
-    if result.clustering.compactness is None or abs(result.clustering.compactness - cost) > SUMMATION * cost:
-        return f"its compactness is given as {result.clustering.compactness}, and is {cost}"
+    cost = photo.colors.cost(digest.centers)
+    if digest.compactness is None or abs(digest.compactness - cost) > SUMMATION * cost:
+        return f"its compactness is given as {digest.compactness}, and is {cost}"
     return None

@@ -1,4 +1,4 @@
-"""What a figure was measured with: the machine, the software, the commit."""
+"""The environment of a measurement: the machine, the software, the commit."""
 
 from __future__ import annotations
 
@@ -8,16 +8,36 @@ import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypedDict
 
 PACKAGES = ("kseg-batch", "numpy", "opencv-python", "numba", "scikit-learn", "isal")
-"""Distributions whose versions are told where no others are named."""
+"""Distributions whose versions are reported by default."""
+
+
+class Environment(TypedDict):
+    """The machine and the software, as JSON files have them."""
+
+    machine: str
+    """Architecture, such as x86_64."""
+    cpu: str
+    """Name of the processor."""
+    cores: int | None
+    """Number of CPU cores; None if unknown."""
+    os: str
+    """Name and version of the operating system."""
+    python: str
+    """Implementation and version of Python."""
+    packages: dict[str, str | None]
+    """Versions of distributions; None for those that are not installed."""
+    git_commit: str | None
+    """See `git_commit`."""
 
 
 @cache
-def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, object]:
-    """The machine, its processor, the system, Python, the packages' versions and the commit.
+def environment(packages: tuple[str, ...] = PACKAGES) -> Environment:
+    """Return the machine, its processor, the system, Python, the packages' versions and the commit.
 
-    Found out once, at the first call: the checkout may move on during a long run.
+    The environment is read at the first call only: the checkout may change during a long run.
     """
     return {
         "machine": platform.machine(),
@@ -31,7 +51,7 @@ def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, object]:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -42,7 +62,7 @@ def cpu_model() -> str:
 
 
 def package_version(name: str) -> str | None:
-    """The installed version of a distribution, or None."""
+    """Return the installed version of a distribution; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -50,9 +70,9 @@ def package_version(name: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of this checkout, with `-dirty` where tracked files differ from it.
+    """Return the commit of this checkout, with `-dirty` if tracked files differ from it.
 
-    None outside of git, and where the package is installed inside a checkout of something else.
+    None outside of a git repository, and where the package is installed inside another project's checkout.
     """
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)
@@ -64,7 +84,7 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    """The output of a git command that takes no lock and so writes nothing."""
+    """Return the output of a git command, run without locks, so that git writes nothing."""
     done = subprocess.run(
         ["git", "--no-optional-locks", *arguments],
         cwd=Path(__file__).parent,

@@ -1,4 +1,4 @@
-"""Who takes part: our backends, and what every contender is."""
+"""The backends as the benchmark calls them, and the description of every implementation it compares."""
 
 from __future__ import annotations
 
@@ -20,68 +20,78 @@ if TYPE_CHECKING:
 
     from kseg_batch.kmeans.options import FitOptions
 
-REFERENCE = "opencv"
-"""The contender that is the tutorial's call, by which times are divided."""
+BASELINE = "opencv"
+"""Name of the implementation that the speedups refer to: the tutorial's call of cv2.kmeans."""
 
-Threads = Literal["all", "one", "GPU"]
+ThreadUse = Literal["all", "one", "GPU"]
+"""Threads that an implementation uses: all that are allowed, one regardless, or those of a GPU."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clustering:
-    """What a contender makes of a photo."""
+    """The result of an implementation for one photo."""
 
     labels: NDArray[np.integer]
-    """(H, W) number of each pixel's centre."""
+    """(H, W) index of each pixel's centre."""
     centers: NDArray[np.floating]
-    """(k, 3) RGB, in grey levels; fewer where it found fewer."""
+    """(k, 3) RGB centres, in grey levels; fewer rows where the implementation found fewer clusters."""
     compactness: float | None = None
-    """What the contender itself says; None where it is not asked."""
+    """Compactness reported by the implementation; None where the benchmark does not read it."""
 
 
-Cluster: TypeAlias = "Callable[[NDArray[np.uint8], FitOptions], Clustering]"
-"""Clusters an (H, W, 3) uint8 photo. Peers take `k` and `seed` alone, and have their own defaults."""
+ClusterFunction: TypeAlias = "Callable[[NDArray[np.uint8], FitOptions], Clustering]"
+"""Cluster an (H, W, 3) uint8 RGB photo. Libraries take `k` and `seed`, and their own defaults otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """Something that clusters photos. It is pickled, and opened in a process of its own."""
+class Requirement:
+    """A package that an implementation needs."""
 
-    name: str
-    """As the tables have it."""
-    about: str
-    """What is timed, in a line."""
-    open: Callable[[int], Cluster]
-    """Loads what it needs, and sets how many threads it may use."""
-    threads: Threads
-    """How many it uses: all that it is given, one whatever it is given, or those of a GPU."""
-    exact: bool = False
-    """Whether its results have to equal the NumPy reference to the bit."""
-    needs: tuple[str, str] | None = None
-    """Of other people's: the module that it is, and the distribution that brings it."""
-
-    @property
-    def peer(self) -> bool:
-        """Whether it is other people's."""
-        return self.needs is not None
+    module: str
+    """Name under which the package is imported, such as sklearn."""
+    distribution: str
+    """Name under which pip installs the package, such as scikit-learn."""
 
     @property
     def installed(self) -> bool:
-        """Whether its module is there. It is not imported."""
-        return self.needs is None or find_spec(self.needs[0]) is not None
-
-    def n_threads(self, given: int) -> int | None:
-        """How many threads it uses if it is given so many; None on a GPU."""
-        return {"all": given, "one": 1, "GPU": None}[self.threads]
+        """Whether the module can be found. The module is not imported."""
+        return find_spec(self.module) is not None
 
 
-def _open_backend(name: str, threads: int) -> Cluster:
-    """`segment` as users call it. The numba backend uses one thread, so `threads` goes no further."""
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """A way to cluster photos. The object is pickled, and opened in a process of its own."""
+
+    name: str
+    """Name in the tables."""
+    description: str
+    """One line about the call that is timed."""
+    open: Callable[[int], ClusterFunction]
+    """Import the packages, allow a number of threads, and return the function to time."""
+    thread_use: ThreadUse
+    exact: bool = False
+    """Whether the results have to equal the NumPy reference to the bit."""
+    requirement: Requirement | None = None
+    """The package of another project's library; None for the backends."""
+
+    @property
+    def is_library(self) -> bool:
+        """Whether the implementation is another project's library."""
+        return self.requirement is not None
+
+    def n_threads(self, allowed: int) -> int | None:
+        """Return the number of threads used of those allowed; None on a GPU."""
+        return {"all": allowed, "one": 1, "GPU": None}[self.thread_use]
+
+
+def _open_backend(name: str, threads: int) -> ClusterFunction:
+    """Return `segment` with a backend, after its warm-up. `threads` has no effect: numba uses one thread."""
     from kseg_batch import segment
 
     load(name).warm_up()
 
     def cluster(rgb: NDArray[np.uint8], options: FitOptions) -> Clustering:
-        found = segment(
+        result = segment(
             rgb,
             options.k,
             attempts=options.attempts,
@@ -89,13 +99,13 @@ def _open_backend(name: str, threads: int) -> Cluster:
             seed=options.seed,
             backend=name,
         )
-        return Clustering(found.labels, found.centers, found.compactness)
+        return Clustering(result.labels, result.centers, result.compactness)
 
     return cluster
 
 
-def open_tutorial(threads: int) -> Cluster:
-    """cv2.kmeans as the tutorial calls it, without what the backend opencv adds to it."""
+def open_tutorial(threads: int) -> ClusterFunction:
+    """Return cv2.kmeans as the tutorial calls it, without the steps that the backend opencv adds."""
     cv2 = import_cv2()
     cv2.setNumThreads(threads)
 
@@ -111,40 +121,43 @@ def open_tutorial(threads: int) -> Cluster:
     return cluster
 
 
-OURS = (
-    Contender(
+BACKENDS = (
+    Implementation(
         "cupy",
         "as numba, on a GPU, one photo at a time, copies there and back included",
         partial(_open_backend, "cupy"),
         "GPU",
         exact=True,
     ),
-    Contender(
+    Implementation(
         "numba-cuda",
         "as cupy, by the package numba-cuda",
         partial(_open_backend, "numba-cuda"),
         "GPU",
         exact=True,
     ),
-    Contender(
+    Implementation(
         "numba",
         "segment(): the best of 10 k-means++ starts, 100 iterations, eps 0.2; exact",
         partial(_open_backend, "numba"),
         "one",
         exact=True,
     ),
-    Contender(
-        REFERENCE,
+    Implementation(
+        BASELINE,
         "the tutorial's call of cv2.kmeans on float32 pixels: 10 random starts, 100 iterations, eps 0.2",
         open_tutorial,
         "all",
     ),
 )
-"""Our backends, in the order in which `auto` tries them."""
+"""The backends, in the order in which `auto` tries them."""
 
 
-def unavailable(names: Iterable[str]) -> dict[str, str]:
-    """The backends that cannot run here, and why. For a process of its own: a GPU's memory stays taken."""
+def find_unavailable_backends(names: Iterable[str]) -> dict[str, str]:
+    """Return the backends that cannot run here, each with the reason.
+
+    Call this function in a process of its own: a backend that loads keeps GPU memory until the process exits.
+    """
     reasons = {}
     for name in names:
         try:

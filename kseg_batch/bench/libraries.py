@@ -1,6 +1,6 @@
-"""Other people's libraries, each as its documentation has it: from uint8 pixels to labels and centres.
+"""Other projects' libraries, called as their documentation shows: from uint8 pixels to labels and centres.
 
-Imports are late, in the process of the one contender that needs them.
+Each library is imported late, in the process of the one implementation that needs it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.bench.implementations import Cluster, Clustering, Contender
+from kseg_batch.bench.implementations import ClusterFunction, Clustering, Implementation, Requirement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def limit_threads(threads: int) -> None:
-    """Tell the libraries that are loaded, where threadpoolctl is there to tell them."""
+    """Limit the threads of the libraries loaded so far. Without threadpoolctl, change nothing."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
@@ -28,24 +28,24 @@ def limit_threads(threads: int) -> None:
     threadpool_limits(limits=threads)
 
 
-def _open_pixels(model: str, module: str, settings: dict[str, Any], threads: int) -> Cluster:
-    """An estimator of scikit-learn, or one like it, on one row a pixel."""
-    estimator = getattr(import_module(module), model)
+def _open_estimator(name: str, module: str, settings: dict[str, Any], threads: int) -> ClusterFunction:
+    """Return a function that fits an estimator with scikit-learn's interface to all pixels."""
+    estimator = getattr(import_module(module), name)
     if "n_jobs" in settings:
         settings = {**settings, "n_jobs": threads}
     limit_threads(threads)
 
     def cluster(rgb: NDArray[np.uint8], options: FitOptions) -> Clustering:
-        found = estimator(n_clusters=options.k, random_state=options.seed, **settings)
-        found.fit(rgb.reshape(-1, 3).astype(np.float32))
-        return Clustering(found.labels_.reshape(rgb.shape[:2]), found.cluster_centers_)
+        model = estimator(n_clusters=options.k, random_state=options.seed, **settings)
+        model.fit(rgb.reshape(-1, 3).astype(np.float32))
+        return Clustering(model.labels_.reshape(rgb.shape[:2]), model.cluster_centers_)
 
     return cluster
 
 
-def _open_colors(model: str, threads: int) -> Cluster:
-    """An estimator of scikit-learn on the distinct colours, each weighted by its pixels."""
-    estimator = getattr(import_module("sklearn.cluster"), model)
+def _open_estimator_on_colors(name: str, threads: int) -> ClusterFunction:
+    """Return a function that fits an estimator of scikit-learn to the distinct colours with their counts."""
+    estimator = getattr(import_module("sklearn.cluster"), name)
     limit_threads(threads)
 
     def cluster(rgb: NDArray[np.uint8], options: FitOptions) -> Clustering:
@@ -53,17 +53,17 @@ def _open_colors(model: str, threads: int) -> Cluster:
         counts = np.bincount(packed, minlength=1 << 24)
         codes = np.flatnonzero(counts)
         colors = ((codes[:, None] >> np.array([16, 8, 0])) & 255).astype(np.float32)
-        found = estimator(n_clusters=min(options.k, len(codes)), random_state=options.seed)
-        found.fit(colors, sample_weight=counts[codes].astype(np.float32))
+        model = estimator(n_clusters=min(options.k, len(codes)), random_state=options.seed)
+        model.fit(colors, sample_weight=counts[codes].astype(np.float32))
         table = np.zeros(1 << 24, np.uint8)
-        table[codes] = found.labels_
-        return Clustering(table[packed].reshape(rgb.shape[:2]), found.cluster_centers_)
+        table[codes] = model.labels_
+        return Clustering(table[packed].reshape(rgb.shape[:2]), model.cluster_centers_)
 
     return cluster
 
 
-def _open_faiss(threads: int) -> Cluster:
-    """faiss.Kmeans on all pixels: by default it would draw 256 for each centre."""
+def _open_faiss(threads: int) -> ClusterFunction:
+    """Return faiss.Kmeans on all pixels, in place of its default sample of 256 pixels for each centre."""
     faiss = import_module("faiss")
     faiss.omp_set_num_threads(threads)
 
@@ -82,20 +82,20 @@ def _open_faiss(threads: int) -> Cluster:
     return cluster
 
 
-def _open_pillow(kmeans: int, threads: int) -> Cluster:
-    """Pillow's median cut, and with `kmeans` its iterations until no pixel changes its cluster."""
+def _open_pillow(kmeans: int, threads: int) -> ClusterFunction:
+    """Return Pillow's median cut; with `kmeans` 1, followed by k-means until no pixel changes its cluster."""
     from PIL import Image
 
     def cluster(rgb: NDArray[np.uint8], options: FitOptions) -> Clustering:
         method = Image.Quantize.MEDIANCUT
-        found = Image.fromarray(rgb).quantize(options.k, method=method, kmeans=kmeans)
-        return _from_palette(np.asarray(found), found.getpalette() or [], 3)
+        quantized = Image.fromarray(rgb).quantize(options.k, method=method, kmeans=kmeans)
+        return _from_palette(np.asarray(quantized), quantized.getpalette() or [], 3)
 
     return cluster
 
 
-def _open_libimagequant(threads: int) -> Cluster:
-    """The library behind pngquant, without dithering. It weighs colours by how they are seen."""
+def _open_libimagequant(threads: int) -> ClusterFunction:
+    """Return pngquant's quantiser, without dithering. The library weighs colours by how they are seen."""
     quantize = import_module("imagequant").quantize_raw_rgba_bytes
 
     def cluster(rgb: NDArray[np.uint8], options: FitOptions) -> Clustering:
@@ -109,77 +109,78 @@ def _open_libimagequant(threads: int) -> Cluster:
 
 
 def _from_palette(labels: NDArray[np.uint8], palette: list[int], channels: int) -> Clustering:
-    """Labels with the part of a palette that they use; what follows in it is filling."""
+    """Return (H, W) labels with the palette up to the greatest label; further entries are padding."""
     entries = np.array(palette, np.float64).reshape(-1, channels)
     return Clustering(labels, entries[: int(labels.max()) + 1, :3])
 
 
-SKLEARN = ("sklearn", "scikit-learn")
+SCIKIT_LEARN = Requirement("sklearn", "scikit-learn")
 
-COLORS = "on the distinct colours weighted by their pixels, counting them included"
+_ON_COLORS = "on the distinct colours weighted by their pixels, counting them included"
 
-PEERS = (
-    Contender(
+LIBRARIES = (
+    Implementation(
         "sklearn KMeans, pixels",
         "scikit-learn's KMeans with its defaults, one k-means++ start, on float32 pixels",
-        partial(_open_pixels, "KMeans", "sklearn.cluster", {}),
+        partial(_open_estimator, "KMeans", "sklearn.cluster", {}),
         "all",
-        needs=SKLEARN,
+        requirement=SCIKIT_LEARN,
     ),
-    Contender(
+    Implementation(
         "sklearn KMeans, colours",
-        f"the same {COLORS}",
-        partial(_open_colors, "KMeans"),
+        f"the same {_ON_COLORS}",
+        partial(_open_estimator_on_colors, "KMeans"),
         "all",
-        needs=SKLEARN,
+        requirement=SCIKIT_LEARN,
     ),
-    Contender(
+    Implementation(
         "sklearn MiniBatch, pixels",
         "scikit-learn's MiniBatchKMeans with its defaults, on float32 pixels; approximate",
-        partial(_open_pixels, "MiniBatchKMeans", "sklearn.cluster", {}),
+        partial(_open_estimator, "MiniBatchKMeans", "sklearn.cluster", {}),
         "all",
-        needs=SKLEARN,
+        requirement=SCIKIT_LEARN,
     ),
-    Contender(
+    Implementation(
         "sklearn MiniBatch, colours",
-        f"the same {COLORS}",
-        partial(_open_colors, "MiniBatchKMeans"),
+        f"the same {_ON_COLORS}",
+        partial(_open_estimator_on_colors, "MiniBatchKMeans"),
         "all",
-        needs=SKLEARN,
+        requirement=SCIKIT_LEARN,
     ),
-    Contender(
+    Implementation(
         "sklearnex KMeans, pixels",
         "KMeans of scikit-learn-intelex, one k-means++ start, on float32 pixels",
-        partial(_open_pixels, "KMeans", "sklearnex.cluster", {"n_init": 1, "n_jobs": None}),
+        partial(_open_estimator, "KMeans", "sklearnex.cluster", {"n_init": 1, "n_jobs": None}),
         "all",
-        needs=("sklearnex", "scikit-learn-intelex"),
+        requirement=Requirement("sklearnex", "scikit-learn-intelex"),
     ),
-    Contender(
+    Implementation(
         "FAISS Kmeans, pixels",
         "faiss.Kmeans, one random start, 25 iterations, on all float32 pixels; then search",
         _open_faiss,
         "all",
-        needs=("faiss", "faiss-cpu"),
+        requirement=Requirement("faiss", "faiss-cpu"),
     ),
-    Contender(
+    Implementation(
         "Pillow median cut",
         "Image.quantize(k, MEDIANCUT); not k-means",
         partial(_open_pillow, 0),
         "one",
-        needs=("PIL", "pillow"),
+        requirement=Requirement("PIL", "pillow"),
     ),
-    Contender(
+    Implementation(
         "Pillow median cut, kmeans",
         "the same with kmeans=1, which goes on until no colour changes its cluster",
         partial(_open_pillow, 1),
         "one",
-        needs=("PIL", "pillow"),
+        requirement=Requirement("PIL", "pillow"),
     ),
-    Contender(
+    Implementation(
         "libimagequant",
         "by the package imagequant, no dithering; weighs colours by how they are seen",
         _open_libimagequant,
         "one",
-        needs=("imagequant", "imagequant"),
+        requirement=Requirement("imagequant", "imagequant"),
     ),
 )
+"""The libraries that `--peers` adds."""

@@ -7,28 +7,31 @@ import sys
 from pathlib import Path
 
 PEAK_RESET = Path("/proc/self/clear_refs")
-"""Linux: to write 5 to it resets the peak, VmHWM."""
+"""Linux: the file to which writing 5 resets the peak, VmHWM."""
 
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
-"""The unit of ru_maxrss."""
+"""The unit of ru_maxrss, in bytes."""
 
 
 def resident_mb(field: str) -> float:
-    """VmRSS, resident memory now, or VmHWM, its peak since the last reset, in MB of 10**6 bytes. Linux.
+    """Return the resident memory of this process on Linux, in MB of 10**6 bytes.
+
+    Args:
+        field: VmRSS for the memory now, or VmHWM for its peak since the last reset.
 
     Raises:
-        OSError: The system does not tell.
+        OSError: The system does not report the field.
     """
     for entry in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if entry.startswith(field):
             return int(entry.split()[1]) * 1024 / 1e6
-    raise OSError(f"the system does not tell {field}")
+    raise OSError(f"the system does not report {field}")
 
 
 class PeakMemory:
-    """How much resident memory grows at most from here on.
+    """The peak growth of this process's resident memory since the object was made.
 
-    Where the peak cannot be reset, as outside of Linux, what lies below an earlier peak is not seen.
+    Outside of Linux the peak cannot be reset, so growth below an earlier peak counts as 0.
     """
 
     def __init__(self) -> None:
@@ -39,7 +42,7 @@ class PeakMemory:
             self._before, self._resets = _maxrss_mb(), False
 
     def growth_mb(self) -> float:
-        """The peak so far less what there was before, in MB."""
+        """Return the peak so far minus the memory at the start, in MB of 10**6 bytes."""
         peak = resident_mb("VmHWM") if self._resets else _maxrss_mb()
         return max(0.0, peak - self._before)
 

@@ -1,4 +1,4 @@
-"""What a user may choose about a benchmark, checked once, here."""
+"""The options of a benchmark, checked once, here."""
 
 from __future__ import annotations
 
@@ -16,29 +16,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ASPECT = 16 / 9
-"""Width by height of a generated photograph of which only the megapixels are given."""
+"""Width divided by height of a generated photo whose size is given in megapixels."""
 
 MAX_THREADS = 1024
+"""Greatest number of threads that a user may ask for."""
 
 DEFAULT_SIZE = "1920x1080"
-"""Of generated photographs."""
+"""Size of generated photos."""
 
-PICTURES = (".png", ".svg")
+PLOT_SUFFIXES = (".png", ".svg")
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """To what photos are scaled."""
+    """A size to which photos are scaled."""
 
     label: str
-    """As the tables have it: 1920x1080, or 2 MP."""
+    """Name of the size in the tables, such as 1920x1080 or 2 MP."""
     width: int | None
-    """Pixels; None where a photo keeps its shape, and `megapixels` says how large it gets."""
+    """Width in pixels; None where a photo keeps its aspect ratio."""
     height: int | None
+    """Height in pixels; None where a photo keeps its aspect ratio."""
     megapixels: float
 
-    def of(self, aspect: float) -> tuple[int, int]:
-        """Width and height of a photo whose width was `aspect` times its height."""
+    def dimensions(self, aspect: float) -> tuple[int, int]:
+        """Return the width and height of a scaled photo.
+
+        Args:
+            aspect: The photo's width divided by its height.
+        """
         if self.width is not None and self.height is not None:
             return self.width, self.height
         height = max(1, round(math.sqrt(self.megapixels * 1e6 / aspect)))
@@ -47,64 +53,73 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What to measure, and how thoroughly."""
+    """The cases to measure, and how thoroughly."""
 
     folder: Path | None
-    """Where the photos are; None to generate them."""
+    """Folder of photos; None to generate photos."""
     sizes: tuple[Size, ...]
-    """Ascending; empty to take the photos of `folder` as they are."""
+    """Sizes to scale the photos to, ascending; empty to keep the size of the photos in `folder`."""
     k: tuple[int, ...]
-    """Clusters, ascending."""
+    """Numbers of clusters, ascending."""
     images: int
-    """Photos of each size, at most."""
+    """Greatest number of photos of each size."""
     repeat: int
-    """Timed passes over the photos, at most."""
+    """Greatest number of timed passes over the photos."""
     threads: int
-    """What libraries get that can use several."""
+    """Number of threads for libraries that can use several."""
     backends: tuple[str, ...]
-    """Names of those that must take part; empty for all that can."""
-    peers: bool
-    """Whether other people's libraries take part."""
+    """Names of the backends to measure; empty for all that run here."""
+    libraries: bool
+    """Whether to measure other projects' libraries."""
     budget: float
-    """Seconds for the passes of one contender at one size and k."""
+    """Seconds for the passes of an implementation at one size and k."""
     json: Path | None
-    """File to write the figures to."""
+    """File to write the results to."""
     plot: Path | None
-    """File to draw a picture of them into."""
+    """File to draw the results into."""
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range or cannot be written, naming the option as the command line does."""
+        """Raise an OptionError for a value that is out of range, or a file that cannot be written."""
         if self.images < 1:
-            raise OptionError(f"--images must be 1 or more, not {self.images}.")
+            raise OptionError(f"images must be 1 or more, not {self.images}.", "images")
         if self.repeat < 1:
-            raise OptionError(f"--repeat must be 1 or more, not {self.repeat}.")
+            raise OptionError(f"repeat must be 1 or more, not {self.repeat}.", "repeat")
         if not 1 <= self.threads <= MAX_THREADS:
-            raise OptionError(f"--threads must be from 1 to {MAX_THREADS}, not {self.threads}.")
+            raise OptionError(f"threads must be from 1 to {MAX_THREADS}, not {self.threads}.", "threads")
         if not (math.isfinite(self.budget) and self.budget > 0):
-            raise OptionError(f"--budget must be a number of seconds above 0, not {self.budget}.")
+            raise OptionError(f"budget must be a number of seconds above 0, not {self.budget}.", "budget")
         for name in self.backends:
             if name not in MODULES:
                 raise OptionError(f"There is no backend {name!r}: choose from {', '.join(MODULES)}.")
-        for flag, path in (("--json", self.json), ("--plot", self.plot)):
-            if path is not None and (path.is_dir() or not path.parent.is_dir()):
-                raise OptionError(f"{flag} {path}: there is no such folder, or it is one.")
-        if self.plot is not None and self.plot.suffix.lower() not in PICTURES:
-            raise OptionError(f"--plot must be a file that ends in .png or .svg, not {self.plot}.")
+        _check_file(self.json, "json")
+        _check_file(self.plot, "plot")
+        if self.plot is not None and self.plot.suffix.lower() not in PLOT_SUFFIXES:
+            raise OptionError(f"plot must be a file that ends in .png or .svg, not {self.plot}.", "plot")
         if self.plot is not None and find_spec("matplotlib") is None:
-            raise OptionError("--plot needs matplotlib; to add it: pip install 'kseg-batch[bench]'.")
+            raise OptionError("plot needs matplotlib; to add it: pip install 'kseg-batch[bench]'.", "plot")
+
+
+def _check_file(path: Path | None, parameter: str) -> None:
+    """Raise an OptionError if a file cannot be written because of its folder, or is a folder."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise OptionError(f"{parameter} must be a file: {path} is a folder.", parameter)
+    if not path.parent.is_dir():
+        raise OptionError(f"{parameter} {path}: there is no folder {path.parent}.", parameter)
 
 
 def parse_sizes(text: str) -> tuple[Size, ...]:
-    """Sizes such as 0.1,2,12 in megapixels, or 1920x1080, ascending.
+    """Return the sizes of a list such as 0.1,2,12 in megapixels, or 1920x1080, ascending.
 
     Raises:
-        OptionError: They are none, or out of range.
+        OptionError: The text is no such list, or a size is out of range.
     """
-    sizes = {part: _size(part) for part in text.lower().replace(" ", "").split(",")}
+    sizes = {part: _parse_size(part) for part in text.lower().replace(" ", "").split(",")}
     return tuple(sorted(sizes.values(), key=lambda size: size.megapixels))
 
 
-def _size(text: str) -> Size:
+def _parse_size(text: str) -> Size:
     if match := re.fullmatch(r"(\d{1,9})x(\d{1,9})", text):
         width, height = int(match[1]), int(match[2])
         size = Size(f"{width}x{height}", width, height, width * height / 1e6)
@@ -112,8 +127,10 @@ def _size(text: str) -> Size:
         size = Size(f"{float(text):g} MP", None, None, float(text))
     else:
         raise OptionError(
-            f"--sizes must be megapixels or WIDTHxHEIGHT, such as 0.1,2,1920x1080, not {text!r}."
+            f"sizes must be megapixels or WIDTHxHEIGHT, such as 0.1,2,1920x1080, not {text!r}.", "sizes"
         )
     if not 1 <= size.megapixels * 1e6 <= MAX_PIXELS:
-        raise OptionError(f"--sizes must be from one pixel to {MAX_PIXELS / 1e6:g} megapixels, not {text}.")
+        raise OptionError(
+            f"sizes must be from one pixel to {MAX_PIXELS / 1e6:g} megapixels, not {text}.", "sizes"
+        )
     return size

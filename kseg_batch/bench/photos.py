@@ -1,4 +1,4 @@
-"""The photos that are measured on: read from a folder or generated, scaled, and kept in files."""
+"""The photos to measure on: read from a folder or generated, scaled, and kept in files."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Photo:
-    """A photo at the size at which it is measured."""
+class BenchPhoto:
+    """A photo at the size at which implementations cluster it."""
 
     name: str
-    """Of its file, or how it was generated."""
+    """Name of the photo's file, or the seed of a generated photo."""
     rgb: NDArray[np.uint8]
-    """(H, W, 3) uint8."""
+    """(H, W, 3) uint8 RGB pixels."""
     colors: DistinctColors
-    """Its colours."""
+    """The distinct colours of `rgb`, counted."""
     file: str
-    """Where `rgb` is kept for the contenders' processes."""
+    """NumPy file of `rgb`, which the runners' processes read."""
 
     @property
-    def pixels(self) -> int:
-        """How many there are."""
+    def n_pixels(self) -> int:
+        """Number of pixels."""
         return self.rgb.size // 3
 
     @property
     def shape(self) -> str:
-        """Such as 1920x1080."""
+        """Width and height, such as 1920x1080."""
         return f"{self.rgb.shape[1]}x{self.rgb.shape[0]}"
 
 
-class Album:
-    """The photos, in a folder of files from which every size is made."""
+class PhotoSet:
+    """The photos of a benchmark, decoded once and kept in files, from which each size is made."""
 
     def __init__(self, options: BenchOptions, folder: Path) -> None:
-        """Find and decode the photos, unless they are to be generated.
+        """Find and decode the photos of `options.folder`, if there is one.
 
         Args:
-            options: Where they are, and how many at most.
-            folder: An empty one, for the pixels.
+            options: The options of the benchmark.
+            folder: An empty folder for the NumPy files.
 
         Raises:
-            SourceError: There is no such folder, or no photo in it that can be read.
+            SourceError: `options.folder` does not exist, or has no photo that can be read.
         """
         self._options = options
         self._folder = folder
@@ -66,7 +66,7 @@ class Album:
         self._originals = [] if options.folder is None else list(self._read(options.folder))
 
     def _read(self, source: Path) -> Iterator[tuple[str, Path]]:
-        """The names of the first photos that can be read, and the files of their pixels."""
+        """Yield the names of the first readable photos in a folder, each with the file of its pixels."""
         if not source.is_dir():
             raise SourceError(f"{source}: there is no such folder.")
         n = 0
@@ -76,30 +76,31 @@ class Album:
             except (ImageError, OSError) as error:
                 self.unreadable.append(f"{job.name} was passed over: {error}")
                 continue
-            yield job.name, self._keep(f"original-{n}", rgb)
+            yield job.name, self._save(f"original-{n}", rgb)
             n += 1
             if n == self._options.images:
                 return
         if n == 0:
             raise SourceError(f"{source}: none of the images in it can be read: {self.unreadable[0]}.")
 
-    def at(self, size: Size | None) -> tuple[Photo, ...]:
-        """The photos at a size; None for that which they have."""
+    def load(self, size: Size | None) -> tuple[BenchPhoto, ...]:
+        """Return the photos scaled to a size; None for the size that each photo has."""
         photos = []
         for number, (name, rgb) in enumerate(self._scaled(size)):
-            file = self._keep(f"photo-{number}", rgb)
-            photos.append(Photo(name, rgb, DistinctColors.of(rgb), str(file)))
+            file = self._save(f"photo-{number}", rgb)
+            photos.append(BenchPhoto(name, rgb, DistinctColors.of(rgb), str(file)))
         return tuple(photos)
 
     def _scaled(self, size: Size | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield the name and the (H, W, 3) uint8 pixels of each photo at a size."""
         if size is not None and self._options.folder is None:
             for seed in range(self._options.images):
-                yield f"generated, seed {seed}", photograph(*size.of(ASPECT), seed)
+                yield f"generated, seed {seed}", photograph(*size.dimensions(ASPECT), seed)
         for name, file in self._originals:
             rgb = np.load(file)
-            yield name, rgb if size is None else cover(rgb, *size.of(rgb.shape[1] / rgb.shape[0]))
+            yield name, rgb if size is None else cover(rgb, *size.dimensions(rgb.shape[1] / rgb.shape[0]))
 
-    def _keep(self, name: str, rgb: NDArray[np.uint8]) -> Path:
+    def _save(self, name: str, rgb: NDArray[np.uint8]) -> Path:
         path = self._folder / f"{name}.npy"
         np.save(path, rgb)
         return path

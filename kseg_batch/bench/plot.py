@@ -1,4 +1,4 @@
-"""Draws a benchmark: a bar for each contender, and curves where several sizes or numbers of clusters are."""
+"""The plot of a benchmark: a bar for each implementation, and curves over several sizes or k."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from kseg_batch.bench.report import shown
+from kseg_batch.bench.tables import format_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
 
-    from kseg_batch.bench.results import Contest, Row
+    from kseg_batch.bench.results import BenchResults, ResultRow
 
-OUR_COLORS = {"numba": "#d55e00", "cupy": "#cc3377", "numba-cuda": "#e69f00", "opencv": "#000000"}
-PEER_COLORS = (
+BACKEND_COLORS = {"numba": "#d55e00", "cupy": "#cc3377", "numba-cuda": "#e69f00", "opencv": "#000000"}
+LIBRARY_COLORS = (
     "#0072b2",
     "#56b4e9",
     "#009e73",
@@ -31,34 +31,34 @@ PEER_COLORS = (
 )
 MARKERS = "os^vD<>Pp"
 PLAIN = StrMethodFormatter("{x:,g}")
-"""Numbers with no exponent."""
-PANEL = 5.5
-"""Inches that a panel is wide."""
+"""Format of tick labels: numbers without an exponent."""
+PANEL_WIDTH = 5.5
+"""Width of a panel, in inches."""
 
 
-def draw(contest: Contest, title: str) -> Figure:
-    """A picture of what was measured.
+def draw(results: BenchResults, title: str) -> Figure:
+    """Return a figure of the median times.
 
     Args:
-        contest: With at least one measured row.
-        title: The machine, in a line.
+        results: The results, with at least one measured row.
+        title: The title, one line.
     """
-    rows = [row for row in contest.rows if row.figures is not None]
-    (size, k), _ = Counter(row.cell for row in rows).most_common(1)[0]
+    rows = [row for row in results.rows if row.metrics is not None]
+    (size, k), _ = Counter(row.case for row in rows).most_common(1)[0]
     same_k = [row for row in rows if row.k == k]
     same_size = [row for row in rows if row.size == size]
-    curves: list[tuple[Sequence[Row], Callable[[Row], float], str, str]] = []
+    curves: list[tuple[Sequence[ResultRow], Callable[[ResultRow], float], str, str]] = []
     if len({row.megapixels for row in same_k}) > 1:
         curves.append((same_k, lambda row: row.megapixels, "megapixels", f"k = {k}"))
     if len({row.k for row in same_size}) > 1:
         curves.append((same_size, lambda row: row.k, "k, clusters", size))
-    names = list(dict.fromkeys(row.contender for row in rows))
+    names = list(dict.fromkeys(row.implementation for row in rows))
     height = max(3.6, 1.6 + 0.3 * len(names)) + (0.25 * len(names) if curves else 0)
-    figure = Figure(figsize=(PANEL * (1 + len(curves)) + 1, height), layout="constrained")
+    figure = Figure(figsize=(PANEL_WIDTH * (1 + len(curves)) + 1, height), layout="constrained")
     figure.suptitle(title, fontsize="medium")
     panels = figure.subplots(1, 1 + len(curves), squeeze=False)[0]
     styles = _styles(rows)
-    _bars(panels[0], [row for row in rows if row.cell == (size, k)], styles)
+    _bars(panels[0], [row for row in rows if row.case == (size, k)], styles)
     panels[0].set_title(f"{size}, k = {k}", fontsize="medium")
     for axes, (part, place, label, name) in zip(panels[1:], curves, strict=True):
         _curves(axes, part, place, styles)
@@ -70,25 +70,28 @@ def draw(contest: Contest, title: str) -> Figure:
     return figure
 
 
-def _styles(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each contender."""
-    peers = iter(zip(PEER_COLORS, MARKERS, strict=True))
-    names = dict.fromkeys((row.contender, row.peer) for row in rows)
-    return {name: next(peers) if peer else (OUR_COLORS[name], "o") for name, peer in names}
+def _styles(rows: Sequence[ResultRow]) -> dict[str, tuple[str, str]]:
+    """Return a colour and a marker for each implementation."""
+    library_styles = iter(zip(LIBRARY_COLORS, MARKERS, strict=True))
+    names = dict.fromkeys((row.implementation, row.is_library) for row in rows)
+    return {
+        name: next(library_styles) if is_library else (BACKEND_COLORS[name], "o")
+        for name, is_library in names
+    }
 
 
-def _bars(axes: Axes, rows: Sequence[Row], styles: dict[str, tuple[str, str]]) -> None:
-    """Milliseconds, on a scale of powers of ten, with the spread as a whisker."""
+def _bars(axes: Axes, rows: Sequence[ResultRow], styles: dict[str, tuple[str, str]]) -> None:
+    """Draw the milliseconds of each row on a logarithmic scale, with the spread as an error bar."""
     for row in sorted(rows, key=_milliseconds):
-        assert row.figures is not None
-        median = row.figures.median_ms
-        spread = [[median - row.figures.least_ms], [row.figures.most_ms - median]]
-        label = f"{row.contender} [{row.threads or 'GPU'}]"
-        color = styles[row.contender][0]
+        assert row.metrics is not None
+        median = row.metrics.median_ms
+        spread = [[median - row.metrics.min_ms], [row.metrics.max_ms - median]]
+        label = f"{row.implementation} [{row.threads or 'GPU'}]"
+        color = styles[row.implementation][0]
         axes.barh(label, median, xerr=spread, color=color, capsize=2, ecolor="#555555")
         axes.annotate(
-            shown(median),
-            (row.figures.most_ms, label),
+            format_number(median),
+            (row.metrics.max_ms, label),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
@@ -98,16 +101,19 @@ def _bars(axes: Axes, rows: Sequence[Row], styles: dict[str, tuple[str, str]]) -
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(PLAIN)
     low, high = min(map(_milliseconds, rows)), max(map(_milliseconds, rows))
-    axes.set_xlim(low / 3, high * (high / low) ** 0.2 * 3)  # room for the figures
+    axes.set_xlim(low / 3, high * (high / low) ** 0.2 * 3)  # room for the numbers beside the bars
     axes.set_xlabel("ms a photo; threads in brackets")
 
 
 def _curves(
-    axes: Axes, rows: Sequence[Row], place: Callable[[Row], float], styles: dict[str, tuple[str, str]]
+    axes: Axes,
+    rows: Sequence[ResultRow],
+    place: Callable[[ResultRow], float],
+    styles: dict[str, tuple[str, str]],
 ) -> None:
-    """A line for each contender, on scales of powers of ten."""
+    """Draw a line for each implementation, on logarithmic scales."""
     for name, (color, marker) in styles.items():
-        points = sorted((place(row), _milliseconds(row)) for row in rows if row.contender == name)
+        points = sorted((place(row), _milliseconds(row)) for row in rows if row.implementation == name)
         if points:
             x, y = zip(*points, strict=True)
             axes.plot(x, y, label=name, color=color, marker=marker, markersize=5)
@@ -121,6 +127,6 @@ def _curves(
     axes.grid(alpha=0.3)
 
 
-def _milliseconds(row: Row) -> float:
-    assert row.figures is not None
-    return row.figures.median_ms
+def _milliseconds(row: ResultRow) -> float:
+    assert row.metrics is not None
+    return row.metrics.median_ms

@@ -1,33 +1,40 @@
-"""What a benchmark has found out: a row for each contender, size and number of clusters."""
+"""The results of a benchmark: a row for each implementation, size and number of clusters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from kseg_batch.bench.implementations import REFERENCE
+from kseg_batch.bench.implementations import BASELINE
 
 if TYPE_CHECKING:
-    from kseg_batch.bench.implementations import Contender
+    from kseg_batch.bench.implementations import Implementation
 
-Status = Literal["measured", "WRONG", "FAILED", "stopped", "skipped"]
+RowStatus = Literal["measured", "WRONG", "FAILED", "stopped", "skipped"]
+"""WRONG and FAILED are errors; a slow implementation was stopped, or skipped at larger sizes and k."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What was measured of a contender. Times are those of a pass over the photos by the number of photos."""
+class Metrics:
+    """The measurements of an implementation at one size and k.
+
+    A time is the duration of a pass over the photos, divided by the number of photos.
+    """
 
     median_ms: float
-    least_ms: float
-    most_ms: float
+    """Median of the timed passes, in milliseconds a photo."""
+    min_ms: float
+    """Fastest timed pass, in milliseconds a photo."""
+    max_ms: float
+    """Slowest timed pass, in milliseconds a photo."""
     passes: int
-    """How many were timed."""
+    """Number of timed passes."""
     compactness: float
-    """Exact one of its centres, of all photos together."""
+    """Exact compactness of the centres, summed over all photos, in squared grey levels."""
     peak_mb: float
-    """By how much its process grew at most in the first pass, in MB of 10**6 bytes."""
+    """Peak growth of the process's resident memory in the first pass, in MB of 10**6 bytes."""
     cores: float
-    """How many cores of the CPU were busy, on average."""
+    """Mean number of busy CPU cores."""
 
     @property
     def images_per_s(self) -> float:
@@ -36,79 +43,86 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A contender at a size and a k."""
+class ResultRow:
+    """The outcome of one implementation at one size and k."""
 
-    contender: str
-    peer: bool
-    """Whether it is other people's."""
+    implementation: str
+    """Name of the implementation."""
+    is_library: bool
+    """Whether the implementation is another project's library."""
     threads: int | None
-    """What it may use; None on a GPU."""
+    """Number of threads that the implementation may use; None on a GPU."""
     size: str
-    """As it was asked for; else that of the photos."""
+    """Label of the size asked for, such as 2 MP; without `--sizes`, the size of the photos."""
     megapixels: float
-    """Of a photo; the mean where they differ."""
+    """Mean megapixels of a photo."""
     k: int
-    status: Status
-    """WRONG and FAILED are errors; a contender that was too slow was stopped, or skipped from then on."""
-    figures: Figures | None = None
+    """Number of clusters."""
+    status: RowStatus
+    metrics: Metrics | None = None
+    """The measurements; None unless the status is measured."""
     reason: str | None = None
-    """Why there are no figures."""
+    """Why there are no metrics."""
 
     @property
-    def cell(self) -> tuple[str, int]:
-        """What it may be compared within."""
+    def case(self) -> tuple[str, int]:
+        """The size and k: rows of the same case can be compared."""
         return self.size, self.k
 
     @property
-    def where(self) -> str:
-        """In words."""
-        return f"{self.contender}, {self.size}, k = {self.k}"
+    def description(self) -> str:
+        """The implementation, size and k, such as `numba, 2 MP, k = 3`."""
+        return f"{self.implementation}, {self.size}, k = {self.k}"
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoFacts:
-    """A photo that was measured on."""
+class PhotoInfo:
+    """The description of a photo that was clustered."""
 
     name: str
-    """Of its file, or how it was generated."""
+    """Name of the photo's file, or the seed of a generated photo."""
     size: str
-    """Such as 1920x1080."""
+    """Width and height, such as 1920x1080."""
     colors: int
-    """Distinct ones."""
+    """Number of distinct colours."""
 
 
 @dataclass(slots=True)
-class Contest:
-    """Everything so far."""
+class BenchResults:
+    """The results so far. `run_benchmark` fills them in, and readers compare the rows."""
 
-    rows: list[Row] = field(default_factory=list)
-    photos: list[PhotoFacts] = field(default_factory=list)
-    contenders: list[Contender] = field(default_factory=list)
-    """Those that take part."""
-    absent: dict[str, str] = field(default_factory=dict)
-    """Backends that cannot run here, and why."""
+    rows: list[ResultRow] = field(default_factory=list)
+    photos: list[PhotoInfo] = field(default_factory=list)
+    """The photos, once for each size."""
+    implementations: list[Implementation] = field(default_factory=list)
+    """The implementations that are measured."""
+    unavailable: dict[str, str] = field(default_factory=dict)
+    """Names of the backends that cannot run here, each with the reason."""
     not_installed: dict[str, str] = field(default_factory=dict)
-    """Peers that are not installed, and the command that brings each."""
+    """Names of the libraries that are not installed, each with the command that installs it."""
     unreadable: list[str] = field(default_factory=list)
-    """Image files that were passed over, and why."""
+    """Image files that were passed over, each with the reason, as sentences."""
     interrupted: bool = False
+    """Whether a keyboard interrupt ended the benchmark early."""
 
     @property
     def ok(self) -> bool:
-        """Whether no contender failed or was wrong."""
+        """Whether no implementation failed or gave a wrong result."""
         return not any(row.status in ("WRONG", "FAILED") for row in self.rows)
 
-    def by_best(self, row: Row) -> float | None:
-        """A row's compactness by the lowest at its size and k; None if there is none."""
-        costs = [r.figures.compactness for r in self.rows if r.figures and r.cell == row.cell]
-        if row.figures is None or min(costs) == 0:
-            return None
-        return row.figures.compactness / min(costs)
+    def relative_compactness(self, row: ResultRow) -> float | None:
+        """Return a row's compactness divided by the lowest of its case.
 
-    def times_faster(self, row: Row) -> float | None:
-        """The time of the tutorial's call by a row's; None if one of them was not measured."""
+        None where the row has no metrics, or the lowest compactness is 0.
+        """
+        costs = [r.metrics.compactness for r in self.rows if r.metrics and r.case == row.case]
+        if row.metrics is None or min(costs) == 0:
+            return None
+        return row.metrics.compactness / min(costs)
+
+    def speedup(self, row: ResultRow) -> float | None:
+        """Return the baseline's median time divided by a row's; None if either was not measured."""
         for other in self.rows:
-            if other.contender == REFERENCE and other.cell == row.cell and other.figures and row.figures:
-                return other.figures.median_ms / row.figures.median_ms
+            if other.implementation == BASELINE and other.case == row.case and other.metrics and row.metrics:
+                return other.metrics.median_ms / row.metrics.median_ms
         return None

@@ -1,4 +1,4 @@
-"""A contender in a process of its own, which does a pass over the photos whenever it is told to."""
+"""A runner: the process of one implementation, which clusters the photos each time it is asked to."""
 
 from __future__ import annotations
 
@@ -27,103 +27,112 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.bench.implementations import Cluster, Clustering, Contender
+    from kseg_batch.bench.implementations import ClusterFunction, Clustering, Implementation
 
-TINY = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * np.uint8(5)
-"""The first photo, which is not measured: with it, libraries load and kernels are compiled."""
+WARM_UP_PHOTO = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * np.uint8(5)
+"""(4, 4, 3) uint8 photo, clustered before the first pass, so that libraries load and kernels are compiled."""
 
-OPENING_SECONDS = 300.0
-"""How long it may take until its libraries are loaded and its kernels are compiled."""
+START_SECONDS = 300.0
+"""Seconds that an implementation may take to load its libraries and to compile its kernels."""
 
-END_SECONDS = 5.0
-"""How long a process may take to end by itself."""
+EXIT_SECONDS = 5.0
+"""Seconds that the process may take to exit before it is killed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """The clustering of a photo by an implementation."""
+class CheckedClustering:
+    """The clustering of a photo, reduced to a digest, and whether its shapes and values are possible."""
 
-    clustering: ClusteringDigest
-    """Centres in RGB; the compactness is the implementation's own."""
+    digest: ClusteringDigest
+    """Centres in RGB; the compactness is the one that the implementation reports."""
     problem: str | None
-    """Why the clustering is wrong, whatever the photo; None if no reason is found."""
+    """Why the clustering would be wrong for any photo; None if its shapes and values are possible."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pass:
-    """One pass over the photos."""
+class PassResult:
+    """The result of one pass: every photo clustered once."""
 
     seconds: float
-    """From pixels to labels and centres, of all photos together."""
+    """Time from pixels to labels and centres, summed over the photos."""
     cores: float
-    """How many cores of the CPU were busy meanwhile, on average."""
+    """Mean number of CPU cores that were busy during these seconds."""
     peak_mb: float
-    """By how much the process's memory grew at most, in MB."""
-    found: tuple[Found, ...]
+    """Peak growth of the process's resident memory, in MB of 10**6 bytes."""
+    clusterings: tuple[CheckedClustering, ...]
+    """One for each photo."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """What the process says when the contender failed: in words, as not every exception survives pickling."""
+class _FailureMessage:
+    """The process's answer when the implementation failed. A text, as not every exception can be pickled."""
 
     reason: str
 
 
-class Contestant:
-    """The process. The photos are in its memory, and its libraries are loaded, before it is told to begin."""
+class Runner:
+    """The process of one implementation. It loads the photos and the libraries before the first pass."""
 
-    def __init__(self, contender: Contender, photos: Sequence[str], threads: int) -> None:
-        """Start it.
+    def __init__(self, implementation: Implementation, files: Sequence[str], threads: int) -> None:
+        """Start the process.
 
         Args:
-            contender: What it runs.
-            photos: NumPy files of the (H, W, 3) uint8 photos.
-            threads: How many the contender may use.
+            implementation: The implementation to run.
+            files: NumPy files of the (H, W, 3) uint8 photos.
+            threads: Number of threads that the implementation may use.
         """
         context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
+        self._pipe, child_pipe = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(other, contender, tuple(photos), threads), daemon=True
+            target=_serve, args=(child_pipe, implementation, tuple(files), threads), daemon=True
         )
         with _threads_in_environment(threads), interrupts_blocked():
             self._process.start()
-        other.close()
+        child_pipe.close()
 
     def wait_until_ready(self) -> None:
-        """Wait until its libraries are loaded, and have done something small.
+        """Wait until the libraries are loaded and the warm-up photo is clustered.
 
         Raises:
-            BackendError: They cannot be loaded.
+            BackendError: The implementation failed, or was not ready in time.
         """
         try:
-            self._answer(OPENING_SECONDS)
+            self._receive(START_SECONDS)
         except TimeoutError as error:
-            raise BackendError(f"it was not ready after {OPENING_SECONDS:g} s") from error
+            raise BackendError(f"it was not ready after {START_SECONDS:g} s") from error
 
-    def run(self, options: FitOptions, limit: float, photo: NDArray[np.uint8] | None = None) -> Pass:
-        """Do a pass over the photos, or over the one that is given.
+    def run_pass(
+        self, options: FitOptions, limit: float, photo: NDArray[np.uint8] | None = None
+    ) -> PassResult:
+        """Cluster the photos once, or one other photo instead.
+
+        Args:
+            options: How to cluster.
+            limit: Seconds to wait for the result.
+            photo: An (H, W, 3) uint8 photo to cluster in place of the runner's own.
 
         Raises:
-            BackendError: The contender failed.
-            TimeoutError: It took longer than `limit` seconds.
+            BackendError: The implementation failed, or its process exited.
+            TimeoutError: The pass took longer than `limit` seconds.
         """
-        with contextlib.suppress(OSError):  # it has just died, as is found out below
+        with contextlib.suppress(OSError):  # the process has just exited, which _receive reports
             self._pipe.send((options, photo))
-        answer = self._answer(limit)
-        assert answer is not None
-        return answer
+        result = self._receive(limit)
+        assert result is not None
+        return result
 
-    def _answer(self, limit: float) -> Pass | None:
+    def _receive(self, limit: float) -> PassResult | None:
+        """Return the next message of the process: the result of a pass, or None once it is ready."""
         try:
             if not self._pipe.poll(limit):
                 raise TimeoutError
-            answer: Pass | _Failure | None = self._pipe.recv()
+            message: PassResult | _FailureMessage | None = self._pipe.recv()
         except (EOFError, ConnectionResetError) as error:
             self._process.join()
             raise BackendError(f"its process {describe_exit(self._process.exitcode or 0)}") from error
-        if isinstance(answer, _Failure):
-            raise BackendError(answer.reason)
-        return answer
+        if isinstance(message, _FailureMessage):
+            raise BackendError(message.reason)
+        return message
 
     def __enter__(self) -> Self:
         return self
@@ -131,17 +140,17 @@ class Contestant:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process: gently, so that a GPU is given back, unless it is busy."""
+        """End the process. Unless a pass is running, let it exit by itself, so that it frees a GPU."""
         self._pipe.close()
         if error is None:
-            self._process.join(END_SECONDS)
+            self._process.join(EXIT_SECONDS)
         self._process.kill()
         self._process.join()
 
 
 @contextlib.contextmanager
 def _threads_in_environment(threads: int) -> Generator[None]:
-    """Set the variables that libraries read when they are loaded, for a process that is started in here."""
+    """Set the variables from which libraries read their number of threads, for a process started in here."""
     former = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
@@ -152,42 +161,48 @@ def _threads_in_environment(threads: int) -> Generator[None]:
 
 
 def _serve(
-    pipe: connection.Connection[Any, Any], contender: Contender, files: tuple[str, ...], threads: int
+    pipe: connection.Connection[Any, Any],
+    implementation: Implementation,
+    files: tuple[str, ...],
+    threads: int,
 ) -> None:
-    """The process: do a pass for each message, until there are no more."""
+    """Run in the process: answer each request with the result of a pass, until the pipe is closed."""
     threading.Thread(target=exit_with_parent, daemon=True).start()
-    os.dup2(2, 1)  # what libraries print must not get into the table
+    os.dup2(2, 1)  # keep the libraries' output out of the table
     warnings.simplefilter("ignore")
     try:
         photos = [np.load(file) for file in files]
-        cluster = contender.open(threads)
-        cluster(TINY, FitOptions(k=2))
+        cluster = implementation.open(threads)
+        cluster(WARM_UP_PHOTO, FitOptions(k=2))
         pipe.send(None)
         while True:
             options, photo = pipe.recv()
-            pipe.send(_pass(cluster, options, photos if photo is None else [photo]))
+            pipe.send(_cluster_all(cluster, options, photos if photo is None else [photo]))
     except (EOFError, BrokenPipeError):
-        pass  # the parent has what it wanted
-    except Exception as error:  # noqa: BLE001 - other people's libraries may raise anything, and others go on
+        pass  # the parent closed the pipe
+    except Exception as error:  # noqa: BLE001 - a library may raise anything, and the other libraries go on
         with contextlib.suppress(OSError):
-            pipe.send(_Failure(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            pipe.send(_FailureMessage(f"{type(error).__name__}: {' '.join(str(error).split())}"))
 
 
-def _pass(cluster: Cluster, options: FitOptions, photos: Sequence[NDArray[np.uint8]]) -> Pass:
-    """Cluster each photo; what is done with the results is not timed."""
-    seconds = busy = 0.0
-    found = []
+def _cluster_all(
+    cluster: ClusterFunction, options: FitOptions, photos: Sequence[NDArray[np.uint8]]
+) -> PassResult:
+    """Cluster each photo, and time the clustering alone."""
+    seconds = cpu_seconds = 0.0
+    clusterings = []
     memory = PeakMemory()
     for photo in photos:
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu_start = time.perf_counter(), time.process_time()
         clustering = cluster(photo, options)
         seconds += time.perf_counter() - start
-        busy += time.process_time() - cpu
-        found.append(_found(clustering, photo, options.k))
-    return Pass(seconds, busy / seconds, memory.growth_mb(), tuple(found))
+        cpu_seconds += time.process_time() - cpu_start
+        clusterings.append(_checked(clustering, photo, options.k))
+    return PassResult(seconds, cpu_seconds / seconds, memory.growth_mb(), tuple(clusterings))
 
 
-def _found(clustering: Clustering, photo: NDArray[np.uint8], k: int) -> Found:
+def _checked(clustering: Clustering, photo: NDArray[np.uint8], k: int) -> CheckedClustering:
+    """Check the shapes and values of a clustering, and reduce it to a digest."""
     labels, centers = clustering.labels, np.asarray(clustering.centers, np.float64)
     problem = None
     if centers.ndim != 2 or centers.shape[1] != 3 or not 1 <= len(centers) <= k:
@@ -199,4 +214,4 @@ def _found(clustering: Clustering, photo: NDArray[np.uint8], k: int) -> Found:
     elif labels.min() < 0 or labels.max() >= len(centers):
         problem = f"its labels are from {labels.min()} to {labels.max()}, for {len(centers)} centres"
     digest = ClusteringDigest(centers, digest_labels(labels), labels.size, clustering.compactness)
-    return Found(digest, problem)
+    return CheckedClustering(digest, problem)

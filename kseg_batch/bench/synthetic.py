@@ -1,4 +1,4 @@
-"""Photographs to measure on: generated ones, and real ones scaled."""
+"""Photos to measure on: generated photos, and photos scaled to a size."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
 
 HORIZON = 0.58
-"""Of the height, where the ground of a generated photograph begins."""
+"""Where the ground of a generated photo begins, as a fraction of the height from the top."""
 
 RIDGES = ((0.30, 0.16), (0.42, 0.10), (0.52, 0.06))
-"""Where each ridge stands, and how far it goes up and down; parts of the height, far to near."""
+"""Position and amplitude of each ridge, from far to near, as fractions of the height."""
 
 NOISE = 2.2
-"""Standard deviation of the sensor's noise in a middle grey, in grey levels."""
+"""Standard deviation of the sensor noise in a middle grey, in grey levels."""
 
 
 def cover(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale an (H, W, 3) uint8 photo until it covers width x height pixels, and crop the rest evenly.
+    """Scale an (H, W, 3) uint8 photo to cover width x height pixels, and crop both sides evenly.
 
-    Shrinking averages areas; enlarging is bicubic, which makes new colours between the old ones.
+    Shrinking averages areas. Enlarging is bicubic, which adds colours between those of the photo.
     """
     cv2 = import_cv2()
     scale = max(width / rgb.shape[1], height / rgb.shape[0])
@@ -37,7 +37,14 @@ def cover(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, scales: list[int]) -> NDArray[np.float32]:
-    """(height, width) noise, a sum of random grids enlarged to each scale, about -1 to 1."""
+    """Return (height, width) float32 noise from about -1 to 1: a sum of random grids, one for each scale.
+
+    Args:
+        rng: The random number generator.
+        height: Height in pixels.
+        width: Width in pixels.
+        scales: Spacing of each grid, in pixels.
+    """
     cv2 = import_cv2()
     total = np.zeros((height, width), np.float32)
     for scale in scales:
@@ -47,16 +54,22 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, scales: list
 
 
 def blend(base: Floats, color: tuple[float, float, float] | Floats, where: Floats) -> None:
-    """Paint a colour, or (H, W, 3) colours, over an (H, W, 3) picture, as opaquely as (H, W) says, 0 to 1."""
+    """Blend a colour, or (H, W, 3) colours, into an (H, W, 3) picture, in place.
+
+    Args:
+        base: The picture, which is changed.
+        color: The colour, or the colours.
+        where: (H, W) opacity, 0 to 1.
+    """
     base += where[..., None] * (np.asarray(color, base.dtype) - base)
 
 
 def photograph(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A (height, width, 3) uint8 RGB photograph that nobody took: sky and clouds, three ridges, a meadow.
+    """Return a generated (height, width, 3) uint8 RGB photo: sky and clouds, three ridges, a meadow.
 
-    Smooth shading, texture at every scale, a lens that darkens corners, and sensor noise, so that there are
-    about as many distinct colours as in a real photo of its size. The same seed gives the same scene at any
-    size, up to the noise.
+    Smooth shading, texture at every scale, dark corners as from a lens, and sensor noise give the photo about
+    as many distinct colours as a real photo of the same size. The same seed gives the same scene at any size,
+    apart from the noise.
     """
     unit = max(8, width, height)
     rng = np.random.default_rng(seed)
@@ -104,7 +117,7 @@ def photograph(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
     picture *= (1 - 0.45 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2))[..., None]
     np.clip(picture, 0, 255, out=picture)
-    grain = NOISE * np.sqrt(picture / 128 + 0.05)  # as that of a sensor, it grows with the light
+    grain = NOISE * np.sqrt(picture / 128 + 0.05)  # the noise of a sensor grows with the light
     picture += grain * rng.standard_normal(picture.shape, dtype=np.float32)
     photo: NDArray[np.uint8] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     return photo

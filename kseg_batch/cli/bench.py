@@ -12,58 +12,71 @@ import typer
 from kseg_batch.cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, exit_with_message
 
 LOG_COLUMNS = 200
-"""How wide a table may be where there is no terminal."""
+"""Columns of the report where the output is no terminal."""
 
 
 def bench(
     folder: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="Photos to measure on.  [default: generated ones]")
+        str | None,
+        typer.Argument(metavar="DIR", help="Folder of photos to cluster.  [default: generated photos]"),
     ] = None,
-    k: Annotated[str, typer.Option("--k", "-k", help="Clusters, such as 2,3,5,8,16,64.")] = "3",
+    k: Annotated[str, typer.Option("--k", "-k", help="Numbers of clusters, such as 2,3,5,8,16,64.")] = "3",
     sizes: Annotated[
         str | None,
         typer.Option(
             "--sizes",
-            help="Megapixels or WIDTHxHEIGHT, such as 0.1,2,12.  [default: 1920x1080, or as DIR's are]",
+            help="Sizes to scale the photos to, in megapixels or as WIDTHxHEIGHT, such as 0.1,2,12.  "
+            "[default: 1920x1080; with DIR, the size of each photo]",
         ),
     ] = None,
-    images: Annotated[int, typer.Option("--images", help="Photos of each size, at most.")] = 3,
-    repeat: Annotated[int, typer.Option("--repeat", help="Timed passes over them, at most.")] = 5,
+    images: Annotated[int, typer.Option("--images", help="Greatest number of photos of each size.")] = 3,
+    repeat: Annotated[
+        int, typer.Option("--repeat", help="Greatest number of timed passes over the photos.")
+    ] = 5,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="What libraries get.  [default: the usable cores]")
+        int | None,
+        typer.Option(
+            "--threads", help="Threads for libraries that can use several.  [default: usable cores]"
+        ),
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option("--backend", help="One to measure; repeat it for more.  [default: all that run here]"),
+        typer.Option(
+            "--backend", help="Backend to measure; repeatable.  [default: every backend that runs here]"
+        ),
     ] = None,
     peers: Annotated[
-        bool, typer.Option("--peers", help="Measure other people's libraries, too, those that are installed.")
+        bool,
+        typer.Option("--peers", help="Also measure other projects' libraries, as far as they are installed."),
     ] = False,
     budget: Annotated[
         float,
         typer.Option(
             "--budget",
-            help="Seconds for a contender at each size and k. One that is slower is measured once and left "
-            "out of what is larger.",
+            help="Seconds for the passes of an implementation at one size and k. A slower implementation is "
+            "measured once, and skipped at larger sizes and k.",
         ),
     ] = 20.0,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")
+        str | None, typer.Option("--json", metavar="FILE", help="File to write the results to.")
     ] = None,
     plot: Annotated[
         str | None,
-        typer.Option("--plot", metavar="FILE", help="Draw them, as .png or .svg; needs matplotlib."),
+        typer.Option(
+            "--plot", metavar="FILE", help="File to draw the results into, .png or .svg; needs matplotlib."
+        ),
     ] = None,
 ) -> None:
-    """Compare the backends, and other people's libraries, on the same photos."""
+    """Compare the backends, and other projects' libraries, on the same photos."""
     from rich.console import Console
 
-    from kseg_batch.bench.benchmark import hold
-    from kseg_batch.bench.files import save
+    from kseg_batch.bench.benchmark import run_benchmark
+    from kseg_batch.bench.files import write_files
     from kseg_batch.bench.options import DEFAULT_SIZE, BenchOptions, parse_sizes
-    from kseg_batch.bench.progress import Progress
-    from kseg_batch.bench.report import parts
+    from kseg_batch.bench.progress import BenchProgress
+    from kseg_batch.bench.report import report_parts
     from kseg_batch.cli.parsing import parse_k_list
+    from kseg_batch.console import print_status
     from kseg_batch.processes import usable_cores
 
     if sizes is None and folder is None:
@@ -77,20 +90,20 @@ def bench(
             repeat=repeat,
             threads=usable_cores() if threads is None else threads,
             backends=tuple(backend or ()),
-            peers=peers,
+            libraries=peers,
             budget=budget,
             json=None if json_file is None else Path(json_file),
             plot=None if plot is None else Path(plot),
         )
-        with Progress() as progress:
-            contest = hold(options, progress)
+        with BenchProgress() as progress:
+            results = run_benchmark(options, progress)
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_COLUMNS
         console = Console(width=width, highlight=False, markup=False, emoji=False)
-        for part in parts(contest, options, console):
+        for part in report_parts(results, options, console):
             console.print(part)
-        for text in save(contest, options):
-            print(f"kseg-batch: {text}", file=sys.stderr)
-    if contest.interrupted:
+        for message in write_files(results, options):
+            print_status(f"kseg-batch: {message}")
+    if results.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if not contest.ok:
+    if not results.ok:
         raise typer.Exit(EXIT_NOTHING_DONE)
