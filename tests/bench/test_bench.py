@@ -42,17 +42,13 @@ def with_libraries(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[
     return result.stdout, json.loads((folder / "b.json").read_text())
 
 
-def rows_of(output: str, implementation: str) -> list[list[str]]:
+def rows_of(output: str, name: str) -> list[list[str]]:
     """The cells of an implementation's lines in a wide table, after its name."""
     lines = [line.strip() for line in output.splitlines()]
-    return [
-        re.split(r"\s{2,}", line)[1:]
-        for line in lines
-        if re.match(rf"{re.escape(implementation)}  +\d", line)
-    ]
+    return [re.split(r"\s{2,}", line)[1:] for line in lines if re.match(rf"{re.escape(name)}  +\d", line)]
 
 
-def test_without_a_terminal_every_implementation_has_one_line_for_each_k(
+def test_without_a_terminal_each_implementation_has_a_line_for_each_k(
     with_libraries: tuple[str, Any],
 ) -> None:
     output, _ = with_libraries
@@ -84,7 +80,7 @@ def test_the_threads_and_the_conditions_are_printed(with_libraries: tuple[str, A
     assert content["settings"]["threads"] == 2
 
 
-def test_missing_libraries_are_named_with_the_command_that_installs_them(
+def test_missing_libraries_are_named_with_the_pip_command(
     with_libraries: tuple[str, Any],
 ) -> None:
     output, content = with_libraries
