@@ -89,7 +89,7 @@ class PhotoInfo:
 
 @dataclass(slots=True)
 class BenchResults:
-    """The results so far. `run_benchmark` fills them in, and readers compare the rows."""
+    """The results of a benchmark, which grow while the benchmark runs."""
 
     rows: list[ResultRow] = field(default_factory=list)
     photos: list[PhotoInfo] = field(default_factory=list)

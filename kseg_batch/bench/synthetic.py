@@ -71,53 +71,81 @@ def photograph(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     as many distinct colours as a real photo of the same size. The same seed gives the same scene at any size,
     apart from the noise.
     """
-    unit = max(8, width, height)
-    rng = np.random.default_rng(seed)
-    rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
-    columns = np.linspace(0, 1, width, dtype=np.float32)[None]
+    scene = _Scene(width, height, seed)
+    scene.paint_sky()
+    scene.paint_ridges()
+    scene.paint_meadow()
+    return scene.expose()
 
-    def tint(*color: float) -> NDArray[np.float32]:
-        return np.asarray(color, np.float32) * rng.uniform(0.85, 1.15, 3).astype(np.float32)
 
-    def noise(*parts: int) -> NDArray[np.float32]:
-        return smooth_noise(rng, height, width, [max(1, unit // part) for part in parts])
+class _Scene:
+    """A picture while it is painted. The order of the steps decides which random numbers each one draws."""
 
-    def line(*parts: int) -> NDArray[np.float32]:
-        first: NDArray[np.float32] = smooth_noise(rng, 8, width, [max(1, unit // p) for p in parts])[0]
-        return first
+    def __init__(self, width: int, height: int, seed: int) -> None:
+        self._width, self._height = width, height
+        self._rng = np.random.default_rng(seed)
+        self._rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]  # (height, 1), from the top
+        self._columns = np.linspace(0, 1, width, dtype=np.float32)[None]  # (1, width), from the left
+        self._picture = np.empty((height, width, 3), np.float32)  # grey levels
 
-    def below(edge: NDArray[np.float32]) -> NDArray[np.float32]:
-        opacity: NDArray[np.float32] = np.clip((rows - edge) * height, 0, 1)
+    def paint_sky(self) -> None:
+        """Paint a gradient from the zenith to the horizon, clouds, and the glow of the sun."""
+        zenith, dusk, cloud = self._tint(78, 128, 196), self._tint(236, 206, 168), self._tint(235, 232, 228)
+        self._picture[:] = zenith
+        blend(self._picture, dusk, np.clip(self._rows / HORIZON, 0, 1) ** 2 * np.ones_like(self._columns))
+        blend(self._picture, cloud, np.clip(self._noise(6, 12, 24, 48) * 2.6 - 0.2, 0, 0.9))
+        sun = self._rng.uniform(0.2, 0.8)
+        glow = np.exp(-(((self._columns - sun) ** 2) * 6 + (self._rows - HORIZON + 0.1) ** 2 * 20))
+        blend(self._picture, self._tint(255, 226, 178), 0.5 * glow)
+
+    def paint_ridges(self) -> None:
+        """Paint the ridges from far to near: the farther, the more haze."""
+        haze, forest = self._tint(128, 142, 170), self._tint(38, 62, 40)
+        for depth, (position, amplitude) in enumerate(RIDGES):
+            edge = position + amplitude * self._outline(5, 11, 23, 61, 173)
+            nearness = np.float32(depth / (len(RIDGES) - 1))
+            shade = 1 + (0.15 + 0.25 * nearness) * self._noise(20, 60, 180, 500)
+            colors = shade[..., None] * ((1 - nearness) * haze + nearness * forest)
+            blend(self._picture, colors, self._below(edge))
+
+    def paint_meadow(self) -> None:
+        """Paint the ground, with patches of straw and the texture of grass."""
+        meadow, straw = self._tint(92, 112, 48), self._tint(176, 150, 92)
+        grass = self._noise(40, 120, 360, 900)
+        ground = np.empty_like(self._picture)
+        ground[:] = meadow
+        blend(ground, straw, np.clip(0.5 + 1.5 * self._noise(4, 9, 30), 0, 1))
+        ground *= (0.75 + 0.5 * (self._rows - HORIZON) / (1 - HORIZON) + 0.6 * grass)[..., None]
+        blend(self._picture, ground, self._below(HORIZON + 0.03 * self._outline(3, 8)))
+
+    def expose(self) -> NDArray[np.uint8]:
+        """Darken the corners, add sensor noise, and return the (height, width, 3) uint8 photo."""
+        picture = self._picture
+        picture *= (1 - 0.45 * ((self._rows - 0.5) ** 2 + (self._columns - 0.5) ** 2))[..., None]
+        np.clip(picture, 0, 255, out=picture)
+        deviation = NOISE * np.sqrt(picture / 128 + 0.05)  # the noise of a sensor grows with the light
+        picture += deviation * self._rng.standard_normal(picture.shape, dtype=np.float32)
+        photo: NDArray[np.uint8] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+        return photo
+
+    def _tint(self, *color: float) -> NDArray[np.float32]:
+        """Return a (3,) colour near the given RGB colour."""
+        return np.asarray(color, np.float32) * self._rng.uniform(0.85, 1.15, 3).astype(np.float32)
+
+    def _noise(self, *parts: int) -> NDArray[np.float32]:
+        """Return (height, width) noise whose grids divide the longer side into so many parts."""
+        return smooth_noise(self._rng, self._height, self._width, self._scales(parts))
+
+    def _outline(self, *parts: int) -> NDArray[np.float32]:
+        """Return a (width,) curve from about -1 to 1, with grids as in `_noise`."""
+        curve: NDArray[np.float32] = smooth_noise(self._rng, 8, self._width, self._scales(parts))[0]
+        return curve
+
+    def _scales(self, parts: tuple[int, ...]) -> list[int]:
+        longer_side = max(8, self._width, self._height)
+        return [max(1, longer_side // part) for part in parts]
+
+    def _below(self, edge: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (height, width) opacity of an area below a (width,) edge, 0 to 1."""
+        opacity: NDArray[np.float32] = np.clip((self._rows - edge) * self._height, 0, 1)
         return opacity
-
-    zenith, dusk, cloud = tint(78, 128, 196), tint(236, 206, 168), tint(235, 232, 228)
-    picture = np.empty((height, width, 3), np.float32)
-    picture[:] = zenith
-    blend(picture, dusk, np.clip(rows / HORIZON, 0, 1) ** 2 * np.ones_like(columns))
-    blend(picture, cloud, np.clip(noise(6, 12, 24, 48) * 2.6 - 0.2, 0, 0.9))
-    sun = rng.uniform(0.2, 0.8)
-    glow = np.exp(-(((columns - sun) ** 2) * 6 + (rows - HORIZON + 0.1) ** 2 * 20))
-    blend(picture, tint(255, 226, 178), 0.5 * glow)
-
-    haze, forest = tint(128, 142, 170), tint(38, 62, 40)
-    for depth, (stands, rough) in enumerate(RIDGES):
-        ridge = stands + rough * line(5, 11, 23, 61, 173)
-        share = np.float32(depth / (len(RIDGES) - 1))
-        shade = 1 + (0.15 + 0.25 * share) * noise(20, 60, 180, 500)
-        colors = shade[..., None] * ((1 - share) * haze + share * forest)
-        blend(picture, colors, below(ridge))
-
-    meadow, straw = tint(92, 112, 48), tint(176, 150, 92)
-    grass = noise(40, 120, 360, 900)
-    ground = np.empty_like(picture)
-    ground[:] = meadow
-    blend(ground, straw, np.clip(0.5 + 1.5 * noise(4, 9, 30), 0, 1))
-    ground *= (0.75 + 0.5 * (rows - HORIZON) / (1 - HORIZON) + 0.6 * grass)[..., None]
-    blend(picture, ground, below(HORIZON + 0.03 * line(3, 8)))
-
-    picture *= (1 - 0.45 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2))[..., None]
-    np.clip(picture, 0, 255, out=picture)
-    grain = NOISE * np.sqrt(picture / 128 + 0.05)  # the noise of a sensor grows with the light
-    picture += grain * rng.standard_normal(picture.shape, dtype=np.float32)
-    photo: NDArray[np.uint8] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
-    return photo
