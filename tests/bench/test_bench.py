@@ -18,8 +18,12 @@ from kseg_batch.backends.registry import MODULES
 from kseg_batch.bench.implementations import BACKENDS
 from kseg_batch.bench.synthetic import photograph
 from kseg_batch.segmentation.segment import segment
-from tests.bench.command import CPU, TINY, bench, command
+from tests.support.bench_command import CPU, TINY, bench, variables
+from tests.support.commands import command_line
+from tests.support.faults import break_module, hide_modules
+from tests.support.image_files import save
 from tests.support.images import photos
+from tests.support.processes import PATIENCE
 
 LIBRARIES = (
     "sklearn KMeans, pixels",
@@ -36,7 +40,7 @@ LIBRARIES = (
 def with_libraries(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     """The output and the JSON of a run with `--peers` where the heavy libraries are not installed."""
     folder = tmp_path_factory.mktemp("libraries")
-    hide = "import sys\nfor name in ('sklearnex', 'faiss', 'imagequant'): sys.modules[name] = None"
+    hide = hide_modules("sklearnex", "faiss", "imagequant")
     flags = ("--peers", "--k", "3,2", "--threads", "2", "--json", "b.json")
     result = bench(folder, *CPU, *TINY, *flags, code=hide)
     return result.stdout, json.loads((folder / "b.json").read_text())
@@ -58,7 +62,7 @@ def test_without_a_terminal_each_implementation_has_a_line_for_each_k(
     assert columns[:4] == ["threads", "size", "k", "ms"]
     for name in ("numba", "opencv", *LIBRARIES):
         rows = [dict(zip(columns, cells, strict=True)) for cells in rows_of(output, name)]
-        assert [row["k"] for row in rows] == ["2", "3"]  # ascending, in whichever order they were given
+        assert [row["k"] for row in rows] == ["2", "3"]  # ascending, though given in another order
         for row in rows:
             assert row["size"] == "0.01 MP"
             numbers = {column: float(row[column].replace(",", "")) for column in columns if column != "size"}
@@ -93,7 +97,7 @@ def test_missing_libraries_are_named_with_the_pip_command(
         assert content["not_installed"][name] == f"pip install {package}"
 
 
-def test_json_has_what_the_table_has(with_libraries: tuple[str, Any]) -> None:
+def test_json_has_the_content_of_the_table(with_libraries: tuple[str, Any]) -> None:
     _, content = with_libraries
     assert set(content) == {
         *("environment", "settings", "photos", "contenders", "results", "absent", "not_installed"),
@@ -120,7 +124,7 @@ def test_json_has_what_the_table_has(with_libraries: tuple[str, Any]) -> None:
 
 
 def test_at_80_columns_nothing_is_cut(tmp_path: Path) -> None:
-    hide = "import sys\nfor name in ('sklearnex', 'faiss', 'imagequant'): sys.modules[name] = None"
+    hide = hide_modules("sklearnex", "faiss", "imagequant")
     output = bench(tmp_path, *TINY, "--peers", "--k", "2", code=hide, COLUMNS="80").stdout
     assert "\N{HORIZONTAL ELLIPSIS}" not in output
     lines = output.splitlines()
@@ -132,7 +136,7 @@ def test_at_80_columns_nothing_is_cut(tmp_path: Path) -> None:
         )
 
 
-def test_the_picture_has_curves_only_for_what_was_varied(tmp_path: Path) -> None:
+def test_the_picture_has_curves_only_for_varied_options(tmp_path: Path) -> None:
     widths = []
     for sizes, k in (("0.01", "2"), ("0.01,64x48", "2,3")):
         flags = ("--sizes", sizes, "--k", k, "--plot", "b.png", "--repeat", "1", "--images", "1")
@@ -149,10 +153,9 @@ def test_the_picture_has_curves_only_for_what_was_varied(tmp_path: Path) -> None
 
 def test_a_picture_as_svg_and_photos_of_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
-    folder.mkdir()
     for name in ("coffee", "chelsea"):
-        Image.fromarray(photos()[name][:90, :120]).save(folder / f"{name}.png")
-    Image.fromarray(photos()["china"][:80, :100]).save(folder / "more.png")
+        save(photos()[name][:90, :120], folder / f"{name}.png")
+    save(photos()["china"][:80, :100], folder / "more.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     flags = ("--images", "2", "--repeat", "1", "--json", "b.json", "--plot", "b.svg", "--k", "2")
     output = bench(tmp_path, "photos", *CPU, *flags).stdout
@@ -249,7 +252,7 @@ class Kmeans:
 )
 def test_a_library_that_is_wrong_or_fails_is_reported(tmp_path: Path, value: str, expected: str) -> None:
     (tmp_path / "faiss.py").write_text(FAISS.replace("VALUE", value))
-    (tmp_path / "imagequant.py").write_text("raise ImportError('no imagequant here')\n")
+    break_module(tmp_path, "imagequant")
     (tmp_path / "sklearnex.py").write_text("import os; os._exit(3)\n")
     code = """
     from kseg_batch.bench import benchmark
@@ -286,15 +289,19 @@ def test_a_slow_implementation_is_measured_once_then_skipped_and_in_the_end_stop
 
 
 def test_an_interrupted_benchmark_prints_the_rows_so_far(tmp_path: Path) -> None:
-    words, environment = command(tmp_path, *CPU, *TINY, "--k", ",".join(map(str, range(2, 60))))
     process = subprocess.Popen(
-        words, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command_line("bench", *CPU, *TINY, "--k", ",".join(map(str, range(2, 60)))),
+        env=variables(tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("numba, 0.01 MP, k = 2: ")
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, output + errors
     assert rows_of(output, "numba")[0][1:3] == ["0.01 MP", "2"]
     assert output.endswith("interrupted: this is what was measured until then\n")

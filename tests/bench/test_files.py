@@ -11,7 +11,7 @@ from kseg_batch.bench.files import to_json
 from kseg_batch.bench.implementations import BASELINE, Implementation, Requirement, open_tutorial
 from kseg_batch.bench.options import BenchOptions, parse_sizes
 from kseg_batch.bench.results import BenchResults, Metrics, PhotoInfo, ResultRow
-from tests.test_package import ROOT
+from tests.support.paths import ROOT
 
 OPTIONS = BenchOptions(
     folder=Path("photos"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.command import TINY, bench
+from tests.support.bench_command import TINY, bench
+from tests.support.faults import break_module, hide_modules
 
 
 @pytest.mark.parametrize(
@@ -50,12 +51,11 @@ def test_a_folder_without_photos_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_command_that_installs_it_is_printed(tmp_path: Path) -> None:
-    hide = "import sys; sys.modules['matplotlib'] = None"
-    stderr = bench(tmp_path, "--plot", "b.png", code=hide, exit_code=2).stderr
+    stderr = bench(tmp_path, "--plot", "b.png", code=hide_modules("matplotlib"), exit_code=2).stderr
     assert stderr == "kseg-batch: --plot needs matplotlib; to add it: pip install 'kseg-batch[bench]'.\n"
 
 
 def test_a_named_backend_that_cannot_run_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "cupy.py").write_text("raise ImportError('no cupy here')\n")
+    break_module(tmp_path, "cupy")
     stderr = bench(tmp_path, *TINY, "--backend", "cupy", exit_code=2).stderr
     assert stderr.startswith("kseg-batch: cupy: ")
