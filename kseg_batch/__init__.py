@@ -2,13 +2,18 @@
 
 from kseg_batch import segment
 s = segment(rgb, k=3)    # rgb: (H, W, 3) uint8
+s.labels                 # (H, W) uint8 cluster number of each pixel, 0 for the darkest cluster
+s.segmented()            # (H, W, 3) uint8, each pixel in the colour of its cluster's centre
+
+`fit_palette` finds one palette for several images, and `apply_palette` labels an image with a given palette.
+Errors are subclasses of `kseg_batch.errors.KsegError`.
 """
 
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
-if find_spec("kseg_batch.kernels") is None:  # a checkout, where the kernels stand beside the package
+if find_spec("kseg_batch.kernels") is None:  # in a checkout, `kernels/` is beside the package
     _file = Path(__file__).parent.with_name("kernels") / "__init__.py"
     _spec = spec_from_file_location("kseg_batch.kernels", _file) if _file.exists() else None
     if _spec is not None and _spec.loader is not None:

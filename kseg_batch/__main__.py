@@ -1,4 +1,4 @@
-"""`python -m kseg_batch` is `kseg-batch`."""
+"""Run the command line: `python -m kseg_batch` does the same as `kseg-batch`."""
 
 from kseg_batch.cli import main
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of local files: a file appears complete, or not at all."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ if TYPE_CHECKING:
 
 
 SUFFIX = ".kseg-tmp"
-"""Of the names of files that are not complete."""
+"""Suffix of the names of incomplete files."""
 
 
 def temporary_of(path: Path) -> Path:
-    """Where a file is written before it takes its name: beside it, hidden."""
+    """Return the hidden path, in the same folder, to which a file is written before it gets its final name."""
     return path.with_name(f".{path.name}{SUFFIX}")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file, which takes its name when it is whole and on the disk.
+    """Open a temporary file that replaces `path` on leaving, when the content is complete and on the disk.
+
+    Yields:
+        The temporary file, open for writing bytes.
 
     Raises:
-        OutputError: It cannot be written. What was there before is still there.
+        OutputError: The file cannot be written. A file that was at `path` before is unchanged.
     """
     temporary = temporary_of(path)
     try:

@@ -1,4 +1,4 @@
-"""What is printed on standard error below the command line: status lines, and the one progress bar."""
+"""Output to standard error from below the command line: status lines and the progress bar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 SECONDS_BETWEEN_LINES = 30.0
-"""Seconds between two lines of progress where standard error is no terminal."""
+"""Seconds between two progress lines where standard error is not a terminal."""
 
 
 def print_status(text: str) -> None:
@@ -19,22 +19,22 @@ def print_status(text: str) -> None:
 
 
 def format_duration(seconds: float) -> str:
-    """Return hours, minutes and seconds, such as 1:02:03."""
+    """Return a duration as hours, minutes and seconds, such as 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
 class ProgressBar:
-    """A bar on a terminal; anywhere else, a line is due now and then. Use it as a context manager."""
+    """A progress bar on a terminal, and occasional progress lines anywhere else. A context manager."""
 
     def __init__(self, total: int | None, unit: str, *, quiet: bool) -> None:
-        """Begin with nothing done.
+        """Start the progress bar at zero items.
 
         Args:
-            total: How many things are expected; None if nobody knows.
-            unit: What one of them is called, such as image.
-            quiet: Whether to show neither a bar nor lines.
+            total: Number of items expected; None where the number is unknown.
+            unit: Singular noun for an item, such as image.
+            quiet: Whether to suppress both the bar and the lines.
         """
         from tqdm import tqdm
 
@@ -54,22 +54,22 @@ class ProgressBar:
         self._bar.close()
 
     def clear(self) -> None:
-        """Make room for a line of output. The bar comes back with its next step."""
+        """Erase the bar to make room for a line of output. The next step redraws the bar."""
         self._bar.clear()
 
     def expect_fewer(self, number: int) -> None:
-        """Take things off the total that turned out to be done already."""
+        """Subtract items from the total that turned out to be done already."""
         if self._total is not None:
             self._total -= number
             if not self._bar.disable:
                 self._bar.total = self._total
 
     def set_note(self, text: str, *, refresh: bool) -> None:
-        """Show a text behind the bar: at once with `refresh`, else with its next step."""
+        """Show a text after the bar: at once with `refresh`, otherwise with the next step."""
         self._bar.set_postfix_str(text, refresh=refresh)
 
     def advance(self) -> str | None:
-        """Count one more. Return a line that says how far it is if one is due, else None."""
+        """Count one more item. Return a progress line to print if one is due, else None."""
         self._done += 1
         self._bar.update()
         now = time.monotonic()
@@ -83,5 +83,5 @@ class ProgressBar:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until all is done, at the rate so far; 0 where the total is not known."""
+        """Estimated seconds until all items are done, at the rate so far; 0 where the total is unknown."""
         return (time.monotonic() - self._start) / self._done * ((self._total or self._done) - self._done)

@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose. Each message is one sentence that a user can act on."""
+"""Exceptions and warnings of this package. Each message is one sentence that a user can act on."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import re
 
 
 class KsegError(Exception):
-    """Root of them all."""
+    """Base class of all errors that this package raises."""
 
 
 class OptionError(KsegError, ValueError):
-    """A parameter is out of range, or two parameters contradict each other."""
+    """A parameter is out of range, or two parameters contradict each other. Also a ValueError."""
 
     def __init__(self, message: str, *parameters: str) -> None:
-        """Keep the message.
+        """Keep the message and the names of its parameters.
 
         Args:
-            message: The sentence, in the words of the Python interface.
-            parameters: The parameters that the sentence names, such as max_iter.
+            message: The sentence, with the parameter names of the Python interface.
+            parameters: The parameter names in the sentence that are also flags, such as max_iter.
         """
         super().__init__(message)
         self.parameters = parameters
 
     @property
     def with_flags(self) -> str:
-        """The sentence in the words of the command line: --max-iter in place of max_iter."""
+        """The message with flags in place of parameter names, such as --max-iter in place of max_iter.
+
+        The first occurrence of each name is replaced, as a whole word.
+        """
         text = str(self)
         for name in self.parameters:
             text = re.sub(rf"\b{name}\b", "--" + name.replace("_", "-"), text, count=1)
@@ -32,11 +35,11 @@ class OptionError(KsegError, ValueError):
 
 
 class ImageError(KsegError):
-    """An image file cannot be read, or is not an image."""
+    """An image file cannot be read or decoded, or is not an image."""
 
 
 class SourceError(KsegError):
-    """There is nothing to do: a source is missing, empty, or its outputs would collide."""
+    """A source is missing or empty, or two of its images would have the same outputs."""
 
 
 class OutputError(KsegError):
@@ -44,43 +47,48 @@ class OutputError(KsegError):
 
 
 class OutputGoneError(OutputError):
-    """No output can be written any more: the disk is full, or the output folder is gone."""
+    """No further output can be written: the disk is full, or the output folder is gone."""
 
 
 class DisplayError(KsegError):
-    """There is no display, or an OpenCV without windows."""
+    """A window cannot be opened: there is no display, or OpenCV was built without windows."""
 
 
 class BackendError(KsegError):
-    """A backend failed on an image."""
+    """A backend failed while it processed an image."""
 
 
 class BackendUnavailableError(KsegError):
     """A backend cannot run on this machine."""
 
     def __init__(self, reason: str, *, installed: bool) -> None:
-        """Say why; `installed` tells whether its package is there, so that somebody meant to use it."""
+        """Keep the reason.
+
+        Args:
+            reason: Why the backend cannot run, with the remedy.
+            installed: Whether the backend's package is installed, so that a user probably wants the backend.
+        """
         super().__init__(reason)
         self.installed = installed
 
 
 def describe(error: Exception) -> str:
-    """What an error says; of Python's own, a lack of memory says nothing."""
+    """Return the message of an error. Python's MemoryError has none, and is described as lack of memory."""
     return str(error) or "there is not enough memory for it"
 
 
 class MissingClusterWarning(UserWarning):
-    """An image has no cluster of a number or colour that was named."""
+    """An image has no cluster with a requested number or colour."""
 
 
 class PaletteWarning(UserWarning):
-    """Something of a palette file was not taken as it stands there, or is of no use."""
+    """A name in a palette file was left out, or a colour occurs twice."""
 
 
 class FewerColorsWarning(UserWarning):
-    """An image has fewer distinct colours than the clusters asked for."""
+    """An image has fewer distinct colours than requested clusters, and so gets fewer clusters."""
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun."""
+    """Return a number with its noun, such as "1 image" or "2,000 images"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,4 +1,4 @@
-"""Packages that are imported late, each with the sentence for when the import fails."""
+"""Late imports of packages, each with a message for the user where the import fails."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def import_cv2() -> ModuleType:
-    """The cv2 module.
+    """Import and return the cv2 module.
 
     Raises:
-        BackendUnavailableError: It is missing, or a system library that it needs is.
+        BackendUnavailableError: OpenCV is not installed, or lacks a system library.
     """
     try:
         import cv2
@@ -34,13 +34,14 @@ def import_cv2() -> ModuleType:
 
 
 def import_av() -> ModuleType:
-    """The av module, which reads and writes videos by FFmpeg's libraries.
+    """Import and return the av module (PyAV), which reads and writes videos with FFmpeg's libraries.
 
-    OpenCV is imported first. Both bring a libxcb of their own, and whichever comes first is everybody's: with
-    PyAV's, OpenCV never comes back from opening a window (https://github.com/PyAV-Org/PyAV/issues/978).
+    OpenCV is imported first. Both packages bundle a copy of libxcb, and the process uses the copy that is
+    loaded first. With PyAV's copy, OpenCV hangs when it opens a window
+    (https://github.com/PyAV-Org/PyAV/issues/978).
 
     Raises:
-        BackendUnavailableError: One of the two is missing, or cannot be loaded.
+        BackendUnavailableError: PyAV or OpenCV is not installed, or cannot be loaded.
     """
     import_cv2()
     try:
@@ -61,7 +62,7 @@ def import_av() -> ModuleType:
 
 @contextlib.contextmanager
 def explain_numba() -> Iterator[None]:
-    """Turn what goes wrong when Numba and jitted kernels are imported in the body into a sentence.
+    """Import Numba and jitted kernels inside this context: a failure becomes an error with a remedy.
 
     Raises:
         BackendUnavailableError: Numba or the kernels cannot be imported, or Numba has no cache folder.
@@ -70,10 +71,10 @@ def explain_numba() -> Iterator[None]:
         yield
     except ImportError as error:
         if (error.name or "").startswith("kseg_batch"):
-            reason = f"kseg-batch is not complete ({error}); to repair it, install it anew"
+            reason = f"kseg-batch is incomplete ({error}); to repair it, reinstall it"
         else:
             reason = f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba"
         raise BackendUnavailableError(reason, installed=True) from error
-    except RuntimeError as error:  # Numba finds no folder that it may write to
+    except RuntimeError as error:  # Numba found no writable cache folder
         reason = f"Numba cannot keep its compiled kernels ({error}); set NUMBA_CACHE_DIR to a writable folder"
         raise BackendUnavailableError(reason, installed=True) from error

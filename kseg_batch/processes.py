@@ -1,4 +1,4 @@
-"""Child processes and signals: starting, interrupting and ending them, and the cores they may use."""
+"""Child processes, signals, and the CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -19,30 +19,34 @@ if TYPE_CHECKING:
     from typing import Self
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Environment variables from which libraries take their number of threads, when they are loaded."""
+"""Environment variables from which libraries read their number of threads when they are loaded."""
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that ask a run to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Ctrl-C, or a request to end, as by systemd or kill."""
+    """A signal that asks this process to stop, from Ctrl-C, systemd or kill."""
 
     number: int
-    """Of the signal."""
+    """Signal number: SIGINT or SIGTERM."""
 
 
 @contextlib.contextmanager
 def queue_interrupts(done: SimpleQueue[Any]) -> Generator[None]:
-    """Put an `Interrupt` into the queue for each SIGINT and SIGTERM; in other than the main thread, none."""
+    """Put an `Interrupt` into the queue for each SIGINT and SIGTERM that arrives inside this context.
+
+    Outside the main thread, where Python allows no signal handlers, this context does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def take(number: int, _: FrameType | None) -> None:
+    def enqueue(number: int, _: FrameType | None) -> None:
         done.put(Interrupt(number))
 
-    former = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, enqueue) for number in INTERRUPTS}
     try:
         yield
     finally:
@@ -51,22 +55,23 @@ def queue_interrupts(done: SimpleQueue[Any]) -> Generator[None]:
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def interrupts_blocked() -> Generator[None]:
-    """Start processes in here: SIGINT and SIGTERM are held back until the end, and never reach them.
+    """Start child processes inside this context, so that SIGINT and SIGTERM never reach them.
 
-    A terminal sends the one and a service manager the other to all processes at once, also to those that
-    are still importing modules; the parent alone decides when they end.
+    The parent process gets the signals when the context ends. A terminal sends SIGINT, and a service manager
+    SIGTERM, to all processes at once, even to children that are still importing modules. The parent alone
+    decides when its children exit.
     """
     held: list[int] = []
     former = {}
-    if threading.current_thread() is threading.main_thread():  # which may be told by any thread's signal
+    if threading.current_thread() is threading.main_thread():  # its handlers run whichever thread gets the signal
         former = {number: signal.signal(number, lambda n, _: held.append(n)) for number in INTERRUPTS}
-    resource_tracker.ensure_running()  # which would unblock them
+    resource_tracker.ensure_running()  # its start would unblock the signals below
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
@@ -74,12 +79,12 @@ def interrupts_blocked() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in former.items():
             signal.signal(number, handler)
-        for late in held:
-            signal.raise_signal(late)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def exit_with_parent() -> None:
-    """Wait for the parent process to end, and end this one."""
+    """Wait until the parent process exits, then exit this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
@@ -87,7 +92,7 @@ def exit_with_parent() -> None:
 
 
 def describe_exit(code: int) -> str:
-    """A process's exit code as multiprocessing tells it, in words."""
+    """Describe an exit code of multiprocessing, where a negative code is the number of a signal."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:
@@ -98,21 +103,21 @@ def describe_exit(code: int) -> str:
 
 
 class InterruptFlag:
-    """Takes the signals while it is entered. The second one is a KeyboardInterrupt."""
+    """Remember the first SIGINT or SIGTERM inside this context. The second raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.number: int | None = None
-        """Of the signal that came."""
+        """Number of the signal that arrived; None so far."""
 
     def __enter__(self) -> Self:
-        self._former = {n: signal.signal(n, self._take) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._former = {n: signal.signal(n, self._handle) for n in INTERRUPTS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
-    def _take(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number
