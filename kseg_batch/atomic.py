@@ -19,7 +19,7 @@ SUFFIX = ".kseg-tmp"
 
 
 def temporary_of(path: Path) -> Path:
-    """Return the hidden path, in the same folder, to which a file is written before it gets its final name."""
+    """Return the hidden path in the same folder to which a file is written before it gets its name."""
     return path.with_name(f".{path.name}{SUFFIX}")
 
 

@@ -16,7 +16,7 @@ from kseg_batch.batch.checkpoint import Checkpoint
 from kseg_batch.batch.dataset_histogram import DatasetHistogram
 from kseg_batch.batch.storage.lock import exclusive
 from kseg_batch.errors import BackendError, OptionError, OutputError, count
-from kseg_batch.kmeans.palette_files import read_written, write_palette
+from kseg_batch.kmeans.palette_files import read_json_palette, write_palette
 from kseg_batch.kmeans.reference import ALGORITHM
 from kseg_batch.segmentation.select_k import as_pairs, select_k
 
@@ -102,7 +102,7 @@ def _refuse_to_replace(out: Path, names: tuple[str, ...]) -> None:
     if not os.path.lexists(out):
         return
     try:
-        former = read_written(out)
+        former = read_json_palette(out)
     except OptionError as error:
         raise OutputError(f"{out} is there, and no fit wrote it: choose another -o.") from error
     if former.names and not names:

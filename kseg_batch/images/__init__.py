@@ -1,1 +1,1 @@
-"""Image files and arrays: formats, decoding, label maps, PNG, COCO."""
+"""Image files and arrays: formats, decoding, label maps, PNG and COCO."""

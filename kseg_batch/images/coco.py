@@ -1,4 +1,4 @@
-"""The clusters of one image as a COCO dataset, with masks that pycocotools encodes."""
+"""The clusters of an image as a COCO dataset, with masks encoded by pycocotools."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
 
 HEAD = {"info": {"description": "Colour clusters by kseg-batch"}, "licenses": []}
-"""How a dataset begins. There is no date, so that the same images give the same bytes."""
+"""First keys of a dataset. There is no date, so that the same images give the same bytes."""
 
 
 def require_pycocotools() -> None:
-    """Raise an OptionError if there is no pycocotools, which encodes the masks."""
+    """Raise an OptionError if pycocotools, which encodes the masks, cannot be imported."""
     try:
         import pycocotools.mask  # noqa: F401
     except ImportError as error:
@@ -27,12 +27,12 @@ def require_pycocotools() -> None:
 
 
 def encode(file_name: str, labels: LabelMap, palette: Palette) -> bytes:
-    """Return the dataset of one image: a category for each cluster, an annotation for each that has pixels.
+    """Return an image's dataset in JSON: a category for each cluster, an annotation for each with pixels.
 
     Args:
-        file_name: The name of the image in the dataset.
-        labels: The cluster of each pixel.
-        palette: The clusters, whose names or numbers name the categories.
+        file_name: Name of the image in the dataset.
+        labels: The image's label map.
+        palette: The clusters. Their names, or else their numbers, name the categories.
     """
     image = {
         "id": 1,
@@ -48,15 +48,15 @@ def encode(file_name: str, labels: LabelMap, palette: Palette) -> bytes:
 
 
 def category(cluster: int, name: str = "") -> dict[str, object]:
-    """The category of a cluster. Its id is one more, as there are readers to which 0 is the background."""
+    """Return the category of a cluster. Its id is the number + 1, as some readers take 0 for background."""
     return {"id": cluster + 1, "name": name or f"cluster {cluster}", "supercategory": "cluster"}
 
 
 def _annotations(labels: LabelMap, k: int) -> list[dict[str, object]]:
-    """Those of an image with k clusters.
+    """Return the annotations of an image with k clusters.
 
-    pycocotools goes down the columns. One cluster after the other of a transposed map takes a third of the
-    time that all at once take, as the (H, W, k) that it asks for, and the memory of one.
+    pycocotools reads masks column by column. Encoding the clusters of a transposed map one by one takes a
+    third of the time of encoding an (H, W, k) array, and the memory of one mask.
     """
     from pycocotools import mask
 

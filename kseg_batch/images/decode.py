@@ -1,10 +1,10 @@
-"""Image files to arrays: photos as upright 8-bit RGB, or the reason why not.
+"""Decoding of image files to upright 8-bit RGB arrays.
 
-Files are decoded from bytes, and by their content, whatever their name. Pillow reads the headers, and the
-pixels of most formats. simplejpeg decodes JPEG: it is faster than OpenCV, 4.1 against 4.6 ms for 1920 x 1080,
-and refuses damage inside the scan, which Pillow and OpenCV paint over in grey. OpenCV decodes ordinary PNG
-and WebP files, for which it takes 33 and 11 ms where Pillow takes 42 and 16; and 16-bit files, which Pillow
-would cut to 8 bits.
+Files are decoded from bytes, by their content, whatever the file name. Three libraries share the work. Pillow
+reads the headers, and the pixels of most formats. simplejpeg decodes JPEG files: in 4.1 ms for 1920 x 1080,
+where OpenCV takes 4.6 ms, and it refuses damage inside the scan, which Pillow and OpenCV fill with grey.
+OpenCV decodes ordinary PNG and WebP files, in 33 and 11 ms where Pillow takes 42 and 16 ms; and 16-bit files,
+which Pillow would truncate to 8 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from kseg_batch.errors import ImageError
-from kseg_batch.images.formats import check_whole, kind
+from kseg_batch.images.formats import check_whole, detect_format
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 EXTENSIONS = frozenset(
     (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 )
-"""File name endings, in lower case, that a folder is searched for."""
+"""Extensions, in lower case, of the files that are read from a source folder."""
 
 Alpha = Literal["keep", "ignore"]
-"""Whether transparent pixels are left out, or the colours hidden under them are taken."""
+"""How to treat transparent pixels: "keep" leaves them out, "ignore" takes the colours under them."""
 
 MAX_PIXELS = 200_000_000
-"""Most pixels of an image where nothing else is said."""
+"""Default limit for the pixels of an image."""
 
 ORIENTATION = 0x0112  # the EXIF tag
 BITS_PER_SAMPLE = 258  # TIFF tags
-INKS = 262  # 1 for grey where 0 is black, 2 for RGB
-PLANES = 284  # 1 where the channels of a pixel stand together
-EXTRA_SAMPLES = 338  # 2 for alpha that colours are not multiplied by
+PHOTOMETRIC = 262  # 1 for grey with 0 as black, 2 for RGB
+PLANAR_CONFIGURATION = 284  # 1 where the channels of a pixel are contiguous
+EXTRA_SAMPLES = 338  # 2 for alpha that is not premultiplied
 PNG_EXIF = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-"""The chunks of a PNG that may tell of orientation."""
-DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow's names
+"""The chunks of a PNG that may hold EXIF data."""
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow's modes of more than 8 bits per sample
 
 DAMAGE = (
     OSError,
@@ -65,37 +65,37 @@ DAMAGE = (
     zlib.error,
     UserWarning,
 )
-"""What Pillow's parsers raise on damaged files, which are written for whole ones; simplejpeg's among them."""
+"""Exceptions that the parsers of Pillow and simplejpeg raise on damaged files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photo:
-    """A decoded image file."""
+    """A decoded image."""
 
     rgb: NDArray[np.uint8]
-    """(H, W, 3) uint8, upright."""
+    """(H, W, 3) uint8 RGB, upright."""
     notes: tuple[str, ...]
-    """What was left behind on the way to 8-bit RGB; empty for an ordinary photo."""
+    """Notes on what the conversion to 8-bit RGB lost; empty for an ordinary photo."""
     opaque: NDArray[np.bool_] | None = None
-    """(H, W) False where a pixel is fully transparent; None where none is."""
+    """(H, W) bool, False where a pixel is fully transparent; None if no pixel is."""
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """What is to be clustered: (H, W, 3) uint8, or (1, N, 3) where some pixels are transparent."""
+        """The pixels to cluster: (H, W, 3) uint8, or (1, N, 3), the N opaque ones, if some are transparent."""
         return self.rgb if self.opaque is None else self.rgb[self.opaque][None]
 
 
 def prepare_process() -> None:
-    """In a process that is one of many: one thread for each, and no words of C libraries on stderr.
+    """Prepare a worker process for decoding: one thread per library, and no output of C libraries.
 
-    libtiff, libpng and OpenCV print what they think of damaged files, without the file's name. What Python
-    prints still arrives.
+    libtiff, libpng and OpenCV print complaints about damaged files to standard error, without the file name.
+    Python's own output to standard error still appears.
     """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
         os.dup2(nowhere.fileno(), 2)
-    warnings.simplefilter("ignore")  # Pillow's, on files that are then refused or read all the same
-    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = f"{1 << 40}"  # sizes are checked here
+    warnings.simplefilter("ignore")  # Pillow warns about files that are then refused or read
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = f"{1 << 40}"  # `decode` checks sizes
     import_cv2().setNumThreads(1)
     _pillow()
 
@@ -104,16 +104,16 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, alpha: Alpha = "keep") 
     """Decode the bytes of an image file, turned upright by its EXIF orientation.
 
     Args:
-        data: The file's content.
-        max_pixels: Larger images are refused before they are decoded.
-        alpha: What becomes of transparent pixels.
+        data: The content of the file.
+        max_pixels: Limit for the pixels of the image, which is checked before decoding.
+        alpha: How to treat transparent pixels.
 
     Raises:
-        ImageError: They are not a whole image of a format that is read, or one that is too large.
+        ImageError: The data are not a complete image in a supported format, or the image is too large.
     """
     if not data:
         raise ImageError("the file is empty")
-    name = kind(data)
+    name = detect_format(data)
     check_whole(data, name)
     if name == "HEIF":
         _load_heif()
@@ -122,25 +122,25 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, alpha: Alpha = "keep") 
         with _pillow().open(io.BytesIO(data), formats=[name]) as picture:
             _check_size(picture.size, max_pixels)
             n = getattr(picture, "n_frames", 1)
-            if n > 1 and name != "JPEG":  # where the others are depths and brightnesses of the same photo
+            if n > 1 and name != "JPEG":  # in JPEG, further frames are depth or gain maps
                 notes.append(f"the first of {n} frames")
-            pixels = _pixels(data, name, picture, notes)
-            # Pillow turns a TIFF by itself when it loads it, and then forgets how it was
-            turned = _turned(pixels, _orientation(data, name, picture, notes))
+            pixels = _decode_pixels(data, name, picture, notes)
+            # Pillow turns a TIFF upright while loading it, and then reports the orientation as upright
+            upright = _turn_upright(pixels, _orientation(data, name, picture, notes))
     except UnidentifiedImageError as error:
         raise ImageError(
             f"it is damaged, or a kind of {name} that is not read here; if it opens elsewhere, save it as PNG"
         ) from error
     except DAMAGE as error:
         raise ImageError(f"it is a damaged {name} file ({_first_line(error)})") from error
-    return _photo(turned, notes, alpha)
+    return _separate_alpha(upright, notes, alpha)
 
 
 @cache
 def _pillow() -> ModuleType:
     from PIL import AvifImagePlugin, Image, PngImagePlugin
 
-    Image.MAX_IMAGE_PIXELS = None  # sizes are checked here
+    Image.MAX_IMAGE_PIXELS = None  # `decode` checks sizes
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # photo editors write many megabytes
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     return Image
@@ -164,14 +164,14 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(f"it has {width * height / 1e6:.1f} megapixels, over --max-pixels {max_pixels}")
 
 
-def _pixels(data: bytes, name: str, picture: Any, notes: list[str]) -> NDArray[np.uint8]:
-    """(H, W, 3 or 4) uint8 RGB or RGBA, as they stand in the file."""
+def _decode_pixels(data: bytes, name: str, picture: Any, notes: list[str]) -> NDArray[np.uint8]:
+    """Return (H, W, 3 or 4) uint8 RGB or RGBA, not yet turned upright."""
     if name == "JPEG":
         return _decode_jpeg(data, picture, notes)
     if _is_deep(data, name, picture):
         if name == "TIFF":
             _check_deep_tiff(data, picture)
-        return _decode_deep(_not_turned(data) if name == "TIFF" else data, notes)
+        return _decode_deep(_without_orientation(data) if name == "TIFF" else data, notes)
     if name in ("PNG", "WEBP") and picture.mode in ("L", "RGB") and _is_plain(picture):
         return _decode_plain(data)
     picture.load()
@@ -180,7 +180,7 @@ def _pixels(data: bytes, name: str, picture: Any, notes: list[str]) -> NDArray[n
     if picture.has_transparency_data or picture.mode in ("RGBa", "La"):
         pixels = np.asarray(picture.convert("RGBA"))
     else:
-        _note_inks(picture.mode, notes)
+        _note_cmyk(picture.mode, notes)
         pixels = np.asarray(picture.convert("RGB"))
     return np.asarray(pixels, np.uint8)
 
@@ -188,32 +188,32 @@ def _pixels(data: bytes, name: str, picture: Any, notes: list[str]) -> NDArray[n
 def _decode_jpeg(data: bytes, picture: Any, notes: list[str]) -> NDArray[np.uint8]:
     import simplejpeg
 
-    inks = picture.mode == "CMYK"
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "CMYK" if inks else "RGB", strict=True)
-    if inks:  # now known to be whole
-        _note_inks("CMYK", notes)
+    is_cmyk = picture.mode == "CMYK"
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "CMYK" if is_cmyk else "RGB", strict=True)
+    if is_cmyk:  # simplejpeg found no damage; Pillow converts to RGB
+        _note_cmyk("CMYK", notes)
         pixels = np.asarray(picture.convert("RGB"))
     return pixels
 
 
-def _note_inks(mode: str, notes: list[str]) -> None:
+def _note_cmyk(mode: str, notes: list[str]) -> None:
     if mode == "CMYK":
         notes.append("CMYK was converted to RGB without a colour profile")
 
 
 def _is_plain(picture: Any) -> bool:
-    """Whether a file has one frame, and no colour that stands for transparency."""
+    """Whether a file has one frame, and no colour that marks transparent pixels."""
     return getattr(picture, "n_frames", 1) == 1 and "transparency" not in picture.info
 
 
 def _decode_plain(data: bytes) -> NDArray[np.uint8]:
-    """8-bit grey or RGB samples, by OpenCV."""
+    """Decode 8-bit grey or RGB samples with OpenCV."""
     cv2 = import_cv2()
-    pixels = _by_opencv(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = _decode_by_opencv(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.asarray(pixels, np.uint8)
 
 
-def _by_opencv(data: bytes, flags: int) -> NDArray[Any]:
+def _decode_by_opencv(data: bytes, flags: int) -> NDArray[Any]:
     cv2 = import_cv2()
     try:
         pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -225,17 +225,17 @@ def _by_opencv(data: bytes, flags: int) -> NDArray[Any]:
 
 
 def _is_deep(data: bytes, name: str, picture: Any) -> bool:
-    """Whether samples have 16 bits."""
+    """Whether the samples of a file have 16 bits."""
     if name == "PNG":
         return data[24] == 16
     return name == "TIFF" and max(picture.tag_v2.get(BITS_PER_SAMPLE, (1,))) == 16
 
 
 def _check_deep_tiff(data: bytes, picture: Any) -> None:
-    """Refuse the kinds of 16-bit TIFF whose samples OpenCV takes for something else than they are."""
+    """Raise an ImageError for the kinds of 16-bit TIFF that OpenCV misinterprets."""
     if b"+" in data[2:4]:
         raise ImageError("it is a BigTIFF with 16-bit samples; save it as PNG")
-    for tag, usual in ((PLANES, (1,)), (INKS, (1, 2)), (EXTRA_SAMPLES, (2,))):
+    for tag, usual in ((PLANAR_CONFIGURATION, (1,)), (PHOTOMETRIC, (1, 2)), (EXTRA_SAMPLES, (2,))):
         found = picture.tag_v2.get(tag, usual[0])
         value = found[0] if isinstance(found, tuple) else found
         if value not in usual:
@@ -243,9 +243,9 @@ def _check_deep_tiff(data: bytes, picture: Any) -> None:
 
 
 def _decode_deep(data: bytes, notes: list[str]) -> NDArray[np.uint8]:
-    """16-bit samples, rounded to 8."""
+    """Decode 16-bit samples, and round them to 8 bits."""
     cv2 = import_cv2()
-    pixels = _by_opencv(data, cv2.IMREAD_UNCHANGED)
+    pixels = _decode_by_opencv(data, cv2.IMREAD_UNCHANGED)
     if pixels.dtype != np.uint16:
         raise ImageError(f"its samples are {pixels.dtype}; convert it to 8 or 16 bits")
     notes.append("16-bit samples were rounded to 8 bits")
@@ -257,8 +257,8 @@ def _decode_deep(data: bytes, notes: list[str]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(rounded, conversions[channels]), np.uint8)
 
 
-def _not_turned(data: bytes) -> bytes:
-    """A TIFF file that says that it is upright: OpenCV turns some orientations, and not all the way."""
+def _without_orientation(data: bytes) -> bytes:
+    """Return the TIFF file marked as upright, because OpenCV applies only some orientations."""
     order = "<" if data.startswith(b"II") else ">"
     (start,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, start)
@@ -269,12 +269,12 @@ def _not_turned(data: bytes) -> bytes:
 
 
 def _orientation(data: bytes, name: str, picture: Any, notes: list[str]) -> int:
-    """How the camera was held, by the EXIF tag's numbers; 1 is upright."""
-    if name == "PNG" and not any(kind in data for kind in PNG_EXIF):
-        return 1  # to look for it, Pillow would decode the pixels
+    """Return the value of the EXIF orientation tag, 1 to 8; 1 is upright."""
+    if name == "PNG" and not any(chunk in data for chunk in PNG_EXIF):
+        return 1  # to look for the tag, Pillow would decode the pixels
     try:
         exif = picture.getexif()
-        if not exif and "exif" in picture.info:  # of a JPEG, whose opening hid the failure
+        if not exif and "exif" in picture.info:  # for a JPEG, Pillow hides the failure on opening
             exif = _pillow().Exif()
             exif.load(picture.info["exif"])
         orientation: int = exif.get(ORIENTATION, 1)
@@ -284,8 +284,8 @@ def _orientation(data: bytes, name: str, picture: Any, notes: list[str]) -> int:
     return orientation
 
 
-def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """The pixels upright, by what EXIF says of how the camera was held."""
+def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return a view of the pixels turned upright by their EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -295,8 +295,8 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _photo(pixels: NDArray[np.uint8], notes: list[str], alpha: Alpha) -> Photo:
-    """Part colours from transparency."""
+def _separate_alpha(pixels: NDArray[np.uint8], notes: list[str], alpha: Alpha) -> Photo:
+    """Return the photo with its colours and its transparency apart."""
     rgb, opaque = np.ascontiguousarray(pixels[..., :3]), None
     if pixels.shape[2] == 4 and not (pixels[..., 3] == 255).all():
         if alpha == "ignore":

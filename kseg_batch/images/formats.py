@@ -1,7 +1,7 @@
-"""Image files before they are decoded: which format they have, and whether they are all there.
+"""Checks of image files before decoding: their format, and whether they are complete.
 
-Decoders stop at the last pixel or make up the rest, so that a file that was cut off may pass as whole. What
-stands behind a whole image does not matter: phones append videos and notes of their own.
+Decoders stop at the last pixel, or fill in missing pixels, so that a truncated file may decode without an
+error. Data after a complete image are allowed: phones append videos and metadata.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from kseg_batch.errors import ImageError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""Of either byte order; with a plus sign, BigTIFF."""
+"""First bytes of TIFF files in either byte order; with a plus sign, of BigTIFF files."""
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")
-"""What an AVIF or HEIC file consists of (ISO/IEC 14496-12)."""
+"""Types of the boxes of an AVIF or HEIC file (ISO/IEC 14496-12)."""
 
 GIF_TRAILER, GIF_EXTENSION, GIF_IMAGE = 0x3B, 0x21, 0x2C
 
 
-def kind(data: bytes) -> str:
-    """What Pillow calls the format of a file, by its content.
+def detect_format(data: bytes) -> str:
+    """Return Pillow's name of the format of a file, judged by its content.
 
     Raises:
-        ImageError: It is none that is read here.
+        ImageError: The format is not supported.
     """
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -49,14 +49,14 @@ def kind(data: bytes) -> str:
 
 
 def check_whole(data: bytes, name: str) -> None:
-    """Refuse a file that ends too early, where its decoder might not.
+    """Raise an ImageError for damage that the decoders may overlook.
 
     Args:
-        data: The file's content.
-        name: Its format, from `kind`.
+        data: The content of the file.
+        name: The format of the file, from `detect_format`.
 
     Raises:
-        ImageError: It is cut off; or it is a PNG with a wrong checksum.
+        ImageError: The file is truncated, or is a PNG with a wrong checksum.
     """
     if name == "PNG":
         _check_png(data)
@@ -69,24 +69,24 @@ def check_whole(data: bytes, name: str) -> None:
 
 
 def _check_png(data: bytes) -> None:
-    """Refuse a PNG whose chunks are not whole: decoders read on past a wrong checksum."""
+    """Raise an ImageError for a PNG with a truncated chunk, or a wrong checksum, which decoders overlook."""
     at = len(PNG_SIGNATURE)
     while True:
         if at + 12 > len(data):
             raise ImageError("it is truncated: the PNG's end is missing")
-        length, kind = struct.unpack_from(">I4s", data, at)
+        length, chunk_type = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):
             raise ImageError("it is truncated: the PNG's end is missing")
         if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ImageError(f"it is damaged: the checksum of a PNG chunk is wrong, at byte {at}")
-        if kind == b"IEND":
+        if chunk_type == b"IEND":
             return
         at = end
 
 
 def _has_trailer(data: bytes) -> bool:
-    """Whether the blocks of a GIF lead to its end."""
+    """Whether the blocks of a GIF lead to its trailer."""
     try:
         at = 13 + _gif_palette(data[10])
         while data[at] != GIF_TRAILER:
@@ -94,7 +94,7 @@ def _has_trailer(data: bytes) -> bool:
                 at += 11 + _gif_palette(data[at + 9])
             elif data[at] == GIF_EXTENSION:
                 at += 2
-            else:  # a stray byte, which decoders pass over
+            else:  # a stray byte, which decoders skip
                 at += 1
                 continue
             while data[at]:
@@ -106,18 +106,18 @@ def _has_trailer(data: bytes) -> bool:
 
 
 def _gif_palette(flags: int) -> int:
-    """Bytes of the palette that these flags announce."""
+    """Size in bytes of the palette that a flags byte announces; 0 for no palette."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _check_boxes(data: bytes) -> None:
-    """Refuse an AVIF or HEIC file one of whose boxes is cut off."""
+    """Raise an ImageError for an AVIF or HEIC file with a truncated box."""
     at = 0
     while data[at + 4 : at + 8] in BOXES:
         size = int.from_bytes(data[at : at + 4], "big")
         if size == 1:
             size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size == 0:  # to the end of the file
+        if size == 0:  # the box extends to the end of the file
             return
         if size < 8 or at + size > len(data):
             raise ImageError("it is truncated, or damaged: a box is longer than the file")

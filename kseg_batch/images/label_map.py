@@ -1,4 +1,4 @@
-"""Label maps as the rows of an indexed PNG: what a GPU sends back, and what the encoder deflates."""
+"""Label maps in the form of an indexed PNG's rows, which a GPU sends back and the encoder compresses."""
 
 from __future__ import annotations
 
@@ -17,37 +17,39 @@ if TYPE_CHECKING:
 
 
 def index_bits(k: int) -> int:
-    """The fewest bits of a PNG pixel that hold k values: 1, 2, 4 or 8."""
+    """Return the fewest bits of a PNG pixel that hold k values: 1, 2, 4 or 8."""
     return next(bits for bits in (1, 2, 4, 8) if k <= 1 << bits)
 
 
 def row_bytes(width: int, bits: int) -> int:
-    """Bytes of a PNG row: the filter type, then the packed pixels."""
+    """Return the bytes of a PNG row: the filter type, then the packed pixels."""
     return 1 + (width * bits + 7) // 8
 
 
 class LabelMap:
-    """The cluster number of each pixel, packed.
+    """The cluster number of each pixel of an image, packed into bits.
 
-    A row begins with the PNG filter type 0. Then come the pixels, `bits` each, the leftmost in the highest
-    bits. Transparent pixels, if there are any, have the number after the last cluster's.
+    A row begins with the PNG filter type 0. The pixels follow, with `bits` bits each, the leftmost in the
+    highest bits. Transparent pixels, if there are any, have the number after that of the last cluster.
     """
 
     def __init__(
         self, rows: NDArray[np.uint8], width: int, bits: int, masks: NDArray[np.uint8] | None = None
     ) -> None:
-        """Take what is packed already.
+        """Wrap rows that are already packed.
 
         Args:
-            rows: (H, row_bytes(width, bits)) uint8.
-            width: Pixels of a row.
-            bits: Of a pixel: 1, 2, 4 or 8.
-            masks: (k, H, row_bytes(width, 1)) uint8, a 1 where a pixel is in the cluster, if they are there.
+            rows: (H, row_bytes(width, bits)) uint8 rows of the label map.
+            width: Number of pixels in a row.
+            bits: Bits per pixel: 1, 2, 4 or 8.
+            masks: (k, H, row_bytes(width, 1)) uint8 rows of each cluster's mask, with a 1 where a pixel is in
+                the cluster; None to compute masks on demand.
         """
         self.rows = rows
         self.width = width
         self.bits = bits
         self.transparent: int | None = None
+        """Number of the transparent pixels; None if there are none."""
         self._masks = masks
 
     @classmethod
@@ -55,9 +57,9 @@ class LabelMap:
         """Pack labels below k.
 
         Args:
-            labels: (H, W) uint8; or with `opaque`, one for each pixel that is, in any shape.
-            k: Clusters.
-            opaque: (H, W) False where a pixel is transparent and in no cluster.
+            labels: (H, W) uint8 labels; with `opaque`, the labels of the opaque pixels alone, in any shape.
+            k: Number of clusters.
+            opaque: (H, W) bool, False where a pixel is transparent, and so in no cluster; None if none is.
 
         Raises:
             ImageError: There are 256 clusters, so that no number is left for transparent pixels.
@@ -72,12 +74,12 @@ class LabelMap:
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows, H."""
         return len(self.rows)
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 cluster numbers, `transparent` where a pixel is."""
+        """(H, W) uint8 cluster numbers; the value of `transparent` for transparent pixels."""
         packed: NDArray[np.uint8] = self.rows[:, 1:]
         if self.bits == 8:
             return packed
@@ -86,32 +88,32 @@ class LabelMap:
 
     @property
     def gray(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 cluster numbers, and 255 where a pixel is transparent."""
+        """(H, W) uint8 cluster numbers; 255 for transparent pixels."""
         if self.transparent is None:
             return self.labels
         return np.where(self.labels == self.transparent, np.uint8(255), self.labels)
 
     def mask(self, cluster: int) -> NDArray[np.uint8]:
-        """(H, row_bytes(W, 1)) uint8 rows of a 1-bit PNG, 1 where the pixel is in the cluster."""
+        """Return (H, row_bytes(W, 1)) uint8 rows of a 1-bit PNG, 1 where a pixel is in the cluster."""
         if self._masks is not None:
             rows: NDArray[np.uint8] = self._masks[cluster]
             return rows
         return with_filter_type(np.packbits(self.labels == cluster, axis=1))
 
     def union(self, clusters: Iterable[int]) -> NDArray[np.uint8]:
-        """As `mask`, 1 where the pixel is in one of the clusters."""
-        return with_filter_type(np.packbits(members(clusters)[self.labels], axis=1))
+        """Return rows as `mask` does, 1 where a pixel is in any of the clusters."""
+        return with_filter_type(np.packbits(membership_table(clusters)[self.labels], axis=1))
 
 
-def members(clusters: Iterable[int]) -> NDArray[np.bool_]:
-    """(256,) whether a label is that of one of the clusters: a table that a whole label map can index."""
+def membership_table(clusters: Iterable[int]) -> NDArray[np.bool_]:
+    """Return (256,) bool, True for the labels of the clusters, to be indexed by a whole label map."""
     table = np.zeros(MAX_CLUSTERS, bool)
     table[list(clusters)] = True
     return table
 
 
 def with_transparent(labels: NDArray[np.uint8], k: int, opaque: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """(H, W) labels, k where a pixel is transparent, of those of the opaque pixels.
+    """Return (H, W) uint8 labels from those of the opaque pixels, with k for transparent pixels.
 
     Raises:
         ImageError: There are 256 clusters, so that no number is left for transparent pixels.
@@ -126,7 +128,7 @@ def with_transparent(labels: NDArray[np.uint8], k: int, opaque: NDArray[np.bool_
 
 
 def with_filter_type(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """PNG rows that are not filtered: label maps have long runs that filters only break up."""
+    """Prepend filter type 0 (none) to PNG rows: a filter would break up the long runs of a label map."""
     filtered = np.zeros((rows.shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 1:] = rows
     return filtered
@@ -134,17 +136,17 @@ def with_filter_type(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @cache
 def _unpacked(bits: int) -> NDArray[np.unsignedinteger]:
-    """(256,) the pixels in each value of a byte, the leftmost first in memory, as one integer."""
+    """Return (256,) integers, each with the pixels of a byte value, the leftmost first in memory."""
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
     pixels = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & np.uint8((1 << bits) - 1)
     return pixels.view(f"u{8 // bits}").ravel()
 
 
 def _pack(labels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """(H, W) values below 2**bits as (H, ceil(W * bits / 8)) bytes, the leftmost pixel in the highest bits.
+    """Pack (H, W) values below 2**bits to (H, ceil(W * bits / 8)) bytes, the leftmost in the highest bits.
 
-    Two or four neighbours are read as one little-endian integer, and one multiplication brings their bits
-    together: for two pixels, (a + 256 b) * (2**12 + 1) holds 16 a + b in bits 8 to 15.
+    Two or four neighbours are read as a little-endian integer, and a multiplication brings their bits
+    together. For two pixels, (a + 256 b) * (2**12 + 1) holds 16 a + b in bits 8 to 15.
     """
     if bits == 8:
         return labels
@@ -163,7 +165,7 @@ def _pack(labels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 def black_out(
     rgb: NDArray[np.uint8], labels: NDArray[np.uint8], clusters: Iterable[int]
 ) -> NDArray[np.uint8]:
-    """A copy of an (H, W, 3) uint8 image, black where its (H, W) labels are those of the clusters."""
+    """Return a copy of an (H, W, 3) uint8 image, black where its (H, W) labels are among the clusters."""
     picture = rgb.copy()
-    picture[members(clusters)[labels]] = 0
+    picture[membership_table(clusters)[labels]] = 0
     return picture

@@ -1,7 +1,7 @@
-"""Arrays to image files: label maps, masks and pictures as PNG.
+"""PNG encoding of label maps, masks and pictures.
 
-The encoder is ours because it is the larger half of a photo's cost: one 1080p label map at k = 3 takes
-0.4 ms here, 4.4 to 6 ms with Pillow's palette mode, and cv2 cannot write a palette at all.
+Label maps have an encoder of their own, because encoding takes the larger half of a photo's time. A label map
+of 1080p at k = 3 takes 0.4 ms here, and 4.4 to 6 ms with Pillow's palette mode; cv2 cannot write a palette.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, INDEXED = 0, 3  # PNG colour types
-COMPRESSION_LEVEL = 1  # of ISA-L: level 0 is no faster and a fifth larger, 2 and 3 gain nothing
+COMPRESSION_LEVEL = 1  # of ISA-L; level 0 is no faster and gives a fifth more bytes, 2 and 3 gain nothing
 
-FIRST_PIECE = 8  # bytes, of which ISA-L hashes all but 3; more than 16 would go through the faulty code
+FIRST_PIECE = 8  # bytes; ISA-L hashes all but 3 of them, and more than 16 would go through the faulty code
 
 
 def encode_indexed(labels: LabelMap, colors: NDArray[np.uint8]) -> bytes:
-    """A PNG whose pixel value is the cluster number and whose palette holds the (k, 3) uint8 RGB centres.
+    """Encode an indexed PNG: a pixel's value is its cluster number, the palette is (k, 3) uint8 RGB.
 
-    Transparent pixels have the next value, which is black in the palette and declared transparent.
+    Transparent pixels have the value k, which the palette declares as black and transparent.
     """
     palette = colors.tobytes()
     transparency = b""
@@ -45,22 +45,26 @@ def encode_indexed(labels: LabelMap, colors: NDArray[np.uint8]) -> bytes:
 
 
 def encode_mask(labels: LabelMap, cluster: int) -> bytes:
-    """A 1-bit grey PNG, white where the pixel is in the cluster."""
+    """Encode a 1-bit grey PNG, white where a pixel is in the cluster."""
     return _encode(labels.mask(cluster), labels.width, 1, GRAY)
 
 
 def encode_union(labels: LabelMap, clusters: Iterable[int]) -> bytes:
-    """A 1-bit grey PNG, white where the pixel is in one of the clusters."""
+    """Encode a 1-bit grey PNG, white where a pixel is in any of the clusters."""
     return _encode(labels.union(clusters), labels.width, 1, GRAY)
 
 
 def encode_gray(labels: NDArray[np.uint8]) -> bytes:
-    """An 8-bit grey PNG of the raw (H, W) uint8 numbers."""
+    """Encode an 8-bit grey PNG whose pixel values are the (H, W) uint8 labels."""
     return _encode(with_filter_type(labels), labels.shape[1], 8, GRAY)
 
 
 def encode_rgb(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_] | None = None) -> bytes:
-    """A lossless PNG of an (H, W, 3) uint8 picture, with alpha 0 where it is not (H, W) `opaque`."""
+    """Encode a PNG of an (H, W, 3) uint8 picture, with alpha 0 where (H, W) `opaque` is False.
+
+    Raises:
+        ImageError: OpenCV cannot encode the picture.
+    """
     cv2 = import_cv2()
     picture = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     if opaque is not None:
@@ -76,7 +80,7 @@ def encode_rgb(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_] | None = None) 
 
 
 def _encode(rows: NDArray[np.uint8], width: int, bits: int, color_type: int, palette: bytes = b"") -> bytes:
-    """A PNG file of rows that each begin with their filter type."""
+    """Return a PNG file with the given rows, each of which begins with its filter type."""
     header = struct.pack(">IIBBBBB", width, len(rows), bits, color_type, 0, 0, 0)
     body = _deflate(rows)
     return b"".join(
@@ -85,12 +89,12 @@ def _encode(rows: NDArray[np.uint8], width: int, bits: int, color_type: int, pal
 
 
 def _deflate(rows: NDArray[np.uint8]) -> bytes:
-    """A zlib stream, the same for the same rows wherever and whenever it is made.
+    """Compress rows to a zlib stream, with the same bytes for the same rows in every run and thread.
 
-    ISA-L's level 1 takes the hash of a stream's third position from a register that it has not set, which
-    holds the address of the stream (igzip_icf_body_h1_gr_bt.asm, write_first_byte). So the matches that it
-    finds depend on where the stack lies: one in some thousand small images came out otherwise in another run
-    or thread (https://github.com/intel/isa-l/issues/140). A short first piece goes through other code.
+    ISA-L's level 1 takes the hash of a stream's third position from an uninitialised register, which holds
+    the address of the stream (igzip_icf_body_h1_gr_bt.asm, write_first_byte). So the matches depend on the
+    address of the stack, and one in some thousand small images had other bytes in another run or thread
+    (https://github.com/intel/isa-l/issues/140). A short first piece goes through other code.
     """
     deflate = isal_zlib.compressobj(COMPRESSION_LEVEL)
     data = rows.reshape(-1)
@@ -104,5 +108,5 @@ def _deflate(rows: NDArray[np.uint8]) -> bytes:
     )
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))

@@ -1,1 +1,1 @@
-"""k-means on colours: the arithmetic, palettes and their files."""
+"""k-means on colours: the arithmetic, the options, palettes and palette files."""

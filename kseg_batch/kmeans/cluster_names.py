@@ -1,4 +1,7 @@
-"""Which names clusters may have: they stand in file names, and beside numbers and colours in flags."""
+"""Names of clusters: which ones are allowed.
+
+A name becomes part of file names, and flags accept a name where they accept a cluster's number or a colour.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +9,64 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from kseg_batch.errors import OptionError
+from kseg_batch.errors import OptionError, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_LENGTH = 64
-"""Characters."""
+"""Most characters of a name."""
 
 NUMBER = re.compile(r"[+-]?\d+")
-"""What is taken for a cluster's number, and so cannot be its name."""
+"""Texts that are read as the number of a cluster, and so cannot be a name."""
 
 NOT_IN_FILE_NAMES = '/\\:*?"<>|'
-"""Characters that one system or another does not allow there."""
+"""Characters that some file systems do not allow in file names."""
 
 
 def check_names(names: Sequence[str], k: int) -> None:
-    """Refuse names that could not tell k clusters apart on every file system.
+    """Check the names of k clusters: each is usable, and no two are equal on any file system.
 
     Args:
-        names: One for each cluster, empty where it has none; or none at all.
-        k: Clusters.
+        names: A name for each cluster, empty where the cluster has no name; or an empty sequence.
+        k: Number of clusters.
 
     Raises:
-        OptionError: One cannot be a name, or their number is another.
+        OptionError: A name is not allowed, two names are equal, or the number of names is not k.
     """
     if len(names) not in (0, k):
-        raise OptionError(f"A palette has a name for each cluster or none: {k}, not {len(names)}.")
+        raise OptionError(
+            f"names must be {count(k, 'name')}, one for each cluster, or none, not {len(names)}.",
+            "names",
+        )
     known: dict[str, str] = {}
     for name in filter(None, names):
-        if fault := _fault(name):
-            raise OptionError(f"A cluster cannot be called {name!r}: {fault}.")
-        if other := known.get(folded(name)):
-            raise OptionError(f"Two clusters cannot be called {other!r} and {name!r}: names have to differ.")
-        known[folded(name)] = name
+        if reason := _reason_against(name):
+            raise OptionError(f"A cluster cannot be called {name!r}: {reason}.")
+        if other := known.get(normalize_name(name)):
+            raise OptionError(
+                f"Two clusters cannot be called {other!r} and {name!r}: names have to differ, ignoring case."
+            )
+        known[normalize_name(name)] = name
 
 
-def folded(name: str) -> str:
-    """What is the same for names that a file system may take for the same."""
+def normalize_name(name: str) -> str:
+    """Return the name NFC-normalised and case-folded: equal where a file system may treat two as equal."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _fault(name: str) -> str | None:
-    """What is wrong with a name, if anything is."""
+def _reason_against(name: str) -> str | None:
+    """Return why a text cannot be a name, or None if it can."""
     if len(name) > MAX_LENGTH:
         return f"it has more than {MAX_LENGTH} characters"
     if not name.isprintable() or name != name.strip():
         return "it has control characters, or spaces at an end"
     if unusable := sorted(set(name) & set(NOT_IN_FILE_NAMES)):
-        return f"{unusable[0]} cannot stand in a file name everywhere"
+        return f"some file systems do not allow {unusable[0]} in file names"
     if NUMBER.fullmatch(name):
         return "it would be taken for a number"
     if name[0] in "#.":
         return "it begins with # or a dot"
-    if "_mask" in f"_{folded(name)}":  # so that no two images can have masks of the same name
+    if "_mask" in f"_{normalize_name(name)}":  # so that the masks of two images never have the same name
         return "it begins with mask, or has _mask in it"
     return None

@@ -1,16 +1,16 @@
-"""Colour spaces to cluster in: what 8-bit RGB images become, and back again for centres.
+"""Colour spaces to cluster in: conversion of 8-bit RGB images, and of centres back to RGB.
 
-    rgb      the file's own channels
+    rgb      the channels of the file
     lab      CIE L*a*b* (1976) of sRGB, D65, in OpenCV's 8 bits: 255/100 L*, a* + 128, b* + 128
-    oklab    Oklab (Ottosson, "A perceptual color space for image processing", 2020), with distances that fit
-             what people see: 240 L, 480 a + 120, 480 b + 155
+    oklab    Oklab (Ottosson, "A perceptual color space for image processing", 2020), with distances close
+             to perceived differences: 240 L, 480 a + 120, 480 b + 155
 
-All three fill one byte a channel, so that the histogram, the arithmetic and the kernels stay the same. What
-a pixel becomes is computed in integers, and so is the same on every machine.
+All three have one byte per channel, so that the histogram, the arithmetic and the kernels are the same for
+all. Pixels are converted in integers, so that the result is the same on every machine.
 
-OpenCV's L* counts for 2.55 times as much as its a* and b*. Oklab's a and b count twice: Ottosson found
-2.02 and 2.05 to fit two data sets of colour differences best (github.com/w3c/csswg-drafts/issues/6642).
-Hue, as in HSV, goes round in a circle, and has no mean.
+In OpenCV's 8 bits, L* has 2.55 times the weight of a* and b*. In Oklab, a and b have twice the weight of L:
+Ottosson found that weights of 2.02 and 2.05 fit two data sets of colour differences best
+(github.com/w3c/csswg-drafts/issues/6642). HSV is not offered, because hue is an angle and has no mean.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ FROM_XYZ = np.array(  # D65 to linear sRGB (IEC 61966-2-1)
     ]
 )
 WHITE = np.array([0.950456, 1.0, 1.088754])
-"""X, Y and Z of D65, as OpenCV has them."""
+"""X, Y and Z of the D65 white point, with OpenCV's values."""
 
-TO_LMS = np.array(  # linear sRGB to the cones' responses, from here on of Oklab
+TO_LMS = np.array(  # Oklab: linear sRGB to cone responses
     [
         [0.4122214708, 0.5363325363, 0.0514459929],
         [0.2119034982, 0.6806995451, 0.1073969566],
         [0.0883024619, 0.2817188376, 0.6299787005],
     ]
 )
-TO_OKLAB = np.array(  # their cube roots to L, a, b
+TO_OKLAB = np.array(  # Oklab: cube roots of cone responses to L, a, b
     [
         [0.2104542553, 0.7936177850, -0.0040720468],
         [1.9779984951, -2.4285922050, 0.4505937099],
@@ -55,16 +55,16 @@ TO_OKLAB = np.array(  # their cube roots to L, a, b
     ]
 )
 OKLAB_SCALE = np.array([240, 480, 480])
-"""Steps of L, a and b from 0 to 1; the a and b of sRGB span 0.51."""
+"""Integer steps per unit of L, a and b. Over sRGB, a and b span 0.51."""
 OKLAB_GREY = np.array([0, 120, 155])
-"""What L, a and b of 0 become, so that all of sRGB has a place from 0 to 255."""
+"""Integer values for L, a and b of 0, so that all sRGB colours lie within 0 .. 255."""
 UNIT = (1 << 16) - 1
-"""1.0 in the tables of `kernels/color_spaces.py`."""
+"""The integer that stands for 1.0 in the tables of `kernels/color_spaces.py`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OklabTables:
-    """What the kernel takes; it explains them."""
+    """Lookup tables and matrices of the Oklab kernel, which `kernels/color_spaces.py` describes."""
 
     linear: NDArray[np.int32]
     roots: NDArray[np.int32]
@@ -75,23 +75,26 @@ class OklabTables:
 
 @cache
 def oklab_tables() -> OklabTables:
-    """The tables, computed in float64: no entry is so close to a half that machines could differ."""
+    """Compute the tables in float64. No entry is so close to a half that machines could round differently."""
     to_lms = np.rint(TO_LMS * (1 << 16)).astype(np.int64)
-    to_lms[:, 1] += (1 << 16) - to_lms.sum(axis=1)  # white stays white
+    to_lms[:, 1] += (1 << 16) - to_lms.sum(axis=1)  # rows sum to 1.0, so that white stays white
     return OklabTables(
         linear=np.rint(UNIT * _decode(np.arange(256) / 255)).astype(np.int32),
         roots=np.rint(UNIT * np.cbrt(np.arange(UNIT + 1) / UNIT)).astype(np.int32),
         to_lms=to_lms,
         to_oklab=np.rint(TO_OKLAB * OKLAB_SCALE[:, None] * ((1 << 24) / UNIT)).astype(np.int64),
-        offsets=(OKLAB_GREY.astype(np.int64) << 24) + (1 << 23),  # and a half, to round
+        offsets=(OKLAB_GREY.astype(np.int64) << 24) + (1 << 23),  # plus one half, for rounding
     )
 
 
 def convert(image: NDArray[np.uint8], color_space: ColorSpace) -> NDArray[np.uint8]:
-    """An (H, W, 3) uint8 RGB image in another colour space, (H, W, 3) uint8.
+    """Convert an (H, W, 3) uint8 RGB image to a colour space.
+
+    Returns:
+        (H, W, 3) uint8; for "rgb", the image itself.
 
     Raises:
-        BackendUnavailableError: What converts it cannot be imported.
+        BackendUnavailableError: OpenCV (for "lab") or Numba (for "oklab") cannot be imported.
     """
     if color_space == "rgb":
         return image
@@ -110,7 +113,7 @@ def convert(image: NDArray[np.uint8], color_space: ColorSpace) -> NDArray[np.uin
 
 
 def oklab_reference(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The (..., 3) uint8 of Oklab as the kernel has them, in NumPy."""
+    """Convert (..., 3) uint8 RGB to 8-bit Oklab in NumPy: the reference for the kernel."""
     tables = oklab_tables()
     lms = (tables.linear[image].astype(np.int64) @ tables.to_lms.T) >> 16
     oklab = (tables.roots[lms].astype(np.int64) @ tables.to_oklab.T + tables.offsets) >> 24
@@ -119,7 +122,7 @@ def oklab_reference(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.float64]:
-    """The (k, 3) RGB colours, 0 .. 255, of centres in a colour space; the nearest where there is none."""
+    """Convert (k, 3) centres in a colour space to RGB, 0 .. 255. Linear RGB outside sRGB is clipped."""
     if color_space == "rgb":
         return centers
     if color_space == "lab":
@@ -136,7 +139,7 @@ def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.
 
 
 def to_lab(rgb: ArrayLike) -> NDArray[np.float64]:
-    """The (..., 3) CIE L*a*b* of RGB colours, 0 .. 255: L* from 0 to 100, and nothing rounded."""
+    """Convert (..., 3) RGB colours, 0 .. 255, to CIE L*a*b*, unrounded, with L* from 0 to 100."""
     to_xyz = np.linalg.inv(FROM_XYZ)
     xyz = _decode(np.asarray(rgb, np.float64) / 255) @ to_xyz.T / to_xyz.sum(axis=1)  # 1 for white
     roots = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
@@ -145,10 +148,10 @@ def to_lab(rgb: ArrayLike) -> NDArray[np.float64]:
 
 
 def _decode(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """SRGB's channels, 0 .. 1, as linear ones (IEC 61966-2-1)."""
+    """Convert sRGB channels, 0 .. 1, to linear light, 0 .. 1 (IEC 61966-2-1)."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def _encode(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of `_decode`."""
+    """Convert linear light to sRGB channels: the inverse of `_decode`."""
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

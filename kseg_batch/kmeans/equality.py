@@ -1,4 +1,4 @@
-"""Equality with the reference: the one answer to how a clustering differs from the one expected."""
+"""Equality of clusterings: how a result differs from the expected one, such as the reference's."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusteringDigest:
-    """A clustering of an image, small enough to be kept and sent: its labels are a digest of 16 bytes."""
+    """A clustering of an image with a digest in place of the labels, small enough to store or send."""
 
     centers: NDArray[np.float64]
     """(k, 3) centres, in grey levels."""
     labels: bytes
-    """The digest of the (H, W) labels."""
+    """16-byte digest of the (H, W) labels."""
     n_pixels: int
-    """Pixels of the image."""
+    """Number of pixels of the image."""
     compactness: float | None = None
-    """Sum of squared distances of the pixels to their centres; None where it is not known."""
+    """Sum of squared distances of the pixels to their centres; None where unknown."""
     counts: NDArray[np.int64] | None = None
-    """(k,) pixels of each cluster; None where they are not known."""
+    """(k,) pixels of each cluster; None where unknown."""
     n_iter: int | None = None
-    """Iterations of Lloyd's algorithm; None where they are not known."""
+    """Iterations of Lloyd's algorithm; None where unknown."""
 
     @classmethod
     def of(cls, labels: NDArray[np.uint8], palette: Palette) -> Self:
@@ -50,17 +50,20 @@ class ClusteringDigest:
 
     @classmethod
     def of_reference(cls, image: NDArray[np.uint8], options: FitOptions) -> Self:
-        """Return the digest of what the NumPy reference makes of an (H, W, 3) image in the colour space."""
+        """Return the digest of the NumPy reference's clustering of an (H, W, 3) uint8 image.
+
+        The image is already in the colour space of the options.
+        """
         palette = reference.fit(ColorHistogram.from_pixels(image), options)
         return cls.of(reference.assign(image, palette), palette)
 
     def differences(self, expected: ClusteringDigest, *, steps: int = 0) -> list[str]:
-        """Return the names of the parts that differ from those expected. Parts that one lacks are left out.
+        """Return the names of the parts that differ. Parts that are None on either side are not compared.
 
         Args:
-            expected: The clustering that this one has to equal.
-            steps: By how many steps of Q8.6 a coordinate of a centre may differ. A centre that is off by d
-                adds d * d for each of its pixels to the compactness, which may differ by as much.
+            expected: The clustering to compare with.
+            steps: Tolerance for each coordinate of a centre, in steps of Q8.6. A centre that is off by d adds
+                d * d for each of its pixels to the compactness, which gets this tolerance, too.
         """
         slack = 3 * (steps / SCALE) ** 2 * self.n_pixels
         equal = {
@@ -79,6 +82,6 @@ class ClusteringDigest:
 
 
 def digest_labels(labels: NDArray[np.integer]) -> bytes:
-    """Return 16 bytes that stand for (H, W) labels below 256 in any memory layout."""
+    """Return a 16-byte digest of (H, W) labels below 256, the same for every memory layout and dtype."""
     shape = np.array(labels.shape, np.int64).tobytes()
     return blake2b(shape + np.ascontiguousarray(labels, dtype=np.uint8).tobytes(), digest_size=16).digest()

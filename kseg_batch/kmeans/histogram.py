@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 CELL_BITS = 3
-"""log2 of the side of a cell: the cube of colours whose channels agree above the lowest 3 bits."""
+"""log2 of the side of a cell, the cube of colours that agree in all but the lowest 3 bits of each channel."""
 
 CELL_SIZE = 1 << (3 * CELL_BITS)
-"""Colours in a cell: 512."""
+"""Number of colours in a cell: 512."""
 
 
 MAX_PIXELS = 1 << 45
-"""Most pixels of a histogram, 35 million megapixels, so that no sum of squares leaves int64."""
+"""Most pixels of a histogram, 35 million megapixels, so that no sum of squares overflows int64."""
 
 
 def _spread_bits(value: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -34,14 +34,14 @@ def _spread_bits(value: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 SPREAD = _spread_bits(np.arange(256, dtype=np.uint32))  # (256,) uint32
-"""The z-order code of one channel value alone; shift by 2 for red, 1 for green, 0 for blue."""
+"""z-order code of a channel value; shift left by 2 for red, 1 for green, 0 for blue."""
 
 
 def zorder(colors: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Interleave the bits of R, G and B (Morton 1966), highest first.
 
-    Sorted by this code, the colours of any aligned cube of side 2, 4, 8, ... stand together, so a cell is
-    a range and the cell number is the code shifted right.
+    Sorted by this code, the colours of any aligned cube of side 2, 4, 8, ... are contiguous. So a cell is a
+    range, and its number is the code shifted right.
 
     Args:
         colors: (..., 3) uint8, RGB.
@@ -54,7 +54,7 @@ def zorder(colors: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def _gather_bits(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """The (..., 3) uint8 RGB colours of z-order codes, bit by bit."""
+    """Convert z-order codes to (..., 3) uint8 RGB colours, bit by bit."""
     bits = np.arange(8, dtype=np.uint32)
     channels = [
         ((((codes[..., None] >> (3 * bits + shift)) & 1) << bits).sum(axis=-1)) for shift in (2, 1, 0)
@@ -64,11 +64,11 @@ def _gather_bits(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:
 
 HALF_BITS = 12
 NIBBLES = _gather_bits(np.arange(1 << HALF_BITS, dtype=np.uint32))  # (4096, 3) uint8
-"""Four bits of each channel, by half a z-order code: six times as fast as bit by bit."""
+"""Four bits of each channel for half a z-order code: lookup is six times as fast as bit by bit."""
 
 
 def from_zorder(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """The (..., 3) uint8 RGB colours of z-order codes; the inverse of `zorder`."""
+    """Convert z-order codes to (..., 3) uint8 RGB colours: the inverse of `zorder`."""
     high, low = NIBBLES[codes >> np.uint32(HALF_BITS)], NIBBLES[codes & np.uint32((1 << HALF_BITS) - 1)]
     colors: NDArray[np.uint8] = (high << np.uint8(4)) | low
     return colors
@@ -78,16 +78,16 @@ def from_zorder(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:
 class ColorHistogram:
     """The distinct colours of one or more images with their pixel counts, in z-order, cell by cell.
 
-    Compressed by cell, because a photo uses a few thousand of the 32,768 cells and about a fifth of the
-    colours in those, and because 6 bytes a colour bound the whole at 100 MB for one image.
+    Codes are compressed by cell: a photo uses a few thousand of the 32,768 cells, and about a fifth of the
+    colours in these. At 6 bytes per colour, the histogram of one image takes at most 100 MB.
     """
 
     cells: NDArray[np.uint16]
-    """(m,) occupied cells, ascending: z-order code >> 9."""
+    """(m,) numbers of the occupied cells, ascending: z-order code >> 9."""
     starts: NDArray[np.int64]
-    """(m + 1,) where each cell's colours start in `slots` and `counts`."""
+    """(m + 1,) index in `slots` and `counts` at which the colours of each cell start."""
     slots: NDArray[np.uint16]
-    """(n,) the low 9 bits of each colour's z-order code, ascending within a cell."""
+    """(n,) low 9 bits of the z-order code of each colour, ascending within a cell."""
     counts: NDArray[np.uint32] | NDArray[np.int64]
     """(n,) pixels of each colour, all > 0."""
 
@@ -104,19 +104,19 @@ class ColorHistogram:
 
     @property
     def n_colors(self) -> int:
-        """How many distinct colours there are."""
+        """Number of distinct colours, n."""
         return len(self.slots)
 
     @property
     def n_pixels(self) -> int:
-        """How many pixels were counted."""
+        """Number of pixels counted."""
         return int(self.counts.sum(dtype=np.int64))
 
     @classmethod
     def from_codes(
         cls, codes: NDArray[np.uint32], counts: NDArray[np.uint32] | NDArray[np.int64]
     ) -> ColorHistogram:
-        """Build from (n,) distinct z-order codes, ascending, and their (n,) counts."""
+        """Build a histogram from (n,) distinct z-order codes, ascending, and their (n,) counts."""
         cells, first = np.unique(codes >> (3 * CELL_BITS), return_index=True)
         return cls(
             cells=cells.astype(np.uint16),
@@ -127,16 +127,16 @@ class ColorHistogram:
 
     @classmethod
     def from_pixels(cls, pixels: NDArray[np.uint8]) -> ColorHistogram:
-        """Count the colours of (..., 3) uint8 RGB pixels with NumPy alone: the reference."""
+        """Count the colours of (..., 3) uint8 pixels in NumPy: the reference for `Backend.histogram`."""
         codes, counts = np.unique(zorder(pixels), return_counts=True)
         return cls.from_codes(codes, counts.astype(np.uint32))
 
     @classmethod
     def merged(cls, histograms: Iterable[ColorHistogram]) -> ColorHistogram:
-        """Add histograms up: exactly the histogram of all their images glued together.
+        """Return the sum of histograms, which equals the histogram of all their pixels together.
 
         Raises:
-            OptionError: They have more than `MAX_PIXELS` pixels.
+            OptionError: The sum has more than `MAX_PIXELS` pixels.
         """
         total = HistogramSum()
         for histogram in histograms:
@@ -145,36 +145,38 @@ class ColorHistogram:
 
 
 class HistogramSum:
-    """The sum of any number of histograms, in a table of all colours: 134 MB at most."""
+    """The running sum of histograms, in a table of all colours that takes 134 MB at most."""
 
     def __init__(self) -> None:
-        """Begin with no pixel. The table takes memory where colours are added."""
+        """Start with no pixels. The table takes memory only where colours are added."""
         self._table = np.zeros((1 << (24 - 3 * CELL_BITS), CELL_SIZE), np.int64)
         self._occupied = np.zeros(len(self._table), np.bool_)
         self._n_pixels = 0
 
     def add(self, histogram: ColorHistogram) -> None:
-        """Add one.
+        """Add a histogram.
 
         Raises:
-            OptionError: The sum would have more than `MAX_PIXELS` pixels. It is what it was before.
+            OptionError: The sum would have more than `MAX_PIXELS` pixels. The sum is unchanged.
         """
         n_pixels = self._n_pixels + histogram.n_pixels
         if n_pixels > MAX_PIXELS:
             raise OptionError(f"A histogram can have {MAX_PIXELS} pixels at most.")
-        # twice as fast as +=, where all types are as they have to be
+        # with these dtypes, np.add.at is twice as fast as +=
         codes, counts = histogram.codes.astype(np.intp), histogram.counts.astype(np.int64)
         self._occupied[histogram.cells] = True
         np.add.at(self._table.reshape(-1), codes, counts)
         self._n_pixels = n_pixels
 
     def sum(self) -> ColorHistogram:
-        """What was added: exactly the histogram of all the images glued together."""
+        """Return the sum, which equals the histogram of all added pixels together."""
         cells = np.flatnonzero(self._occupied)
         in_cells = self._table[cells]  # (m, 512)
         present = in_cells > 0
         counts = in_cells[present]
-        narrow = self._n_pixels < 1 << 32  # as of an image, for which the kernels are compiled already
+        narrow = (
+            self._n_pixels < 1 << 32
+        )  # the dtype of an image's counts, for which kernels are already compiled
         return ColorHistogram(
             cells=cells.astype(np.uint16),
             starts=np.append(0, np.cumsum(np.count_nonzero(present, axis=1))),
@@ -183,7 +185,7 @@ class HistogramSum:
         )
 
     def take(self) -> ColorHistogram:
-        """The sum, which begins again with no pixel."""
+        """Return the sum, and start again with no pixels."""
         total = self.sum()
         self._table[total.cells] = 0
         self._occupied[:] = False

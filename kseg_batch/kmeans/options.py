@@ -1,4 +1,4 @@
-"""What a user may choose about a clustering, checked once, here."""
+"""Options of a clustering, checked on construction."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ Init = Literal["k-means++", "random"]
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """How to cluster. The defaults are those of the tutorial's cv2.kmeans call."""
+    """Options of a k-means fit. The defaults are those of the cv2.kmeans call in OpenCV's tutorial."""
 
     k: int = 3
-    """Clusters, 1 to 256; an image with fewer distinct colours gets fewer."""
+    """Number of clusters, 1 to 256. An image with fewer distinct colours gets fewer clusters."""
     attempts: int = 10
-    """Starts, of which the best is kept, 1 to 65535."""
+    """Number of starts, 1 to 65535, of which the best is kept."""
     max_iter: int = 100
     """Most iterations of Lloyd's algorithm, 1 to 1,000,000."""
     eps: float = 0.2
-    """Stop when no centre moved by more than this distance, in grey levels."""
+    """Distance in grey levels, 0 or more: the iterations stop when no centre moved by more."""
     seed: int = 0
-    """Seed of the random numbers, 0 to 2**63 - 1: the same seed gives the same result."""
+    """Seed of the random number generator, 0 to 2**63 - 1. The same seed gives the same result."""
     init: Init | None = None
-    """How starts are drawn, if not in the backend's own way: random for opencv, k-means++ for the others."""
+    """How starts are drawn. None is the backend's default: random for opencv, k-means++ for the others."""
     color_space: ColorSpace = "rgb"
-    """Where distances are measured; `color_spaces.convert` brings images there."""
+    """Colour space in which distances are measured; see `color_spaces.convert`."""
 
     def __post_init__(self) -> None:
-        """Raise an OptionError for a value that is out of range or no whole number."""
+        """Raise an OptionError for a value that is out of range or not a whole number."""
         for name in ("k", "attempts", "max_iter", "seed"):
             value = getattr(self, name)
             try:
@@ -56,30 +56,31 @@ class FitOptions:
             raise OptionError(f"init must be k-means++ or random, not {self.init}.", "init")
         if self.color_space not in COLOR_SPACES:
             raise OptionError(
-                f"color_space must be {', '.join(COLOR_SPACES)}, not {self.color_space}.", "color_space"
+                f"color_space must be one of {', '.join(COLOR_SPACES)}, not {self.color_space}.",
+                "color_space",
             )
 
     @property
     def max_shift(self) -> int:
-        """`eps` as the greatest squared shift in Q8.6 that still counts as standing still."""
+        """`eps` as a squared distance in Q8.6: a centre that moved by no more counts as unmoved."""
         return int((SCALE * min(self.eps, 512.0)) ** 2)
 
 
 MAX_SMOOTH = 7
-"""Greatest radius of the majority filter, so that the pixels of a window, 225, can be counted in a byte."""
+"""Greatest radius of the majority filter, so that a byte can count the 225 pixels of a window."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegionOptions:
-    """How to clean a label map. False if nothing is to be done."""
+    """Options for cleaning a label map. False if there is nothing to clean."""
 
     smooth: int = 0
-    """Radius of the majority filter, in pixels, 0 to 7; 0 for none."""
+    """Radius of the majority filter, in pixels, 0 to 7; 0 for no filter."""
     min_region: int = 0
-    """Pixels; regions of fewer are merged with what surrounds them. 0 and 1 for none."""
+    """Regions of fewer pixels are merged with a neighbouring region; 0 or 1 for no merging."""
 
     def __post_init__(self) -> None:
-        """Raise an OptionError for a value that is out of range or no whole number."""
+        """Raise an OptionError for a value that is out of range or not a whole number."""
         for name, value in (("smooth", self.smooth), ("min_region", self.min_region)):
             try:
                 operator.index(value)
@@ -95,21 +96,21 @@ class RegionOptions:
             )
 
     def __bool__(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether a label map is to be filtered or merged."""
         return self.smooth > 0 or self.min_region > 1
 
 
 @dataclass(frozen=True, slots=True)
 class KRange:
-    """Numbers of clusters, of which one is chosen by the colours of an image."""
+    """A range of numbers of clusters, from which one is selected by the colours of an image."""
 
     low: int = 2
-    """Fewest clusters: one alone is nothing that could be compared."""
+    """Fewest clusters, at least 2, because the selection compares clusters with each other."""
     high: int = 12
     """Most clusters, up to 256."""
 
     def __post_init__(self) -> None:
-        """Raise an OptionError for what is no range."""
+        """Raise an OptionError if `low` and `high` are out of range, or not in this order."""
         if not 2 <= self.low < self.high <= MAX_CLUSTERS:
             raise OptionError(
                 f"k must be a range from 2 to {MAX_CLUSTERS} such as auto:2-20, the lower number first, "
@@ -119,13 +120,16 @@ class KRange:
 
 
 def parse_k(k: int | str) -> tuple[int, KRange | None]:
-    """The most clusters, for `FitOptions.k`, and the range where the number is to be chosen.
+    """Parse a number of clusters, or a range to select it from.
 
     Args:
-        k: A number, as such or in digits; "auto"; or a range such as "auto:2-20".
+        k: A number, as an int or in digits; "auto"; or a range such as "auto:2-20".
+
+    Returns:
+        The greatest number of clusters, for `FitOptions.k`; and the range, or None where `k` is a number.
 
     Raises:
-        OptionError: It is nothing of the kind.
+        OptionError: `k` is none of these.
     """
     if not isinstance(k, str):
         return k, None

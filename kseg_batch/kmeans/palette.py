@@ -1,4 +1,4 @@
-"""Palettes: the centres of a clustering."""
+"""The palette: the centres of a clustering, with their counts and names."""
 
 from __future__ import annotations
 
@@ -18,47 +18,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Palette:
-    """The centres of a clustering, dark to light, and what they cost on the data they were fitted to."""
+    """The centres of a clustering, with counts and compactness over the images that they were fitted to.
+
+    Fitted centres are sorted from dark to light. A palette from a file or a list has the order given there.
+
+    Raises:
+        OptionError: Centres, counts or names are not as described below.
+    """
 
     fixed_centers: NDArray[np.int32]
-    """(k, 3) centres in `color_space`, Q8.6: 64 times the mean, rounded, 0 .. 16320."""
+    """(k, 3) int32 centres in `color_space`, k <= 256, Q8.6: 64 times the mean, rounded, 0 .. 16320."""
     counts: NDArray[np.int64]
-    """(k,) pixels nearest to each centre."""
+    """(k,) int64 number of pixels nearest to each centre."""
     compactness: float
-    """Sum of squared distances of all pixels to their centres in `color_space`, as cv2.kmeans returns it."""
+    """Sum of squared distances of all pixels to their centres, in `color_space`, as cv2.kmeans returns it."""
     n_iter: int | None
-    """Iterations of Lloyd's algorithm over the distinct colours; None from opencv, which does not tell."""
+    """Iterations of Lloyd's algorithm over the distinct colours; None from opencv, which reports none."""
     backend: str
-    """Name of the backend that computed it."""
+    """Name of the backend that computed the palette; empty for a list of colours."""
     color_space: ColorSpace = "rgb"
-    """What the channels of the centres are."""
+    """Colour space of `fixed_centers`: "rgb", "lab" or "oklab"."""
     names: tuple[str, ...] = ()
-    """A name for each cluster, empty where it has none; or none at all."""
+    """A name for each cluster, empty where a cluster has none; or an empty tuple."""
 
     def __post_init__(self) -> None:
-        """Refuse centres that no kernel could be trusted with, and names that are none."""
+        """Check the arrays before a kernel relies on them, and the names."""
         shape = self.fixed_centers.shape
         if self.fixed_centers.dtype != np.int32 or len(shape) != 2 or shape[1] != 3:
-            raise OptionError(
-                f"Palette centres must be (k, 3) int32, not {shape} {self.fixed_centers.dtype}."
-            )
+            raise OptionError(f"fixed_centers must be (k, 3) int32, not {shape} {self.fixed_centers.dtype}.")
         if not 1 <= len(self.fixed_centers) <= MAX_CLUSTERS or self.counts.shape != shape[:1]:
             raise OptionError(
-                f"A palette has 1 to {MAX_CLUSTERS} centres and as many counts, not {shape[0]} and "
-                f"{len(self.counts)}."
+                f"fixed_centers and counts must have 1 to {MAX_CLUSTERS} rows, as many in the one as in the "
+                f"other, not {shape[0]} and {len(self.counts)}."
             )
         if self.fixed_centers.min() < 0 or self.fixed_centers.max() > 255 * SCALE:
-            raise OptionError(f"Palette centres must be from 0 to {255 * SCALE}.")
+            raise OptionError(
+                f"fixed_centers must be from 0 to {255 * SCALE}, which is 64 times a channel value."
+            )
         check_names(self.names, len(self.fixed_centers))
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """(k, 3) float64 centres, RGB, 0 .. 255."""
+        """(k, 3) float64 centres in RGB, 0 .. 255, whatever the colour space."""
         return to_rgb(self.fixed_centers / SCALE, self.color_space)
 
     @property
     def colors(self) -> NDArray[np.uint8]:
-        """(k, 3) uint8 centres, RGB, rounded half up: what a segmented picture shows."""
+        """(k, 3) uint8 centres in RGB, rounded half up: the colours of a segmented picture."""
         if self.color_space == "rgb":
             return ((self.fixed_centers + SCALE // 2) // SCALE).astype(np.uint8)
         return np.floor(self.centers + 0.5).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""Palettes as files: JSON of our own, for reading and writing; GIMP's .gpl and lists of colours, for reading.
+"""Palette files: reading and writing kseg-batch's JSON; reading GIMP's .gpl and lists of colours.
 
-Centres are read to a 64th of a grey level, which is what they are stored in.
+Centres are read to a 64th of a grey level, the precision in which they are stored.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.atomic import replacing
-from kseg_batch.errors import OptionError, PaletteWarning
-from kseg_batch.kmeans.color_lists import GIMP, gimp_colors, hex_colors, with_usable_names
+from kseg_batch.errors import OptionError, PaletteWarning, count
+from kseg_batch.kmeans.color_lists import GIMP, drop_unusable_names, gimp_colors, hex_colors
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
 from kseg_batch.kmeans.histogram import MAX_PIXELS
@@ -27,64 +27,68 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.color_lists import NamedColor
 
 FORMAT = "kseg-batch palette"
+"""The field "format" of a palette in JSON."""
 VERSION = 1
-"""Goes up when files are written that earlier versions would misread."""
+"""Format version, which increases when earlier versions would misread new files."""
 
 FIELDS = frozenset(
     ("format", "version", "color_space", "names", "centers", "counts", "compactness", "n_iter", "backend")
 )
-"""What a file has to have."""
+"""Fields that a palette in JSON must have."""
 
 FITTED = "fitted"
-"""What it may have besides: how the palette came about."""
+"""An optional field: how the palette was made."""
 
-MOST_BYTES = 1 << 20
-"""Of a file; one with 256 clusters has some 30 KB."""
+MAX_FILE_BYTES = 1 << 20
+"""Most bytes of a palette file. A file with 256 clusters has about 30 KB."""
 
-SHOWN = 3
-"""Most names listed in a warning."""
+MAX_LISTED = 3
+"""Most names that a warning lists."""
 
 
 def read_palette(source: str | Path) -> Palette:
-    """A palette from a file, or from colours such as "#112233,#aabbcc"; in their order there.
+    """Read a palette from a file, or from colours such as "#112233,#aabbcc".
 
     Args:
-        source: The path of a JSON file that `write_palette` wrote, of a GIMP palette, or of a text with a
-            hexadecimal colour in each line and maybe a name after it, told apart by their content. Or the
-            colours themselves, if it begins with #.
+        source: A path, or colours. A path is that of a JSON file from `write_palette`, of a GIMP palette
+            (.gpl), or of a text file with a hexadecimal colour in each line, optionally followed by a name.
+            The content decides which, not the file name. A source that begins with # is read as colours,
+            separated by commas.
 
     Returns:
-        The palette. Its counts are those of the images that it was fitted to, and 0 where there were none.
+        The palette, with its clusters in the order of the source. A list of colours and a GIMP palette were
+        not fitted to images: their counts and compactness are 0.
 
     Warns:
-        PaletteWarning: A colour is there twice, or a GIMP palette has names that clusters cannot have.
+        PaletteWarning: A colour occurs twice, or a GIMP palette has names that clusters cannot have.
 
     Raises:
-        OptionError: It cannot be read, or is no palette.
+        OptionError: The source cannot be read, or is not a palette. Also a ValueError.
     """
     text = str(source)
     try:
         if text.startswith("#"):
-            palette, notes = _of_colors(list(hex_colors(text.split(",")))), list[str]()
+            palette, notes = _palette_from_colors(list(hex_colors(text.split(",")))), list[str]()
         else:
-            palette, notes = _of_file(Path(text))
+            palette, notes = _read_file(Path(text))
     except OptionError as error:
         raise OptionError(f"{text}: {error}") from error
-    for note in (*notes, *_repeats(palette)):
+    for note in (*notes, *_notes_on_duplicates(palette)):
         warnings.warn(f"{text}: {note}", PaletteWarning, stacklevel=2)
     return palette
 
 
 def write_palette(path: str | Path, palette: Palette, *, fitted: Mapping[str, object] | None = None) -> None:
-    """Write a palette as JSON, whole or not at all; `read_palette` gives it back as it was.
+    """Write a palette as JSON, from which `read_palette` restores an equal palette.
 
     Args:
-        path: The file, which is replaced.
-        palette: What to write.
-        fitted: What to tell of how it came about. It is not read again.
+        path: The file to write. An existing file is replaced, but only by a complete new one.
+        palette: The palette to write.
+        fitted: Further information for readers of the file, such as how the palette was fitted, as values
+            that JSON can hold. `read_palette` ignores them.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     content: dict[str, object] = {
         "format": FORMAT,
@@ -104,7 +108,7 @@ def write_palette(path: str | Path, palette: Palette, *, fitted: Mapping[str, ob
 
 
 def _as_json(value: object, indent: str = "") -> str:
-    """JSON with a line for each key and each item of a list, as people edit it."""
+    """Return JSON with a line for each key and each item of a list, for editing by hand."""
     deeper = indent + "  "
     if isinstance(value, dict) and value:
         lines = [f"{deeper}{json.dumps(key)}: {_as_json(item, deeper)}" for key, item in value.items()]
@@ -115,58 +119,60 @@ def _as_json(value: object, indent: str = "") -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def read_written(path: Path) -> Palette:
-    """The palette in a file that `write_palette` wrote, and in no other.
+def read_json_palette(path: Path) -> Palette:
+    """Read a palette from a JSON file of `write_palette`, and from no other kind of file.
 
     Raises:
-        OptionError: It cannot be read, or is something else.
+        OptionError: The file cannot be read, or is not a palette in JSON.
     """
-    return _of_json(_text(path))
+    return _palette_from_json(_read_text(path))
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
         raise OptionError("there is no such file; colours begin with #: '#112233,#aabbcc'.") from error
     except OSError as error:
-        raise OptionError(f"it cannot be read: {error.strerror}.") from error
-    if len(data) > MOST_BYTES:
-        raise OptionError(f"it is no palette: it has more than {MOST_BYTES >> 20} MB.")
+        raise OptionError(f"the file cannot be read: {error.strerror}.") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise OptionError(f"this is not a palette: the file has more than {MAX_FILE_BYTES >> 20} MB.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise OptionError("it is no palette, that is, text in UTF-8.") from error
+        raise OptionError("this is not a palette: the file is not text in UTF-8.") from error
 
 
-def _of_file(path: Path) -> tuple[Palette, list[str]]:
-    """The palette in a file whose first characters say of what kind it is, and what to say of it."""
-    text = _text(path)
+def _read_file(path: Path) -> tuple[Palette, list[str]]:
+    """Read a palette file, whose format its first characters tell. Return the palette and notes."""
+    text = _read_text(path)
     if text.lstrip().startswith("{"):
-        return _of_json(text), []
+        return _palette_from_json(text), []
     lines = text.splitlines()
     if lines and lines[0].strip() == GIMP:
-        return _of_gimp(lines)
+        return _palette_from_gimp(lines)
     try:
         colors = list(hex_colors(lines))
     except OptionError as error:
-        raise OptionError(f"it is neither JSON nor a GIMP palette nor a list of colours: {error}") from error
-    return _of_colors(colors), []
+        raise OptionError(
+            f"this is not a palette in JSON, nor a GIMP palette, nor a list of colours: {error}"
+        ) from error
+    return _palette_from_colors(colors), []
 
 
-def _of_gimp(lines: Sequence[str]) -> tuple[Palette, list[str]]:
-    """The palette in the lines of a .gpl file, and what to say of names that are lost."""
-    colors, lost = with_usable_names(gimp_colors(lines))
-    shown = ", ".join(map(repr, lost[:SHOWN])) + (", ..." if len(lost) > SHOWN else "")
-    note = f"colours go without names that clusters cannot have, or have twice: {shown}"
-    return _of_colors(colors), [note] if lost else []
+def _palette_from_gimp(lines: Sequence[str]) -> tuple[Palette, list[str]]:
+    """Return the palette in the lines of a .gpl file, and a note if names were dropped."""
+    colors, dropped = drop_unusable_names(gimp_colors(lines))
+    listed = ", ".join(map(repr, dropped[:MAX_LISTED])) + (", ..." if len(dropped) > MAX_LISTED else "")
+    note = f"names that clusters cannot have, or that occur twice, were left out: {listed}"
+    return _palette_from_colors(colors), [note] if dropped else []
 
 
-def _of_colors(colors: Sequence[NamedColor]) -> Palette:
-    """The palette that a list of colours makes."""
+def _palette_from_colors(colors: Sequence[NamedColor]) -> Palette:
+    """Return the palette with a cluster for each colour, fitted to no image."""
     if not 1 <= len(colors) <= MAX_CLUSTERS:
-        raise OptionError(f"it has {len(colors)} colours; a palette has 1 to {MAX_CLUSTERS}.")
+        raise OptionError(f"a palette must have 1 to {MAX_CLUSTERS} colours, not {len(colors)}.")
     names = [color.name for color in colors]
     return Palette(
         fixed_centers=SCALE * np.array([color.rgb for color in colors], np.int32),
@@ -174,36 +180,36 @@ def _of_colors(colors: Sequence[NamedColor]) -> Palette:
         compactness=0.0,
         n_iter=None,
         backend="",
-        names=_names(names),
+        names=_all_or_none(names),
     )
 
 
-def _repeats(palette: Palette) -> list[str]:
-    """What to say of centres that are there twice."""
+def _notes_on_duplicates(palette: Palette) -> list[str]:
+    """Return a note for each cluster whose centre is that of an earlier cluster."""
     first: dict[tuple[int, ...], int] = {}
     notes = []
     for number, center in enumerate(map(tuple, palette.fixed_centers.tolist())):
         if first.setdefault(center, number) != number:
-            notes.append(f"cluster {number} is cluster {first[center]} once more, and gets no pixel")
+            notes.append(f"cluster {number} has the colour of cluster {first[center]}, and so gets no pixels")
     return notes
 
 
-def _names(names: Sequence[str]) -> tuple[str, ...]:
-    """No names if all are empty."""
+def _all_or_none(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, or an empty tuple if all are empty."""
     return tuple(names) if any(names) else ()
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------
 
 
-def _of_json(text: str) -> Palette:
-    """The palette in a file of our own."""
+def _palette_from_json(text: str) -> Palette:
+    """Return the palette in the text of a JSON file from `write_palette`."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise OptionError(f"it is not JSON ({error}).") from error
+        raise OptionError(f"this is not valid JSON ({error}).") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise OptionError(f'it is JSON, but no palette: its "format" is not "{FORMAT}".')
+        raise OptionError(f'this is not a palette: "format" is not "{FORMAT}".')
     _check_fields(content)
     _check_centers(content["color_space"], content["centers"])
     _check_rest(content, len(content["centers"]))
@@ -214,26 +220,28 @@ def _of_json(text: str) -> Palette:
         n_iter=content["n_iter"],
         backend=content["backend"],
         color_space=content["color_space"],
-        names=_names(content["names"]),
+        names=_all_or_none(content["names"]),
     )
 
 
 def _check_fields(content: Mapping[str, Any]) -> None:
-    """Refuse another version, and fields that are unknown or missing."""
+    """Raise an OptionError for another format version, and for unknown or missing fields."""
     if content.get("version") != VERSION:
         version = json.dumps(content.get("version"))
-        raise OptionError(f"it is of version {version}, of which this kseg-batch knows nothing.")
+        raise OptionError(f'"version" must be {VERSION}, the one that this kseg-batch reads, not {version}.')
     if missing := FIELDS - content.keys():
         raise OptionError(f'"{min(missing)}" is missing.')
     if unknown := content.keys() - FIELDS - {FITTED}:
-        raise OptionError(f'"{min(unknown)}" is nothing that a palette has.')
+        raise OptionError(f'"{min(unknown)}" is not a field of a palette.')
 
 
 def _check_centers(color_space: object, centers: object) -> None:
     if color_space not in COLOR_SPACES:
-        raise OptionError(f'"color_space" must be {", ".join(COLOR_SPACES)}, not {json.dumps(color_space)}.')
+        raise OptionError(
+            f'"color_space" must be one of {", ".join(COLOR_SPACES)}, not {json.dumps(color_space)}.'
+        )
     if not isinstance(centers, list) or not 1 <= len(centers) <= MAX_CLUSTERS:
-        raise OptionError(f'"centers" must be a list of 1 to {MAX_CLUSTERS}, {_length(centers)}.')
+        raise OptionError(f'"centers" must be a list of 1 to {MAX_CLUSTERS} items, {_but_found(centers)}.')
     for number, center in enumerate(centers):
         if not isinstance(center, list) or len(center) != 3 or not all(_is_number(c, 255) for c in center):
             raise OptionError(f'"centers": cluster {number} must have three numbers from 0 to 255.')
@@ -242,21 +250,24 @@ def _check_centers(color_space: object, centers: object) -> None:
 def _check_rest(content: Mapping[str, Any], k: int) -> None:
     for field in ("counts", "names"):
         if not isinstance(content[field], list) or len(content[field]) != k:
-            raise OptionError(f'"{field}" must be a list of {k}, as "centers" is, {_length(content[field])}.')
-    if not all(type(count) is int and _is_number(count, MAX_PIXELS) for count in content["counts"]):
+            raise OptionError(
+                f'"{field}" must be a list of {count(k, "item")}, as many as in "centers", '
+                f"{_but_found(content[field])}."
+            )
+    if not all(type(number) is int and _is_number(number, MAX_PIXELS) for number in content["counts"]):
         raise OptionError(f'"counts" must be whole numbers from 0 to {MAX_PIXELS}.')
     if not all(isinstance(text, str) for text in (*content["names"], content["backend"])):
-        raise OptionError('"names" and "backend" must be texts.')
+        raise OptionError('"names" must be strings, and "backend" a string.')
     if not _is_number(content["compactness"], sys.float_info.max):
         raise OptionError('"compactness" must be a number, 0 or more.')
     if content["n_iter"] is not None and not (type(content["n_iter"]) is int and content["n_iter"] >= 0):
         raise OptionError('"n_iter" must be a whole number, 0 or more, or null.')
 
 
-def _is_number(value: Any, most: float) -> bool:
-    """Whether it is one from 0 to `most`; neither true and false nor NaN and Infinity are."""
-    return type(value) in (int, float) and 0 <= value <= most
+def _is_number(value: Any, high: float) -> bool:
+    """Whether a JSON value is a number from 0 to `high`. True, false, NaN and Infinity are not."""
+    return type(value) in (int, float) and 0 <= value <= high
 
 
-def _length(value: object) -> str:
-    return f"not of {len(value)}" if isinstance(value, list) else "which it is not"
+def _but_found(value: object) -> str:
+    return f"not {len(value)}" if isinstance(value, list) else "but is not a list"

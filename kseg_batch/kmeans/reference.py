@@ -1,14 +1,14 @@
-"""The algorithm, in plain NumPy: the oracle that every backend equals, bit for bit.
+"""The reference: the algorithm in plain NumPy. Every exact backend equals it bit for bit.
 
 Weighted k-means on the distinct colours of an image *is* k-means on its pixels (Celebi, "Improving the
 performance of k-means for color quantization", Image and Vision Computing 29, 2011; arXiv 1101.0395). A fit
 
-1. gathers the colours into *seeding points*, the means of aligned cubes of colour space: some 2,000 coarse
-   ones, and up to 8,192 fine ones;
-2. converges on the coarse, then on the fine points, from `attempts` greedy k-means++ starts (Arthur and
-   Vassilvitskii, SODA 2007), and keeps the best;
-3. improves that by random swaps (Fraenti, "Efficiency of random swap clustering", J. Big Data 5, 2018);
-4. runs Lloyd's algorithm on all distinct colours from there.
+1. summarises the colours by *seeding points*, the means of aligned cubes of colour space: about 2,000 coarse
+   points, and up to 8,192 fine points;
+2. draws `attempts` greedy k-means++ starts (Arthur and Vassilvitskii, SODA 2007), runs Lloyd's algorithm from
+   each on the coarse and then on the fine points, and keeps the best result;
+3. improves the best by random swaps (Fraenti, "Efficiency of random swap clustering", J. Big Data 5, 2018);
+4. runs Lloyd's algorithm on all distinct colours from the improved centres.
 
 Points and centres are int64 in Q8.6 fixed point. All sums are of integers, so a backend may add in any order.
 """
@@ -33,54 +33,54 @@ if TYPE_CHECKING:
 IntArray = NDArray[np.int64]
 
 ALGORITHM = 2
-"""Goes up when the same image and options give other labels or centres, so that runs do them again."""
+"""Version of the algorithm. An increase, for results that differ, makes runs segment all images again."""
 
 FINE_POINTS = 8192
-"""Most fine seeding points, for any k."""
+"""Most fine seeding points for any k."""
 
 MAX_LEVEL = 5
-"""The largest cubes have side 2**5; there are 512 of them, fewer than any limit and more than any k."""
+"""log2 of the side of the largest cubes. There are 512 of these, fewer than any limit and more than any k."""
 
 WEIGHT_BITS = 32
-"""Seeding weights are scaled to a sum of about 2**32 at most, so that a cost fits int64."""
+"""Bits of the sum of seeding weights, at most, so that a cost fits int64."""
 
 SWAP_ROUNDS = 50
-"""Most swaps tried."""
+"""Most swaps to try."""
 
 SWAP_PATIENCE = 10
-"""Swaps that may fail in a row before the search ends."""
+"""Number of failed swaps in a row after which the search stops."""
 
 LUMA = (299, 587, 114)
 """Weights of R, G and B, in thousandths (ITU-R BT.601)."""
 
 SWAP_STREAM = 1 << 40
-"""Where the swaps' random numbers start; those of the starts are below."""
+"""Index of the first random number of the swaps. The k-means++ starts use lower indices."""
 
 
 def coarse_points(k: int) -> int:
-    """Most coarse seeding points. Over an eighth as many there are, or one for each colour; so k at least."""
+    """Most coarse seeding points. There are more than an eighth as many, or one per colour: at least k."""
     return max(2048, 32 * k)
 
 
 def fine_points(k: int) -> int:
-    """Most fine seeding points. Up to four clusters, more of them take time and gain 0.01% at most."""
+    """Most fine seeding points. For up to four clusters, more points take time and gain 0.01% at most."""
     return coarse_points(k) if k <= 4 else FINE_POINTS
 
 
 def weight_shift(n_pixels: int) -> int:
-    """By how many bits pixel counts are shifted down to seeding weights."""
+    """Number of bits by which pixel counts are shifted right to give seeding weights."""
     return max(0, n_pixels.bit_length() - WEIGHT_BITS)
 
 
 def seeding_trials(k: int) -> int:
-    """Points tried for each centre by greedy k-means++, as scikit-learn chooses them."""
+    """Number of candidate points for each centre in greedy k-means++, as in scikit-learn."""
     return 2 + int(math.log(k))
 
 
 def splitmix64(seed: int, index: int) -> int:
-    """Number `index` of the SplitMix64 sequence of `seed` (Steele, Lea and Flood, OOPSLA 2014).
+    """Return number `index` of the SplitMix64 sequence of `seed` (Steele, Lea and Flood, OOPSLA 2014).
 
-    Counter-based: any number can be had without those before it.
+    The generator is counter-based: a number does not depend on the numbers before it.
     """
     mask = (1 << 64) - 1
     z = (seed + (index + 1) * 0x9E3779B97F4A7C15) & mask
@@ -90,20 +90,20 @@ def splitmix64(seed: int, index: int) -> int:
 
 
 def draw(masses: IntArray, seed: int, index: int) -> int:
-    """An index of (n,) `masses`, with a probability in proportion to its mass."""
+    """Draw an index of (n,) `masses` at random, with a probability proportional to its mass."""
     cumulative = np.cumsum(masses)
     target = (splitmix64(seed, index) * int(cumulative[-1])) >> 64
     return int(np.searchsorted(cumulative, target, side="right"))
 
 
 def squared_distances(points: IntArray, center: IntArray) -> IntArray:
-    """(n,) squared distances of (n, 3) points to one (3,) centre."""
+    """Return the (n,) squared distances of (n, 3) points to a (3,) centre."""
     distances: IntArray = ((points - center) ** 2).sum(axis=1)
     return distances
 
 
 def nearest(points: IntArray, centers: IntArray) -> tuple[IntArray, IntArray]:
-    """The (n,) labels of the nearest centres, lowest index on a tie, and the (n,) squared distances."""
+    """Return the (n,) indices of the nearest centres, the lowest on a tie, and the (n,) squared distances."""
     labels = np.zeros(len(points), np.int64)
     distances = squared_distances(points, centers[0])
     for j in range(1, len(centers)):
@@ -115,7 +115,7 @@ def nearest(points: IntArray, centers: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def mean_points(points: IntArray, weights: IntArray, labels: IntArray, k: int) -> tuple[IntArray, IntArray]:
-    """The (k, 3) weighted means of each cluster, rounded half up (0 where empty), and the (k,) weights."""
+    """Return the (k, 3) weighted means, rounded half up, 0 for an empty cluster, and the (k,) weights."""
     totals, sums = np.zeros(k, np.int64), np.zeros((k, 3), np.int64)
     np.add.at(totals, labels, weights)
     np.add.at(sums, labels, points * weights[:, None])
@@ -124,7 +124,7 @@ def mean_points(points: IntArray, weights: IntArray, labels: IntArray, k: int) -
 
 
 def farthest(points: IntArray, distances: IntArray) -> int:
-    """Index of the point with the greatest distance; on a tie the lowest (R, G, B)."""
+    """Return the index of the point with the greatest distance; on a tie, of the lowest (R, G, B)."""
     tied = np.flatnonzero(distances == distances.max())
     order = np.lexsort((points[tied, 2], points[tied, 1], points[tied, 0]))
     return int(tied[order[0]])
@@ -133,22 +133,22 @@ def farthest(points: IntArray, distances: IntArray) -> int:
 def lloyd(
     points: IntArray, weights: IntArray, centers: IntArray, max_iter: int, max_shift: int
 ) -> tuple[IntArray, int]:
-    """Lloyd's algorithm from given centres.
+    """Run Lloyd's algorithm from given centres.
 
-    Empty clusters move, in the order of their index, to the point farthest from its own centre, the next
-    farthest, and so on. An iteration in which this happens is never the last but for `max_iter`.
+    Empty clusters, in the order of their index, move to the point farthest from its own centre, the next
+    farthest, and so on. After such an iteration another one follows, up to `max_iter`.
 
     Args:
-        points: (n, 3), distinct.
-        weights: (n,), all > 0.
-        centers: (k, 3), k <= n.
+        points: (n, 3) distinct points.
+        weights: (n,) weights, all > 0.
+        centers: (k, 3) initial centres, k <= n.
         max_iter: Most iterations, at least 1.
-        max_shift: Stop when no centre moved by more than this squared distance.
+        max_shift: Squared distance. The iterations stop when no centre moved by more.
 
     Returns:
         The (k, 3) centres and the number of iterations.
     """
-    for iteration in range(1, max_iter + 1):  # noqa: B007 - it is returned
+    for iteration in range(1, max_iter + 1):  # noqa: B007 - the function returns it
         labels, distances = nearest(points, centers)
         moved, totals = mean_points(points, weights, labels, len(centers))
         empty = np.flatnonzero(totals == 0)
@@ -164,15 +164,18 @@ def lloyd(
 
 
 def cost_of(points: IntArray, weights: IntArray, centers: IntArray) -> int:
-    """Sum of weight times squared distance to the nearest centre."""
+    """Return the sum of weight times squared distance to the nearest centre."""
     return int((nearest(points, centers)[1] * weights).sum())
 
 
 def kmeans_plus_plus(points: IntArray, weights: IntArray, k: int, seed: int, attempt: int) -> IntArray:
-    """Greedy k-means++: of several points drawn by weight * squared distance, take the one that helps most.
+    """Choose initial centres by greedy k-means++.
+
+    For each centre, several points are drawn with a probability proportional to weight * squared distance,
+    and the point that lowers the cost most is taken.
 
     Returns:
-        (k, 3) centres, each one of the points.
+        (k, 3) centres, each equal to a point.
     """
     distances = np.ones(len(points), np.int64)
     chosen: list[int] = []
@@ -189,7 +192,7 @@ def kmeans_plus_plus(points: IntArray, weights: IntArray, k: int, seed: int, att
 
 
 def least_missed(points: IntArray, weights: IntArray, centers: IntArray) -> int:
-    """Index of the centre, the last one excepted, whose removal costs least."""
+    """Return the index of the centre whose removal costs least. The last centre is not considered."""
     distances = np.stack([squared_distances(points, center) for center in centers])
     labels = distances.argmin(axis=0)
     first, second = np.partition(distances, 1, axis=0)[:2]
@@ -199,7 +202,7 @@ def least_missed(points: IntArray, weights: IntArray, centers: IntArray) -> int:
 
 
 def swap_centers(points: IntArray, weights: IntArray, centers: IntArray, options: FitOptions) -> IntArray:
-    """Improve centres by random swaps: a point drawn by its cost replaces the centre that is missed least."""
+    """Improve centres by random swaps: a point drawn by its cost replaces the centre of `least_missed`."""
     cost, failures = cost_of(points, weights, centers), 0
     for swap in range(SWAP_ROUNDS):
         if cost == 0 or failures == SWAP_PATIENCE:
@@ -216,10 +219,14 @@ def swap_centers(points: IntArray, weights: IntArray, centers: IntArray, options
 
 
 def seeding_points(histogram: ColorHistogram, most: int) -> tuple[IntArray, IntArray]:
-    """The means of the smallest aligned cubes of colours of which there are at most `most`, 512 or more.
+    """Return the means of the colours in aligned cubes, of the smallest side that gives at most `most` cubes.
+
+    Args:
+        histogram: The colours and their counts.
+        most: Most seeding points, at least 512.
 
     Returns:
-        (p, 3) points in z-order and their (p,) weights: pixels, scaled down if there are over 2**32.
+        (p, 3) points in z-order and their (p,) weights: pixel counts, scaled down if their sum is over 2**32.
     """
     codes = histogram.codes
     for level in range(MAX_LEVEL + 1):
@@ -232,7 +239,7 @@ def seeding_points(histogram: ColorHistogram, most: int) -> tuple[IntArray, IntA
 
 
 def seed_centers(histogram: ColorHistogram, k: int, options: FitOptions) -> IntArray:
-    """The (k, 3) centres from which the iterations over all colours start."""
+    """Return the (k, 3) centres from which the iterations over all distinct colours start."""
     coarse, coarse_weights = seeding_points(histogram, coarse_points(k))
     points, weights = seeding_points(histogram, fine_points(k))
     best, best_cost = None, 0
@@ -248,31 +255,38 @@ def seed_centers(histogram: ColorHistogram, k: int, options: FitOptions) -> IntA
 
 
 def dark_to_light(centers: IntArray, color_space: ColorSpace = "rgb") -> IntArray:
-    """Sort (k, 3) centres by lightness, ties by the channels in their order.
+    """Sort (k, 3) centres by lightness, and on a tie by the channels in their order.
 
-    In RGB that is luma (ITU-R BT.601, in thousandths); elsewhere it is the first channel.
+    The lightness is luma in RGB (ITU-R BT.601, in thousandths), and the first channel in other colour spaces.
     """
     lightness = centers @ np.array(LUMA) if color_space == "rgb" else centers[:, 0]
     return centers[np.lexsort((centers[:, 2], centers[:, 1], centers[:, 0], lightness))]
 
 
 def compactness(squares: int, sums: IntArray, counts: IntArray, centers: IntArray) -> float:
-    """The sum of squared distances of all pixels to their centres, in squared grey levels.
+    """Return the sum of squared distances of all pixels to their centres, in squared grey levels.
 
     Args:
-        squares: Sum of the squares of all pixels' channels.
-        sums: (k, 3) channel sums of the clusters, in grey levels.
-        counts: (k,) pixels of the clusters.
-        centers: (k, 3) in Q8.6.
+        squares: Sum of the squares of all channels of all pixels.
+        sums: (k, 3) sums of each channel over each cluster, in grey levels.
+        counts: (k,) pixels of each cluster.
+        centers: (k, 3) centres in Q8.6.
     """
-    total = SCALE * SCALE * squares  # Python integers from here on
+    total = SCALE * SCALE * squares  # Python integers cannot overflow
     for center, channel_sums, count in zip(centers.tolist(), sums.tolist(), counts.tolist(), strict=True):
         total += sum(count * c * c - 2 * SCALE * c * s for c, s in zip(center, channel_sums, strict=True))
     return total / (SCALE * SCALE)
 
 
 def fit(histogram: ColorHistogram, options: FitOptions, start: Palette | None = None) -> Palette:
-    """Cluster a histogram: the reference for `NumbaBackend.fit`, with a `start` or without."""
+    """Cluster the pixels of a histogram: the reference for `Backend.fit`.
+
+    Args:
+        histogram: The colours to cluster, and their counts.
+        options: Options of the fit.
+        start: A palette to start from, as in `NumbaBackend.fit`, whose order of clusters is kept; None for
+            seeding.
+    """
     colors, weights = histogram.colors.astype(np.int64), histogram.counts.astype(np.int64)
     if start is None:
         centers = seed_centers(histogram, min(options.k, histogram.n_colors), options)
@@ -291,7 +305,7 @@ def measure(
     backend: str,
     color_space: ColorSpace = "rgb",
 ) -> Palette:
-    """The palette of given (k, 3) centres, with its counts and its compactness over a histogram."""
+    """Return the palette with given (k, 3) centres, and its counts and compactness over a histogram."""
     colors, weights = histogram.colors.astype(np.int64), histogram.counts.astype(np.int64)
     labels, _ = nearest(colors * SCALE, centers)
     counts, sums = np.zeros(len(centers), np.int64), np.zeros((len(centers), 3), np.int64)
@@ -309,13 +323,13 @@ def measure(
 
 
 def measure_palette(histogram: ColorHistogram, palette: Palette, backend: str = "numpy") -> Palette:
-    """What a palette that was not fitted to it costs on a histogram: the reference for `Backend.measure`."""
+    """Return a palette with counts and compactness over a histogram: the reference for `Backend.measure`."""
     centers = palette.fixed_centers.astype(np.int64)
     return replace(measure(histogram, centers, 0, backend, palette.color_space), names=palette.names)
 
 
 def assign(image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:
-    """The (H, W) uint8 labels of an (H, W, 3) uint8 RGB image: the reference for `Backend.assign`."""
+    """Return the (H, W) uint8 labels of an (H, W, 3) uint8 image: the reference for `Backend.assign`."""
     codes = zorder(image)
     distinct = np.unique(codes)
     points = from_zorder(distinct).astype(np.int64) * SCALE

@@ -1,6 +1,6 @@
-"""Which clusters of an image are shown: chosen by number, by name or by colour.
+"""Selection of the clusters of an image to show or to black out, by number, name or colour.
 
-A colour stands for the nearest centre, by Delta E CIE76, which is the distance in CIE Lab (CIE 15).
+A colour selects the cluster with the nearest centre by Delta E CIE76, the distance in CIE Lab (CIE 15).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import numpy as np
 
 from kseg_batch.errors import OptionError
-from kseg_batch.kmeans.cluster_names import NUMBER, folded
+from kseg_batch.kmeans.cluster_names import NUMBER, normalize_name
 from kseg_batch.kmeans.color_spaces import to_lab
 
 if TYPE_CHECKING:
@@ -24,71 +24,72 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
 
 TOLERANCE = 55.0
-"""Farthest Delta E at which a centre still stands for a colour, unless a user says otherwise.
+"""Default for the greatest Delta E CIE76 between a colour and the centre that it selects.
 
-So large because colours that have a name are saturated and photos are not: in photos of plants the centre
-nearest to `green` was up to 53 away, in others 59 and more, at k = 5 and 8. The README has the command.
+The value is large because named colours are saturated and photos are not. In photos of plants, the centre
+nearest to `green` was up to 53 away, in other photos 59 and more, at k = 5 and 8. The README has the command.
 """
 
-Named: TypeAlias = "int | str | Iterable[int | str]"
-"""A cluster or several, each by its number, its name or a colour."""
+ClusterSpec: TypeAlias = "int | str | Iterable[int | str]"
+"""One cluster or several, each given by its number, its name or a colour."""
 
 RGB: TypeAlias = "tuple[int, ...]"
-"""A colour, 0 .. 255 each."""
+"""A colour: R, G and B, 0 .. 255."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing that a user named."""
+    """A cluster that a user asked for, by its number, its name or a colour."""
 
     text: str
-    """What it is called, however the user spelt it."""
+    """Canonical spelling of the number, name or colour."""
     meaning: int | RGB
-    """A cluster's number, or a colour."""
+    """The number of the cluster, or a colour that selects the nearest one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSelection:
-    """What a filter makes of one image's clusters."""
+    """A selection applied to the palette of an image."""
 
     disabled: tuple[int, ...]
-    """Those that are black, ascending."""
+    """Numbers of the clusters to black out, ascending."""
     notes: tuple[str, ...]
-    """What was named and is not there."""
+    """A note for each requested cluster that the image lacks, or that has no pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSelection:
-    """Which clusters are to be shown of any image; all of them, unless it says otherwise."""
+    """The clusters to show of any image. By default all clusters are shown."""
 
     targets: tuple[Target, ...] = ()
-    """What the user named, each once, in the order of the texts."""
+    """The requested clusters without duplicates, in the order of their texts."""
     keep: bool = False
-    """Whether those are the clusters to show, not those to black out."""
+    """Whether the targets are the clusters to show; otherwise they are blacked out."""
     tolerance: float = TOLERANCE
-    """Farthest Delta E CIE76 at which a centre still stands for a colour."""
+    """Greatest Delta E CIE76 between a colour and the centre that it selects."""
 
     @classmethod
     def parse(
         cls,
-        disable: Named = (),
-        keep: Named | None = None,
+        disable: ClusterSpec = (),
+        keep: ClusterSpec | None = None,
         tolerance: float = TOLERANCE,
         *,
         k: int,
         names: Sequence[str] = (),
     ) -> Self:
-        """Understand what a user named: a number, a cluster's name, or a colour, tried in this order.
+        """Parse clusters given as a number, a cluster's name, or a colour, tried in this order.
 
         Args:
-            disable: Clusters to black out: 2, "tree", "#2e8b57", "#0a0" or a name of CSS such as "green".
-            keep: Clusters to show in place of all others, likewise; None for those that are not disabled.
-            tolerance: Farthest Delta E CIE76 of the centre that is nearest to a colour.
+            disable: Clusters to black out, such as 2, "tree", "#2e8b57", "#0a0" or a CSS colour like "green".
+            keep: Clusters to show while all others are black, given in the same way; None to use `disable`.
+            tolerance: Greatest Delta E CIE76 between a colour and the centre that it selects.
             k: Most clusters that an image can have.
-            names: Those of the palette that all images share, if they share one.
+            names: Names of the clusters, if all images share a palette that has names.
 
         Raises:
-            OptionError: Something is none of these, or both `disable` and `keep` are given.
+            OptionError: A value is no number below k, name or colour; `tolerance` is not 0 or more; or both
+                `disable` and `keep` are given.
         """
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise OptionError(f"tolerance must be a Delta E, 0 or more, not {tolerance:g}.", "tolerance")
@@ -96,14 +97,16 @@ class ClusterSelection:
         if keep is not None:
             if texts:
                 raise OptionError(
-                    "disable and keep contradict each other: what is not kept is black.", "disable", "keep"
+                    "disable and keep contradict each other: keep blacks out all other clusters.",
+                    "disable",
+                    "keep",
                 )
             parameter, texts = "keep", _texts(keep)
         targets = {_target(parameter, text, k, names) for text in texts}
         return cls(tuple(sorted(targets, key=lambda target: target.text)), keep is not None, tolerance)
 
     def __str__(self) -> str:
-        """The flags that say the same; none if nothing was named."""
+        """Return the equivalent flags of the command line; an empty string for no targets."""
         flag = "--keep" if self.keep else "--disable"
         words = [word for target in self.targets for word in (flag, target.text)]
         if any(isinstance(target.meaning, tuple) for target in self.targets):
@@ -111,7 +114,7 @@ class ClusterSelection:
         return shlex.join(words)
 
     def resolve(self, palette: Palette) -> ResolvedSelection:
-        """Find the clusters in an image's palette. Of centres equally near to a colour the first is taken."""
+        """Apply the selection to an image's palette. A colour takes the first of equally near centres."""
         k = len(palette.counts)
         found, notes = set(), []
         for target in self.targets:
@@ -123,37 +126,37 @@ class ClusterSelection:
                 notes.append(f"{missed}: the nearest is {distance:.1f} away")
             else:
                 found.add(cluster)
-                if not palette.counts[cluster]:  # as with a palette that was fitted to other images
+                if not palette.counts[cluster]:  # a palette fitted to other images can have such clusters
                     notes.append(f"none of its pixels is in the cluster {target.text}")
         return ResolvedSelection(tuple(c for c in range(k) if (c in found) != self.keep), tuple(notes))
 
 
 ALL_CLUSTERS = ClusterSelection()
-"""The filter that leaves none out."""
+"""The selection that shows all clusters."""
 
 
 def _nearest(target: Target, palette: Palette) -> tuple[int, float]:
-    """The cluster that a target means, and its distance; a number has none."""
+    """Return the cluster that a target means, and its Delta E CIE76; 0 for a number."""
     if isinstance(target.meaning, int):
         return target.meaning, 0.0
     distances = np.linalg.norm(to_lab(palette.centers) - to_lab(target.meaning), axis=1)
     return int(distances.argmin()), float(distances.min())
 
 
-def _texts(named: Named) -> list[str]:
-    """What was named as the command line would have it."""
-    several = named if isinstance(named, Iterable) and not isinstance(named, str) else [named]
-    return [str(one).strip() for one in several]
+def _texts(spec: ClusterSpec) -> list[str]:
+    """Return one text for each cluster, as the command line would pass it."""
+    clusters = spec if isinstance(spec, Iterable) and not isinstance(spec, str) else [spec]
+    return [str(cluster).strip() for cluster in clusters]
 
 
 def _target(parameter: str, text: str, k: int, names: Sequence[str]) -> Target:
-    """What a text stands for."""
+    """Parse a text as a number, a name or a colour."""
     if NUMBER.fullmatch(text):
         if len(text) > 9 or not 0 <= int(text) < k:
             raise OptionError(f"{parameter} {text}: the clusters are 0 to {k - 1}.", parameter)
         return Target(str(int(text)), int(text))
-    numbers = {folded(name): number for number, name in enumerate(names) if name}
-    number = numbers.get(folded(text))
+    numbers = {normalize_name(name): number for number, name in enumerate(names) if name}
+    number = numbers.get(normalize_name(text))
     return _color(parameter, text, names) if number is None else Target(names[number], number)
 
 
@@ -173,7 +176,7 @@ def _color(parameter: str, text: str, names: Sequence[str]) -> Target:
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    """What to say of a name that there is none of."""
+    """Return what to say of an unknown name, with similar names if there are any."""
     from difflib import get_close_matches
 
     from PIL import ImageColor

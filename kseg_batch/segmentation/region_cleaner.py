@@ -1,4 +1,7 @@
-"""Drives `kernels/regions.py`: it allocates and launches. `regions.py` beside it is the reference."""
+"""The host side of `kernels/regions.py`, which allocates arrays and calls the kernels.
+
+The reference is `smoothed` and `merged` in `segmentation/regions.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class RegionCleaner:
-    """Cleans label maps, on one CPU core. Methods may be called from several threads."""
+    """Cleaner of label maps, on one CPU core. Several threads may call the methods."""
 
     @property
     def compiled(self) -> bool:
-        """As `Backend.compiled`."""
+        """Whether Numba's cache has the compiled kernels, as in `Backend.compiled`."""
         return is_cached(kernels.count_labels)
 
     def warm_up(self) -> None:
-        """As `Backend.warm_up`: compile the kernels, or load them from Numba's cache."""
+        """Compile the kernels, or load them from Numba's cache, as in `Backend.warm_up`."""
         labels = np.zeros((3, 3), np.uint8)
         merge_small(smooth(labels, 1, 1), 1, 2)
         count_labels(labels, 1)
@@ -40,33 +43,33 @@ class RegionCleaner:
         options: RegionOptions,
         opaque: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.uint8], Palette]:
-        """Smooth labels, and then merge small regions with what surrounds them.
+        """Smooth labels, and then merge small regions with neighbouring regions.
 
         Args:
-            labels: (H, W) cluster of each pixel; or with `opaque`, one for each pixel that is, in any shape.
+            labels: (H, W) uint8 labels; with `opaque`, the labels of the opaque pixels alone, in any shape.
             palette: The clusters.
-            options: What to do.
-            opaque: (H, W) False where a pixel is transparent, and so in no cluster and in no region.
+            options: Radius of the smoothing, and size of the regions to merge.
+            opaque: (H, W) bool, False where a pixel is transparent, and so in no cluster and no region.
 
         Returns:
-            The new labels, (H, W), or with `opaque`, (N,), one for each pixel that is; and the palette with
-            their counts.
+            The new labels, (H, W), or with `opaque` (N,) for the N opaque pixels; and the palette with the
+            new counts.
 
         Raises:
-            ImageError: There are transparent pixels, and 256 clusters.
+            ImageError: There are transparent pixels and 256 clusters.
         """
         k = len(palette.counts)
-        whole = np.ascontiguousarray(labels if opaque is None else with_transparent(labels, k, opaque))
+        full = np.ascontiguousarray(labels if opaque is None else with_transparent(labels, k, opaque))
         if options.smooth:
-            whole = smooth(whole, k, options.smooth)
+            full = smooth(full, k, options.smooth)
         if options.min_region:
-            whole = merge_small(whole, k, options.min_region)
-        cleaned = whole if opaque is None else whole[opaque]
+            full = merge_small(full, k, options.min_region)
+        cleaned = full if opaque is None else full[opaque]
         return cleaned, replace(palette, counts=count_labels(cleaned, k))
 
 
 def smooth(labels: NDArray[np.uint8], k: int, radius: int) -> NDArray[np.uint8]:
-    """What `regions.smoothed` gives. labels: C-contiguous."""
+    """Return the same as `regions.smoothed`, for C-contiguous (H, W) uint8 labels."""
     votes = np.empty(kernels.TILE_WIDTH + 2 * radius, np.uint8)
     total = np.empty(kernels.TILE_WIDTH, np.uint8)
     most = np.empty((kernels.TILE_HEIGHT, kernels.TILE_WIDTH), np.uint8)
@@ -77,12 +80,12 @@ def smooth(labels: NDArray[np.uint8], k: int, radius: int) -> NDArray[np.uint8]:
 
 
 def merge_small(labels: NDArray[np.uint8], k: int, min_region: int) -> NDArray[np.uint8]:
-    """What `regions.merged` gives. labels: C-contiguous."""
+    """Return the same as `regions.merged`, for C-contiguous (H, W) uint8 labels."""
     threshold = min(min_region, labels.size + 1)
     n = kernels.count_runs(labels)
     runs = np.empty((n + 1, 8), np.uint32)
     kernels.find_regions(labels, runs)
-    small, ordered = np.empty((2, n), np.uint32)  # untouched memory costs nothing
+    small, ordered = np.empty((2, n), np.uint32)  # memory that is never written costs nothing
     ends, border = np.empty(threshold, np.int64), np.zeros(MAX_CLUSTERS + 1, np.int64)
     touching = np.empty(4 * min(threshold, n), np.uint32)
     merged = labels.copy()
@@ -91,7 +94,7 @@ def merge_small(labels: NDArray[np.uint8], k: int, min_region: int) -> NDArray[n
 
 
 def count_labels(labels: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
-    """(k,) int64 pixels of each label."""
+    """Return the (k,) int64 pixels of each label."""
     counts = np.zeros((4, MAX_CLUSTERS), np.int64)
     kernels.count_labels(labels.reshape(-1), counts)
     total: NDArray[np.int64] = counts.sum(axis=0)[:k]

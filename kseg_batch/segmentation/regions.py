@@ -1,7 +1,7 @@
-"""Label maps with smooth edges and no small regions: a step between an image's labels and its files.
+"""Cleaning of label maps: smooth edges and no small regions.
 
-It is done on the CPU, whatever the backend, so that the bytes are the same. `smoothed` and `merged` say what
-is done, in NumPy and plain Python; `kernels/regions.py`, which a `RegionCleaner` drives, gives the same.
+The CPU cleans labels whatever the backend, so that all backends give the same bytes. `smoothed` and `merged` are
+the reference, in NumPy and plain Python. A `RegionCleaner` gives the same by the kernels of `kernels/regions.py`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Pixel = tuple[int, int]
 
 @cache
 def load_cleaner() -> RegionCleaner:
-    """What cleans label maps.
+    """Load the cleaner of label maps, once.
 
     Raises:
-        BackendUnavailableError: There is no Numba.
+        BackendUnavailableError: Numba cannot be imported.
     """
     try:
         from kseg_batch.segmentation.region_cleaner import RegionCleaner
@@ -45,41 +45,48 @@ def load_cleaner() -> RegionCleaner:
 def smoothed(labels: NDArray[np.uint8], k: int, radius: int) -> NDArray[np.uint8]:
     """Give each pixel the most frequent label of the (2 * radius + 1)**2 pixels around it.
 
-    The window ends where the image does. Pixels that are in no cluster, with a label of k, have no vote and
-    stay. Of the labels with the most votes, a pixel keeps its own, or takes the lowest.
+    The window is clipped at the border of the image. Pixels in no cluster, whose label is k, have no vote and keep
+    their label. On a tie, a pixel keeps its own label if that is among the most frequent, and otherwise takes
+    the lowest of these.
 
     Args:
-        labels: (H, W), below k, or k.
-        k: Clusters.
-        radius: Of the window, in pixels.
+        labels: (H, W) labels below k, or k for a pixel in no cluster.
+        k: Number of clusters.
+        radius: Radius of the window, in pixels.
+
+    Returns:
+        (H, W) uint8 labels.
     """
     windows = np.lib.stride_tricks.sliding_window_view
     side = 2 * radius + 1
     votes = np.empty((k, *labels.shape), np.int64)
     for label in range(k):
-        ours = np.pad((labels == label).astype(np.int64), radius)
-        votes[label] = 2 * windows(ours, (side, side)).sum(axis=(2, 3)) + (labels == label)
+        has_label = np.pad((labels == label).astype(np.int64), radius)
+        votes[label] = 2 * windows(has_label, (side, side)).sum(axis=(2, 3)) + (labels == label)
     return np.where(labels < k, votes.argmax(axis=0), labels).astype(np.uint8)
 
 
 def merged(labels: NDArray[np.uint8], k: int, min_region: int) -> NDArray[np.uint8]:
-    """Give the label of their surroundings to regions of fewer than `min_region` pixels, the smallest first.
+    """Merge regions of fewer than `min_region` pixels with neighbouring regions, the smallest region first.
 
-    A region is all pixels of one label that hang together by their edges. Of regions of one size, the one
-    with the first pixel in raster order is first. It takes the label that it has the longest border with,
-    in edges of pixels, the lowest of several, and is one region then with its neighbours of that label.
-    This goes on until no region of so few pixels has a neighbour. Pixels in no cluster, with a label of k,
-    are nobody's neighbours.
+    A region is a 4-connected component of pixels with one label. Of regions of equal size, the region with the
+    first pixel in raster order comes first. The region takes the label with which it has the longest border,
+    counted in edges of pixels, and on a tie the lowest such label. So it becomes one region with its neighbours
+    of that label. The merging continues until no region below `min_region` has a neighbour. Pixels in no
+    cluster, whose label is k, are not neighbours.
 
-    Maps are generalised so: the smallest area is merged with its best neighbour, until all are large enough
-    (Haunert and Wolff, Int. J. of Geographical Information Science 24, 2010, compare with it). GDAL's sieve
-    differs: it goes by the largest neighbour, all at once, and keeps small regions that touch small ones
-    alone.
+    Cartography generalises maps in this way: the smallest area is merged with its best neighbour until all areas
+    are large enough (Haunert and Wolff, Int. J. of Geographical Information Science 24, 2010, compare with this
+    method). GDAL's sieve differs: it merges all small regions at once, each with its largest neighbour, and
+    keeps small regions whose neighbours are all small.
 
     Args:
-        labels: (H, W), below k, or k.
-        k: Clusters.
-        min_region: Pixels.
+        labels: (H, W) labels below k, or k for a pixel in no cluster.
+        k: Number of clusters.
+        min_region: Regions of fewer pixels are merged.
+
+    Returns:
+        (H, W) labels, a copy.
     """
     labels = labels.copy()
     while True:
@@ -98,23 +105,23 @@ def merged(labels: NDArray[np.uint8], k: int, min_region: int) -> NDArray[np.uin
 
 
 def _regions(labels: NDArray[np.uint8], k: int) -> Iterator[set[Pixel]]:
-    """The (y, x) of the pixels of each region."""
+    """Yield the pixels of each region as a set of (y, x)."""
     todo = {(int(y), int(x)) for y, x in np.argwhere(labels < k)}
     while todo:
-        growing = [todo.pop()]
-        region = set(growing)
-        while growing:
-            pixel = growing.pop()
+        frontier = [todo.pop()]
+        region = set(frontier)
+        while frontier:
+            pixel = frontier.pop()
             for neighbour in _neighbours(pixel, labels.shape):
                 if neighbour in todo and labels[neighbour] == labels[pixel]:
                     todo.remove(neighbour)
                     region.add(neighbour)
-                    growing.append(neighbour)
+                    frontier.append(neighbour)
         yield region
 
 
 def _neighbours(pixel: Pixel, shape: tuple[int, ...]) -> Iterator[Pixel]:
-    """The pixels of an image that share an edge with one."""
+    """Yield the pixels of an image that share an edge with a pixel."""
     for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
         y, x = pixel[0] + dy, pixel[1] + dx
         if 0 <= y < shape[0] and 0 <= x < shape[1]:
@@ -127,16 +134,20 @@ def pack_labels(
     regions: RegionOptions,
     opaque: NDArray[np.bool_] | None,
 ) -> tuple[LabelMap, Palette]:
-    """Clean labels, if that is wanted, and pack them; and the palette with the counts of what is packed.
+    """Clean labels if the options ask for it, and pack them.
 
     Args:
-        labels: (H, W) uint8; or with `opaque`, one for each pixel that is, in any shape.
+        labels: (H, W) uint8 labels; with `opaque`, the labels of the opaque pixels alone, in any shape.
         palette: The clusters.
-        regions: How to clean the labels.
-        opaque: (H, W) False where a pixel is transparent; None where none is.
+        regions: Options for the cleaning.
+        opaque: (H, W) bool, False where a pixel is transparent; None if no pixel is.
+
+    Returns:
+        The label map, and the palette with the counts of the cleaned labels.
 
     Raises:
-        ImageError: There are transparent pixels, and 256 clusters.
+        ImageError: There are transparent pixels and 256 clusters.
+        BackendUnavailableError: The cleaning needs Numba, which cannot be imported.
     """
     if regions:
         labels, palette = load_cleaner().clean(labels, palette, regions, opaque)

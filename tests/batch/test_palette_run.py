@@ -112,7 +112,7 @@ def test_files_of_every_kind(album: Path) -> None:
         out = f"out{len(written)}"
         result = kseg("run", "p", "-o", out, "--palette", palette, cwd=album)
         assert result.returncode == 0
-        lost = "colours go without names that clusters cannot have, or have twice: '7', '7', '7'"
+        lost = "names that clusters cannot have, or that occur twice, were left out: '7', '7', '7'"
         assert result.stderr == (f"kseg-batch: p.gpl: {lost}\n" if palette == "p.gpl" else "")
         written[palette] = pngs(album / out)
     assert written["p.gpl"] == written["p.txt"] == written[",".join(GIVEN)]
@@ -164,8 +164,8 @@ def test_the_fingerprint_is_that_of_all_that_a_palette_decides() -> None:
         (["--disable", 3], "--disable 3"),
         (["--palette", "nowhere.json"], "nowhere.json: there is no such file; colours begin with #"),
         (["--palette", "#12345"], "#12345: colour 1 must be like #2e8b57 or #abc, not '#12345'."),
-        (["--palette", "p/a.png"], "p/a.png: it is no palette, that is, text in UTF-8."),
-        (["--palette", "bad.json"], 'bad.json: "counts" must be a list of 3, as "centers" is, not of 1.'),
+        (["--palette", "p/a.png"], "p/a.png: this is not a palette: the file is not text in UTF-8."),
+        (["--palette", "bad.json"], 'bad.json: "counts" must be a list of 3 items, as many as in "centers"'),
     ],
 )
 def test_wrong_use_gets_one_sentence(album: Path, flags: list[object], message: str) -> None:

@@ -143,5 +143,5 @@ def test_a_palette_knows_its_space() -> None:
 
 
 def test_an_unknown_space_is_refused() -> None:
-    with pytest.raises(OptionError, match="--color-space must be rgb, lab, oklab, not hsv"):
+    with pytest.raises(OptionError, match="color_space must be one of rgb, lab, oklab, not hsv"):
         segment(noise(3, 3), 2, color_space="hsv")  # type: ignore[arg-type]

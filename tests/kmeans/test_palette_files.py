@@ -20,7 +20,7 @@ from kseg_batch.kmeans.color_spaces import COLOR_SPACES
 from tests.support.exactness import assert_same_palette
 from tests.support.images import noise, photos
 
-NEITHER = "it is neither JSON nor a GIMP palette nor a list of colours"
+NEITHER = "this is not a palette in JSON, nor a GIMP palette, nor a list of colours"
 
 
 def assert_same(one: Palette, other: Palette) -> None:
@@ -84,33 +84,36 @@ def written(tmp_path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "other"}, 'it is JSON, but no palette: its "format" is not "kseg-batch palette".'),
-        ({"format": ...}, 'it is JSON, but no palette: its "format" is not "kseg-batch palette".'),
-        ({"version": 2}, "it is of version 2, of which this kseg-batch knows nothing."),
-        ({"version": ...}, "it is of version null, of which"),
+        ({"format": "other"}, 'this is not a palette: "format" is not "kseg-batch palette".'),
+        ({"format": ...}, 'this is not a palette: "format" is not "kseg-batch palette".'),
+        ({"version": 2}, '"version" must be 1, the one that this kseg-batch reads, not 2.'),
+        ({"version": ...}, '"version" must be 1, the one that this kseg-batch reads, not null.'),
         ({"centers": ...}, '"centers" is missing.'),
-        ({"name": ["a", "b"]}, '"name" is nothing that a palette has.'),
-        ({"color_space": "hsv"}, '"color_space" must be rgb, lab, oklab, not "hsv".'),
-        ({"color_space": ["rgb"]}, '"color_space" must be rgb, lab, oklab, not ["rgb"].'),
-        ({"centers": []}, '"centers" must be a list of 1 to 256, not of 0.'),
-        ({"centers": [[1, 2, 3]] * 257}, '"centers" must be a list of 1 to 256, not of 257.'),
-        ({"centers": "#112233"}, '"centers" must be a list of 1 to 256, which it is not.'),
+        ({"name": ["a", "b"]}, '"name" is not a field of a palette.'),
+        ({"color_space": "hsv"}, '"color_space" must be one of rgb, lab, oklab, not "hsv".'),
+        ({"color_space": ["rgb"]}, '"color_space" must be one of rgb, lab, oklab, not ["rgb"].'),
+        ({"centers": []}, '"centers" must be a list of 1 to 256 items, not 0.'),
+        ({"centers": [[1, 2, 3]] * 257}, '"centers" must be a list of 1 to 256 items, not 257.'),
+        ({"centers": "#112233"}, '"centers" must be a list of 1 to 256 items, but is not a list.'),
         ({"centers": [[1, 2, 3], [1, 2]]}, '"centers": cluster 1 must have three numbers from 0 to 255.'),
         ({"centers": [[1, 2, 255.01], [1, 2, 3]]}, '"centers": cluster 0 must have three numbers from'),
         ({"centers": [[1, 2, 3], [1, 2, -0.1]]}, '"centers": cluster 1 must have three numbers from'),
         ({"centers": [[1, 2, 3], [1, 2, float("nan")]]}, '"centers": cluster 1 must have three numbers'),
         ({"centers": [[1, 2, 3], [1, 2, True]]}, '"centers": cluster 1 must have three numbers'),
         ({"centers": [[1, 2, 3], [1, 2, "3"]]}, '"centers": cluster 1 must have three numbers'),
-        ({"counts": [1]}, '"counts" must be a list of 2, as "centers" is, not of 1.'),
+        ({"counts": [1]}, '"counts" must be a list of 2 items, as many as in "centers", not 1.'),
         ({"counts": [1, -1]}, '"counts" must be whole numbers from 0 to 35184372088832.'),
         ({"counts": [1, 1.5]}, '"counts" must be whole numbers from 0 to 35184372088832.'),
         ({"counts": [1, 10**30]}, '"counts" must be whole numbers from 0 to 35184372088832.'),
-        ({"names": ["a"]}, '"names" must be a list of 2, as "centers" is, not of 1.'),
-        ({"names": ["a", 2]}, '"names" and "backend" must be texts.'),
-        ({"names": None}, '"names" must be a list of 2, as "centers" is, which it is not.'),
-        ({"names": ["Sky", "sky"]}, "Two clusters cannot be called 'Sky' and 'sky': names have to differ."),
+        ({"names": ["a"]}, '"names" must be a list of 2 items, as many as in "centers", not 1.'),
+        ({"names": ["a", 2]}, '"names" must be strings, and "backend" a string.'),
+        ({"names": None}, '"names" must be a list of 2 items, as many as in "centers", but is not a list.'),
+        (
+            {"names": ["Sky", "sky"]},
+            "Two clusters cannot be called 'Sky' and 'sky': names have to differ, ignoring case.",
+        ),
         ({"names": ["a/b", ""]}, "A cluster cannot be called 'a/b': "),
-        ({"backend": None}, '"names" and "backend" must be texts.'),
+        ({"backend": None}, '"names" must be strings, and "backend" a string.'),
         ({"compactness": "low"}, '"compactness" must be a number, 0 or more.'),
         ({"compactness": 10**400}, '"compactness" must be a number, 0 or more.'),
         ({"n_iter": 1.5}, '"n_iter" must be a whole number, 0 or more, or null.'),
@@ -129,25 +132,31 @@ def test_a_palette_that_is_wrong_gets_a_sentence(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "it is not JSON (Expecting property name"),
+        (b"{", "this is not valid JSON (Expecting property name"),
         (b"[" * 100_000, f"{NEITHER}: colour 1 must be"),
-        (b'{"a":' * 100_000, "it is not JSON ("),
-        (b"\xff\xd8\xff\xe0", "it is no palette, that is, text in UTF-8."),
-        (b"#123456\n" * 200_000, "it is no palette: it has more than 1 MB."),
-        (b"", "it has 0 colours; a palette has 1 to 256."),
+        (b'{"a":' * 100_000, "this is not valid JSON ("),
+        (b"\xff\xd8\xff\xe0", "this is not a palette: the file is not text in UTF-8."),
+        (b"#123456\n" * 200_000, "this is not a palette: the file has more than 1 MB."),
+        (b"", "a palette must have 1 to 256 colours, not 0."),
         (
             b"#123456\n\n#12345\n",
-            "it is neither JSON nor a GIMP palette nor a list of colours: colour 3 must be",
+            f"{NEITHER}: colour 3 must be",
         ),
         (
             b"red\n",
-            "it is neither JSON nor a GIMP palette nor a list of colours: colour 1 must be like #2e8b57",
+            f"{NEITHER}: colour 1 must be like #2e8b57",
         ),
         (b"#112233 a/b\n", "A cluster cannot be called 'a/b': "),
-        (b"GIMP Palette\n1 2\n", "line 2 must be three numbers from 0 to 255, and maybe a name."),
+        (
+            b"GIMP Palette\n1 2\n",
+            "line 2 must be three numbers from 0 to 255, with or without a name after them.",
+        ),
         (b"GIMP Palette\nName: x\n1 2 256 a\n", "line 3 must be three numbers from 0 to 255"),
-        (b"GIMP Palette\nName: x\n", "it has 0 colours; a palette has 1 to 256."),
-        ("\n".join(f"{i:06x}" for i in range(257)).encode(), "it has 257 colours; a palette has 1 to 256."),
+        (b"GIMP Palette\nName: x\n", "a palette must have 1 to 256 colours, not 0."),
+        (
+            "\n".join(f"{i:06x}" for i in range(257)).encode(),
+            "a palette must have 1 to 256 colours, not 257.",
+        ),
     ],
 )
 def test_a_file_that_is_no_palette_gets_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
@@ -161,7 +170,7 @@ def test_a_file_that_is_no_palette_gets_a_sentence(tmp_path: Path, content: byte
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="nowhere: there is no such file; colours begin with #: '#112233"):
         read_palette("nowhere")
-    with pytest.raises(OptionError, match=f"{tmp_path}: it cannot be read: Is a directory"):
+    with pytest.raises(OptionError, match=f"{tmp_path}: the file cannot be read: Is a directory"):
         read_palette(tmp_path)
 
 
@@ -208,7 +217,8 @@ def test_names_of_a_gimp_palette_that_are_of_no_use(tmp_path: Path) -> None:
         palette = read_palette(path)
     assert palette.names == ("Sky", "", "", "", "blue", "", "")
     assert [str(warning.message) for warning in caught] == [
-        f"{path}: colours go without names that clusters cannot have, or have twice: '12', 'a/b', 'sky', ..."
+        f"{path}: names that clusters cannot have, or that occur twice, were left out: "
+        "'12', 'a/b', 'sky', ..."
     ]
     assert caught[0].filename == __file__
 
@@ -218,10 +228,10 @@ def test_a_color_that_is_there_twice(tmp_path: Path) -> None:
         palette = read_palette("#000,#112233,#000000")
     assert len(palette.counts) == 3
     assert [str(warning.message) for warning in caught] == [
-        "#000,#112233,#000000: cluster 2 is cluster 0 once more, and gets no pixel"
+        "#000,#112233,#000000: cluster 2 has the colour of cluster 0, and so gets no pixels"
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         write_palette(tmp_path / "p.json", palette)
-    with pytest.warns(PaletteWarning, match="cluster 2 is cluster 0 once more"):
+    with pytest.warns(PaletteWarning, match="cluster 2 has the colour of cluster 0"):
         read_palette(tmp_path / "p.json")
