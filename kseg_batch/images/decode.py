@@ -81,15 +81,15 @@ class Photo:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """The pixels to cluster: (H, W, 3) uint8, or (1, N, 3), the N opaque ones, if some are transparent."""
+        """The pixels to cluster: (H, W, 3) uint8, or (1, N, 3) without transparent pixels if there are any."""
         return self.rgb if self.opaque is None else self.rgb[self.opaque][None]
 
 
 def prepare_process() -> None:
     """Prepare a worker process for decoding: one thread per library, and no output of C libraries.
 
-    libtiff, libpng and OpenCV print complaints about damaged files to standard error, without the file name.
-    Python's own output to standard error still appears.
+    libtiff, libpng and OpenCV print complaints about damaged files to standard error, without a file name.
+    Python's own output still appears.
     """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file

@@ -1,1 +1,1 @@
-"""One image in memory: its clusters, their number, the choice among them, and its regions."""
+"""Segmentation of an image in memory: its clusters, the number of them, their selection, and regions."""

@@ -1,7 +1,7 @@
 """Cleaning of label maps: smooth edges and no small regions.
 
-The CPU cleans labels whatever the backend, so that all backends give the same bytes. `smoothed` and `merged` are
-the reference, in NumPy and plain Python. A `RegionCleaner` gives the same by the kernels of `kernels/regions.py`.
+The CPU cleans labels whatever the backend, so that all backends give the same bytes. `smoothed` and `merged`
+are the reference, in NumPy and plain Python. A `RegionCleaner` gives the same with compiled kernels.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def load_cleaner() -> RegionCleaner:
     try:
         from kseg_batch.segmentation.region_cleaner import RegionCleaner
     except BackendUnavailableError as error:
-        reason = f"Smoothing labels and merging small regions needs Numba: {error}"
+        reason = f"Smoothing labels and merging small regions need Numba: {error}"
         raise BackendUnavailableError(reason, installed=error.installed) from error
     return RegionCleaner()
 
@@ -45,9 +45,9 @@ def load_cleaner() -> RegionCleaner:
 def smoothed(labels: NDArray[np.uint8], k: int, radius: int) -> NDArray[np.uint8]:
     """Give each pixel the most frequent label of the (2 * radius + 1)**2 pixels around it.
 
-    The window is clipped at the border of the image. Pixels in no cluster, whose label is k, have no vote and keep
-    their label. On a tie, a pixel keeps its own label if that is among the most frequent, and otherwise takes
-    the lowest of these.
+    The window is clipped at the border of the image. Pixels in no cluster, whose label is k, have no vote and
+    keep their label. On a tie, a pixel keeps its own label if that is among the most frequent, and otherwise
+    takes the lowest of these.
 
     Args:
         labels: (H, W) labels below k, or k for a pixel in no cluster.
@@ -69,16 +69,16 @@ def smoothed(labels: NDArray[np.uint8], k: int, radius: int) -> NDArray[np.uint8
 def merged(labels: NDArray[np.uint8], k: int, min_region: int) -> NDArray[np.uint8]:
     """Merge regions of fewer than `min_region` pixels with neighbouring regions, the smallest region first.
 
-    A region is a 4-connected component of pixels with one label. Of regions of equal size, the region with the
-    first pixel in raster order comes first. The region takes the label with which it has the longest border,
-    counted in edges of pixels, and on a tie the lowest such label. So it becomes one region with its neighbours
-    of that label. The merging continues until no region below `min_region` has a neighbour. Pixels in no
-    cluster, whose label is k, are not neighbours.
+    A region is a 4-connected component of pixels with one label. Of regions of equal size, the region with
+    the first pixel in raster order comes first. The region takes the label with which it has the longest
+    border, counted in edges of pixels, and on a tie the lowest such label. So it becomes one region with its
+    neighbours of that label. The merging continues until no region below `min_region` has a neighbour. Pixels
+    in no cluster, whose label is k, are not neighbours.
 
-    Cartography generalises maps in this way: the smallest area is merged with its best neighbour until all areas
-    are large enough (Haunert and Wolff, Int. J. of Geographical Information Science 24, 2010, compare with this
-    method). GDAL's sieve differs: it merges all small regions at once, each with its largest neighbour, and
-    keeps small regions whose neighbours are all small.
+    Cartography generalises maps in this way: the smallest area is merged with its best neighbour until all
+    areas are large enough (Haunert and Wolff, Int. J. of Geographical Information Science 24, 2010, compare
+    with this method). GDAL's sieve differs: it merges all small regions at once, each with its largest
+    neighbour, and keeps small regions whose neighbours are all small.
 
     Args:
         labels: (H, W) labels below k, or k for a pixel in no cluster.

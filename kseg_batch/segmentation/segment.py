@@ -1,4 +1,4 @@
-"""One image, in memory: labels, centres, and the pictures they make."""
+"""Segmentation of an image in memory: `segment`, `fit_palette`, `apply_palette` and their results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.backends.registry import choose
-from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError
+from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError, count
 from kseg_batch.images.label_map import black_out
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
@@ -27,38 +27,47 @@ if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
     from kseg_batch.kmeans.color_spaces import ColorSpace
     from kseg_batch.kmeans.options import Init, KRange
-    from kseg_batch.segmentation.cluster_selection import Named
+    from kseg_batch.segmentation.cluster_selection import ClusterSpec
     from kseg_batch.segmentation.select_k import KCandidate
 
 
-MOST_KEPT = 1 << 22
-"""Colours of a histogram that is kept until its image is labelled; more save no time, and take over 25 MB."""
+MAX_KEPT_COLORS = 1 << 22
+"""Most colours of a histogram that is kept to label its image. A larger one saves no time at over 25 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """An image's pixels divided among the centres of a palette. Clusters are numbered dark to light."""
+    """The result of `segment`: the cluster of each pixel, and the palette of the clusters.
+
+    Clusters are numbered from 0, dark to light.
+    """
 
     labels: NDArray[np.uint8]
-    """(H, W) cluster number of each pixel: that of the nearest centre, the lowest on a tie."""
+    """(H, W) uint8 cluster number of each pixel: that of the nearest centre, the lowest on a tie.
+
+    The parameters `smooth` and `min_region` of `segment` change labels after this assignment.
+    """
     palette: Palette
-    """The centres, with their counts and compactness over this image."""
+    """The centres of the clusters, with their counts and compactness over this image."""
     k_curve: tuple[KCandidate, ...] | None = None
-    """The numbers of clusters that were tried, each with its index; None where k was given."""
+    """The numbers of clusters that were tried, each with its validity index; None where k was a number."""
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """(k, 3) float64 centres, RGB, 0 .. 255."""
+        """(k, 3) float64 centres in RGB, 0 .. 255, whatever the colour space."""
         return self.palette.centers
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(k,) int64 pixels of each cluster."""
+        """(k,) int64 number of pixels of each cluster."""
         return self.palette.counts
 
     @property
     def compactness(self) -> float:
-        """Sum of squared distances of the pixels to their centres, as cv2.kmeans returns it."""
+        """Sum of squared distances of the pixels to their centres, as cv2.kmeans returns it.
+
+        Distances are measured in the colour space of the palette, before any cleaning of the labels.
+        """
         return self.palette.compactness
 
     @property
@@ -68,49 +77,60 @@ class Segmentation:
 
     @property
     def backend(self) -> str:
-        """Name of the backend that computed it."""
+        """Name of the backend that computed the palette."""
         return self.palette.backend
 
     def segmented(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB: each pixel in the colour of its centre, rounded."""
+        """Return the segmented picture, (H, W, 3) uint8 RGB: each pixel in the colour of its centre."""
         return self.palette.colors[self.labels]
 
     def mask(self, cluster: int) -> NDArray[np.bool_]:
-        """(H, W) bool: True where the pixel is in the cluster.
+        """Return the mask of a cluster, (H, W) bool: True where a pixel is in the cluster.
+
+        Args:
+            cluster: Number of the cluster, from 0.
 
         Raises:
-            OptionError: There is no such cluster.
+            OptionError: There is no cluster with this number. Also a ValueError.
         """
         if not 0 <= cluster < len(self.palette.counts):
-            raise OptionError(f"There is no cluster {cluster}: they are 0 to {len(self.palette.counts) - 1}.")
+            raise OptionError(f"cluster must be from 0 to {len(self.palette.counts) - 1}, not {cluster}.")
         mask: NDArray[np.bool_] = self.labels == cluster
         return mask
 
     def masked(
         self,
         rgb: NDArray[np.uint8],
-        disable: Named = (),
+        disable: ClusterSpec = (),
         *,
-        keep: Named | None = None,
+        keep: ClusterSpec | None = None,
         tolerance: float = TOLERANCE,
     ) -> NDArray[np.uint8]:
-        """A copy of the image with the pixels of some clusters black.
+        """Return a copy of the image in which the pixels of some clusters are black.
 
-        A cluster is named by its number, its name in the palette, or a colour, "#2e8b57" or one of CSS such
-        as "green", which means the cluster with the nearest centre in CIE Lab.
+        A cluster is given by its number, its name in the palette, or a colour. A colour, such as "#2e8b57" or
+        a CSS name like "green", selects the cluster with the nearest centre in CIE Lab.
 
         Args:
-            rgb: (H, W, 3) uint8, the image that was segmented.
-            disable: A cluster or several that are black.
-            keep: In place of `disable`, the cluster or clusters that are not.
-            tolerance: Farthest that the centre nearest to a colour may be, in Delta E CIE76. If it is
-                farther, no cluster is meant, with a `MissingClusterWarning`.
+            rgb: (H, W, 3) uint8 RGB, the image that was segmented.
+            disable: The cluster or clusters to black out.
+            keep: The cluster or clusters to show while all others are black; not together with `disable`.
+            tolerance: Greatest distance between a colour and the centre that it selects, in Delta E CIE76.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Warns:
+            MissingClusterWarning: No centre is within `tolerance` of a colour, or a cluster has no pixels.
 
         Raises:
-            OptionError: There is no such cluster or colour, or the image is not the one that was segmented.
+            OptionError: A cluster or colour does not exist, both `disable` and `keep` are given, or `rgb` has
+                another shape than the segmented image. Also a ValueError.
         """
         if rgb.shape != (*self.labels.shape, 3):
-            raise OptionError(f"rgb has shape {rgb.shape}, but the segmented image was {self.labels.shape}.")
+            raise OptionError(
+                f"rgb must be the segmented image, of shape {(*self.labels.shape, 3)}, not {rgb.shape}."
+            )
         k, names = len(self.palette.counts), self.palette.names
         resolved = ClusterSelection.parse(disable, keep, tolerance, k=k, names=names).resolve(self.palette)
         for note in resolved.notes:
@@ -134,60 +154,75 @@ def segment(
 ) -> Segmentation:
     """Segment an image by k-means on its colours.
 
-    The result depends on the image and the options alone: not on the machine, the number of threads or,
-    among the exact backends, on the backend.
+    The result depends on the image and the options alone: not on the machine, the number of threads or, among
+    the exact backends (all but opencv), on the backend.
 
     Args:
-        rgb: (H, W, 3) uint8 image, RGB, in any memory layout.
-        k: Clusters, 1 to 256; or "auto", or a range such as "auto:2-20", to have the image decide: see
-            `auto_k`. An image with fewer colours gets fewer clusters, with a `FewerColorsWarning`.
-        attempts: k-means++ starts, of which the best is kept.
-        max_iter: Most iterations of Lloyd's algorithm.
-        eps: Stop when no centre moved by more than this distance, in grey levels.
-        seed: Of the random numbers, 0 to 2**63 - 1.
-        init: "k-means++" or "random"; the latter with the opencv backend only, whose default it is.
-        color_space: "rgb", or "lab" or "oklab" to measure distances there.
-        smooth: Radius of a majority filter over the labels, in pixels, 0 to 7; 0 for none.
-        min_region: Regions of fewer pixels take the label of what surrounds them; 0 for none.
-        backend: "auto", "cupy", "numba-cuda", "numba" or "opencv".
+        rgb: (H, W, 3) uint8 image in RGB order, in any memory layout. cv2.imread gives BGR: `bgr[..., ::-1]`.
+        k: Number of clusters, 1 to 256. Or "auto" for the number from 2 to 12 that suits the image best, or a
+            range such as "auto:2-20" (see `kseg_batch.segmentation.select_k`). An image with fewer distinct
+            colours gets fewer clusters.
+        attempts: Number of k-means++ starts, 1 to 65535, of which the best is kept.
+        max_iter: Most iterations of Lloyd's algorithm, 1 to 1,000,000.
+        eps: Distance in grey levels: the iterations stop when no centre moved by more.
+        seed: Seed of the random number generator, 0 to 2**63 - 1.
+        init: "k-means++" or "random"; None for the default of the backend. Only the opencv backend has
+            "random", as its default.
+        color_space: Colour space in which distances are measured: "rgb", "lab" (CIE L*a*b*) or "oklab".
+        smooth: Radius of a majority filter over the labels, in pixels, 0 to 7; 0 for no filter.
+        min_region: Regions of fewer pixels are merged with a neighbouring region; 0 or 1 for no merging.
+        backend: "auto", "cupy", "numba-cuda", "numba" or "opencv". "auto" takes the first that can run here.
 
     Returns:
-        Labels, centres and what follows from them.
+        The labels, and the palette with centres and counts.
+
+    Warns:
+        FewerColorsWarning: The image has fewer distinct colours than clusters were asked for.
 
     Raises:
-        OptionError: An argument is out of range. It is a ValueError.
-        BackendUnavailableError: The named backend cannot run here.
-        BackendError: It failed, as where an image is too large for the GPU.
+        OptionError: A parameter is out of range, or `rgb` is not an image of this kind. Also a ValueError.
+        BackendUnavailableError: The requested backend cannot run on this machine.
+        BackendError: The backend failed, for example because the image is too large for the GPU.
     """
-    most, k_range = parse_k(k)
-    options = FitOptions(most, attempts, max_iter, eps, seed, init, color_space)
+    max_k, k_range = parse_k(k)
+    options = FitOptions(max_k, attempts, max_iter, eps, seed, init, color_space)
     regions = RegionOptions(smooth, min_region)
     check_image(rgb)
     result = segment_with(choose(backend, options=options).backend, rgb, options, k_range)
     if regions:
         cleaned = load_cleaner().clean(result.labels, result.palette, regions)
         result = Segmentation(*cleaned, result.k_curve)
-    _warn_of_fewer(result.palette, k_range.low if k_range else most)
+    _warn_of_fewer(result.palette, k_range.low if k_range else max_k)
     return result
 
 
 def _warn_of_fewer(palette: Palette, k: int) -> None:
     n = len(palette.counts)
     if n < k:
-        text = f"there are {n} distinct colours, so as many clusters instead of {k}"
+        text = f"only {count(n, 'distinct colour')}, so {count(n, 'cluster')} instead of {k}"
         warnings.warn(text, FewerColorsWarning, stacklevel=3)
 
 
 def segment_with(
     backend: Backend, rgb: NDArray[np.uint8], options: FitOptions, k_range: KRange | None = None
 ) -> Segmentation:
-    """Segment a checked image with a given backend; with a range, into as many clusters as suit it."""
+    """Segment a checked image with a given backend, without cleaning the labels.
+
+    Args:
+        backend: The backend to use.
+        rgb: (H, W, 3) uint8 RGB image that `check_image` accepts.
+        options: Options of the fit.
+        k_range: Range from which the number of clusters is selected; None for `options.k`.
+
+    Raises:
+        BackendError: The backend failed.
+    """
     pixels = convert(rgb, options.color_space)
     histogram = backend.histogram(pixels)
-    chosen = select_k(backend, histogram, options, k_range)
-    kept = histogram if histogram.n_colors <= MOST_KEPT else None
+    selected = select_k(backend, histogram, options, k_range)
+    kept = histogram if histogram.n_colors <= MAX_KEPT_COLORS else None
     del histogram
-    return Segmentation(backend.assign(pixels, chosen.palette, kept), chosen.palette, chosen.curve)
+    return Segmentation(backend.assign(pixels, selected.palette, kept), selected.palette, selected.curve)
 
 
 def fit_palette(
@@ -201,47 +236,79 @@ def fit_palette(
     color_space: ColorSpace = "rgb",
     backend: str = "auto",
 ) -> Palette:
-    """One palette for several images: exactly what `segment` would find on all of them glued together.
+    """Fit one palette to several images, equal to the palette of `segment` for all their pixels together.
 
-    Histograms are added up as the images come, so with the numba backend memory does not grow with their
-    number.
+    The histograms are added up image by image. So with the numba backend, memory does not grow with the
+    number of images.
 
     Args:
-        images: (H, W, 3) uint8 images, RGB.
-        k: Clusters, as the further arguments: see `segment`.
-        attempts: See `segment`.
-        max_iter: See `segment`.
-        eps: See `segment`.
-        seed: See `segment`.
-        color_space: See `segment`.
-        backend: See `segment`.
+        images: (H, W, 3) uint8 RGB images of any sizes, at least one; an iterator is read once.
+        k: Number of clusters, "auto" or a range; see `segment`.
+        attempts: Number of k-means++ starts; see `segment`.
+        max_iter: Most iterations of Lloyd's algorithm; see `segment`.
+        eps: Distance in grey levels at which the iterations stop; see `segment`.
+        seed: Seed of the random number generator; see `segment`.
+        color_space: "rgb", "lab" or "oklab"; see `segment`.
+        backend: Name of the backend; see `segment`.
+
+    Returns:
+        The palette, with the counts and the compactness over all images.
+
+    Warns:
+        FewerColorsWarning: The images have fewer distinct colours than clusters were asked for.
 
     Raises:
-        OptionError: An argument is out of range, or there are no images.
+        OptionError: A parameter is out of range, an item of `images` is not an image of this kind, or
+            there are no images. Also a ValueError.
+        BackendUnavailableError: The requested backend cannot run on this machine.
+        BackendError: The backend failed.
     """
-    most, k_range = parse_k(k)
-    options = FitOptions(most, attempts, max_iter, eps, seed, color_space=color_space)
+    max_k, k_range = parse_k(k)
+    options = FitOptions(max_k, attempts, max_iter, eps, seed, color_space=color_space)
     engine = choose(backend, options=options).backend
-    pixels = (convert(check_image(image), color_space) for image in images)
+    pixels = (convert(check_image(rgb, f"images[{i}]"), color_space) for i, rgb in enumerate(images))
     merged = ColorHistogram.merged(map(engine.histogram, pixels))
     if merged.n_colors == 0:
-        raise OptionError("images is empty: a palette needs at least one image.")
+        raise OptionError("images must have at least one image, not none.")
     palette = select_k(engine, merged, options, k_range).palette
-    _warn_of_fewer(palette, k_range.low if k_range else most)
+    _warn_of_fewer(palette, k_range.low if k_range else max_k)
     return palette
 
 
 def apply_palette(rgb: NDArray[np.uint8], palette: Palette, *, backend: str = "auto") -> NDArray[np.uint8]:
-    """The (H, W) uint8 number of the palette's nearest centre for each pixel of an (H, W, 3) uint8 image."""
+    """Label an image with the clusters of a given palette, such as one of `fit_palette` or `read_palette`.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB image in any memory layout.
+        palette: The palette. Distances are measured in its colour space.
+        backend: Name of the backend; see `segment`. All backends give the same labels.
+
+    Returns:
+        (H, W) uint8 labels: for each pixel, the number of the nearest centre, the lowest on a tie.
+        `palette.colors[labels]` is the segmented picture.
+
+    Raises:
+        OptionError: `rgb` is not an image of this kind, or there is no such backend. Also a ValueError.
+        BackendUnavailableError: The requested backend cannot run on this machine.
+        BackendError: The backend failed.
+    """
     return choose(backend).backend.assign(convert(check_image(rgb), palette.color_space), palette)
 
 
-def check_image(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the image, or say what is wrong with it."""
+def check_image(rgb: NDArray[np.uint8], parameter: str = "rgb") -> NDArray[np.uint8]:
+    """Return the image unchanged.
+
+    Args:
+        rgb: The image to check.
+        parameter: Name of the image in error messages.
+
+    Raises:
+        OptionError: The image is not an (H, W, 3) uint8 array with 1 to 2**32 - 1 pixels.
+    """
     if not isinstance(rgb, np.ndarray):
-        raise OptionError(f"An image must be a NumPy array, not {type(rgb).__name__}.")
+        raise OptionError(f"{parameter} must be a NumPy array, not {type(rgb).__name__}.")
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
-        raise OptionError(f"An image must be (H, W, 3) uint8 and not empty, not {rgb.shape} {rgb.dtype}.")
+        raise OptionError(f"{parameter} must be (H, W, 3) uint8 and not empty, not {rgb.shape} {rgb.dtype}.")
     if rgb.size // 3 >= 1 << 32:
-        raise OptionError(f"An image must have fewer than 2**32 pixels, not {rgb.size // 3}.")
+        raise OptionError(f"{parameter} must have fewer than 2**32 pixels, not {rgb.size // 3}.")
     return rgb

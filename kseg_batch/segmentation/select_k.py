@@ -1,18 +1,18 @@
-"""How many clusters: fits for each number in a range, and the one that a validity index prefers.
+"""Selection of the number of clusters: a fit for each number in a range, compared by a validity index.
 
-The index is that of Davies and Bouldin ("A cluster separation measure", IEEE PAMI 1, 1979), with the root of
-the mean square as the spread of a cluster, which is what k-means makes small: for each cluster the worst
-ratio of its own and another's spread to the distance of their centres, averaged over the clusters. The lower
-it is, the better the clusters are apart.
+The index is that of Davies and Bouldin ("A cluster separation measure", IEEE PAMI 1, 1979). For each cluster,
+it takes the worst ratio of the sum of this and another cluster's spread to the distance of their centres, and
+averages these ratios over the clusters. The spread of a cluster is the root mean square distance to its
+centre, because k-means minimises squared distances. A lower index means better separated clusters.
 
-Photos have a bright and a dark half before they have anything else, so that the index alone says 2 or 3 for
-most of them. Turi ("Clustering-based colour image segmentation", thesis, Monash University, 2001; as told by
+In most photos, the strongest division is into bright and dark, so that the index alone prefers 2 or 3
+clusters. Turi ("Clustering-based colour image segmentation", thesis, Monash University, 2001; as described by
 Omran, Salman and Engelbrecht, Pattern Analysis and Applications 8, 2006) multiplies an index of this kind by
-1 + c N(k), where N is the normal density of mean 2 and deviation 1. So does this one. Clusters that are well
-apart have an index so low that the factor changes nothing: see `python -m benchmarks.studies.auto_k`.
+1 + c N(k), where N is the normal density of mean 2 and deviation 1. This module does the same. Well-separated
+clusters have an index so low that the factor changes nothing: see `python -m benchmarks.studies.auto_k`.
 
 Spreads come from exact sums of integers, by operations that IEEE 754 defines to the last bit, in an order
-that the image alone decides; so every backend and machine chooses the same k.
+that the image alone determines. So every backend and machine selects the same k.
 """
 
 from __future__ import annotations
@@ -37,43 +37,45 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
 
 FEW_PENALTY = 4.0
-"""Turi's c. From 3 to 5 hardly any image, generated or real, gets another k."""
+"""The factor c of Turi. With any c from 3 to 5, hardly any image, generated or real, gets another k."""
 
 NEAR_TWO = {2: 0.3989, 3: 0.2420, 4: 0.0540, 5: 0.0044, 6: 0.0001}
-"""The normal density of mean 2 and deviation 1, in digits, because `exp` differs between machines."""
+"""The normal density N of mean 2 and deviation 1, as constants, because `exp` differs between machines."""
 
 
 @dataclass(frozen=True, slots=True)
 class KCandidate:
-    """A number of clusters that was tried."""
+    """A number of clusters that was tried, with its validity index."""
 
     k: int
+    """Number of clusters."""
     value: float
-    """The index: the lowest wins, and on a tie the fewest clusters."""
+    """Validity index. The lowest wins, and on a tie the fewest clusters."""
     compactness: float
-    """Sum of squared distances, which falls with k whether it means anything or not."""
+    """Sum of squared distances of the pixels to their centres, which falls with any further cluster."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelectedPalette:
-    """A palette, and what it was chosen from."""
+    """The palette with the selected number of clusters, and the candidates."""
 
     palette: Palette
-    """Exactly what a fit with this k alone gives."""
+    """The same palette as a fit with this number of clusters gives."""
     curve: tuple[KCandidate, ...] | None
-    """All k that were tried, ascending: none if there are fewer colours than that. None where k was given."""
+    """Candidates, k ascending; empty if there are fewer colours than the lowest k; None where k was given."""
 
 
 def select_k(
     backend: Backend, histogram: ColorHistogram, options: FitOptions, k_range: KRange | None
 ) -> SelectedPalette:
-    """Cluster the pixels of a histogram into as many clusters as suit them.
+    """Cluster the pixels of a histogram into the number of clusters that suits them best.
 
     Args:
-        backend: What fits.
-        histogram: Colours and their pixels, one at least.
-        options: How to fit; `k` counts only without a range.
-        k_range: Where to look. With fewer colours than its lower end there is a cluster for each.
+        backend: The backend that fits.
+        histogram: The colours of one or more images, with at least one pixel.
+        options: Options of the fits. With a range, its `k` is not used.
+        k_range: Range from which the number is selected; None for `options.k`. With fewer colours than the
+            lower end of the range, each colour gets a cluster.
 
     Raises:
         BackendError: The backend failed.
@@ -88,19 +90,19 @@ def select_k(
     curve = tuple(
         KCandidate(k, index(palette, pixels.spreads(backend, palette)), palette.compactness)
         for k, palette in palettes.items()
-        if palette.counts.all()  # --max-iter 1 may leave an empty cluster: then these are not k
+        if palette.counts.all()  # with max_iter = 1, a cluster may be empty, so that there are fewer than k
     )
-    best = min(curve, key=lambda tried: tried.value).k if curve else k_range.low
+    best = min(curve, key=lambda candidate: candidate.value).k if curve else k_range.low
     return SelectedPalette(palettes[best], curve)
 
 
 def as_pairs(curve: Iterable[KCandidate]) -> list[list[float]]:
-    """The curve as files have it: k and its value, to six decimal places."""
-    return [[tried.k, round(tried.value, 6)] for tried in curve]
+    """Return the curve as written to files: pairs of k and its index, rounded to six decimal places."""
+    return [[candidate.k, round(candidate.value, 6)] for candidate in curve]
 
 
 def index(palette: Palette, spreads: NDArray[np.float64]) -> float:
-    """The index of k clusters, two at least, with (k,) root mean square distances to their centres."""
+    """Return the validity index of at least two clusters, from their (k,) root mean square distances."""
     k = len(palette.fixed_centers)
     centers = palette.fixed_centers.astype(np.int64)
     squares = ((centers[:, None] - centers) ** 2).sum(axis=2)  # (k, k), exact
@@ -111,7 +113,7 @@ def index(palette: Palette, spreads: NDArray[np.float64]) -> float:
 
 
 class _WeightedColors:
-    """A histogram's pixels, for sums over the clusters of one palette after another: 44 bytes a colour."""
+    """Weighted sums over the colours of a histogram, for one palette after another: 44 bytes per colour."""
 
     def __init__(self, histogram: ColorHistogram) -> None:
         self._histogram = histogram
@@ -122,7 +124,7 @@ class _WeightedColors:
         self._squares = weights * (channels * channels).sum(axis=0)  # (n,)
 
     def spreads(self, backend: Backend, palette: Palette) -> NDArray[np.float64]:
-        """The (k,) root mean square distances of the clusters' pixels to their centres, in grey levels."""
+        """Return each cluster's root mean square distance of pixels to the centre, (k,), in grey levels."""
         k = len(palette.counts)
         labels = backend.assign(self._colors[None], palette, self._histogram)[0].astype(np.intp)
         totals = np.zeros((4, k), np.int64)

@@ -76,20 +76,20 @@ def test_filters_that_do_the_same_have_the_same_text() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"disable": [1, 3]}, "--disable 3: the clusters are 0 to 2."),
-        ({"keep": ["-1"]}, "--keep -1: the clusters are 0 to 2."),
+        ({"disable": [1, 3]}, "^disable 3: the clusters are 0 to 2."),
+        ({"keep": ["-1"]}, "^keep -1: the clusters are 0 to 2."),
         ({"disable": "9" * 5000}, "the clusters are 0 to 2."),
-        ({"disable": [1], "keep": []}, "--disable and --keep contradict each other"),
-        ({"keep": "#12345"}, "--keep #12345: a colour has 3 or 6 hexadecimal digits, such as #2e8b57."),
-        ({"keep": "#"}, "--keep #: a colour has 3 or 6"),
-        ({"keep": ["green", "tre"]}, "--keep tre: there is no such .+ did you mean tree, "),
+        ({"disable": [1], "keep": []}, "^disable and keep contradict each other"),
+        ({"keep": "#12345"}, "^keep #12345: a colour has 3 or 6 hexadecimal digits, such as #2e8b57."),
+        ({"keep": "#"}, "^keep #: a colour has 3 or 6"),
+        ({"keep": ["green", "tre"]}, "^keep tre: there is no such .+ did you mean tree, "),
         ({"disable": "darkgren"}, "did you mean darkgreen, "),
         ({"disable": "xyzzy"}, "of that name; give a number, #rrggbb or a name such as green."),
-        ({"disable": ""}, "--disable '': there is no such colour"),
+        ({"disable": ""}, "^disable '': there is no such colour"),
         ({"disable": "rgb(1,2,3)"}, "there is no such colour"),
-        ({"disable": True}, "--disable True: there is no such colour"),
-        ({"tolerance": -1}, "--tolerance must be a Delta E, 0 or more, not -1."),
-        ({"tolerance": float("nan")}, "--tolerance must be a Delta E, 0 or more, not nan."),
+        ({"disable": True}, "^disable True: there is no such colour"),
+        ({"tolerance": -1}, "^tolerance must be a Delta E, 0 or more, not -1."),
+        ({"tolerance": float("nan")}, "^tolerance must be a Delta E, 0 or more, not nan."),
     ],
 )
 def test_values_that_name_no_cluster(flags: dict[str, Any], message: str) -> None:
@@ -100,8 +100,8 @@ def test_values_that_name_no_cluster(flags: dict[str, Any], message: str) -> Non
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("a/b", "/ cannot stand in a file name"),
-        ("a\\b", "cannot stand in a file name"),
+        ("a/b", "some file systems do not allow / in file names"),
+        ("a\\b", "some file systems do not allow"),
         ("a\nb", "control characters"),
         ("\ud800", "control characters"),
         (" a", "spaces at an end"),

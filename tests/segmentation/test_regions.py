@@ -163,11 +163,11 @@ def test_the_opencv_backend_is_cleaned_in_the_same_way() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"smooth": 8}, "--smooth must be a radius from 0 to 7 pixels, not 8."),
-        ({"smooth": -1}, "--smooth must be a radius"),
-        ({"smooth": 1.0}, "--smooth must be a whole number, not 1.0."),
-        ({"min_region": -1}, "--min-region must be a number of pixels, 0 or more, not -1."),
-        ({"min_region": "50"}, "--min-region must be a whole number, not '50'."),
+        ({"smooth": 8}, "^smooth must be a radius from 0 to 7 pixels, not 8."),
+        ({"smooth": -1}, "^smooth must be a radius"),
+        ({"smooth": 1.0}, "^smooth must be a whole number, not 1.0."),
+        ({"min_region": -1}, "^min_region must be a number of pixels, 0 or more, not -1."),
+        ({"min_region": "50"}, "^min_region must be a whole number, not '50'."),
     ],
 )
 def test_options_out_of_range(options: dict[str, int], message: str) -> None:

@@ -191,7 +191,7 @@ def test_segment_and_fit_palette() -> None:
 
 
 def test_fewer_colours_than_the_range_warn() -> None:
-    with pytest.warns(FewerColorsWarning, match="1 distinct colours, so as many clusters instead of 2"):
+    with pytest.warns(FewerColorsWarning, match="only 1 distinct colour, so 1 cluster instead of 2"):
         segment(flat(3, 3), "auto")
 
 
