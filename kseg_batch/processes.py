@@ -81,8 +81,8 @@ def interrupts_blocked() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in former.items():
             signal.signal(number, handler)
-        for number in held:
-            signal.raise_signal(number)
+        for held_signal in held:
+            signal.raise_signal(held_signal)
 
 
 def exit_with_parent() -> None:

@@ -81,7 +81,7 @@ class Photo:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """The pixels to cluster: (H, W, 3) uint8, or (1, N, 3) without transparent pixels if there are any."""
+        """The pixels to cluster: (H, W, 3) uint8, or (1, N, 3) without its transparent pixels, if any."""
         return self.rgb if self.opaque is None else self.rgb[self.opaque][None]
 
 
