@@ -228,7 +228,7 @@ def test_opencv_clusters_fewer_colors_than_clusters(tmp_path: Path) -> None:
         (["p", "a.png"], 1, "say where to write: -o OUT."),
         (["a.png", "-o", "a.png/p.json"], 1, "a.png/p.json cannot be written: "),
         (["a.png", "-o", "p"], 1, "p is there, and no fit wrote it: choose another -o."),
-        (["a.png", "--names", "a,b"], 2, "A palette has a name for each cluster or none: 3, not 2."),
+        (["a.png", "--names", "a,b"], 2, "--names must be 3 names, one for each cluster, or none, not 2."),
         (["a.png", "--names", "a,b,2"], 2, "A cluster cannot be called '2': it would be taken for a number."),
         (["a.png", "--backend", "cupy"], 2, "cupy: "),
         (["a.png", "--timeout", 0], 2, "--timeout must be a number of seconds above 0"),

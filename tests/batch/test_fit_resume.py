@@ -112,7 +112,7 @@ def counted(tmp_path: Path, pool: CountPool) -> Path:
     """A dataset with a checkpoint: its images were counted, and had too few colours for the names."""
     for i in range(4):
         save(blocks([(0, 0, 0), (9, 9, 9 + i % 2)]), tmp_path / f"p/{i}.bmp")
-    with pytest.raises(OptionError, match="A palette has a name for each cluster or none: 3, not 4"):
+    with pytest.raises(OptionError, match="names must be 3 names, one for each cluster, or none, not 4"):
         fit_by(pool, tmp_path / "p.json", [tmp_path / "p"], 4, ("a", "b", "c", "d"))
     assert files_beside(tmp_path) == ["p.json.partial"]
     return tmp_path

@@ -74,7 +74,8 @@ def test_without_numba_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     result = kseg("run", "a.png", *flags, cwd=tmp_path, path=blocked)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(
-        "kseg-batch: --smooth and --min-region need Numba: Numba cannot be imported (no numba here)"
+        "kseg-batch: Smoothing labels and merging small regions need Numba: "
+        "Numba cannot be imported (no numba here)"
     )
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "a.png-kseg").exists()

@@ -125,7 +125,7 @@ def test_names_have_to_differ_on_every_file_system() -> None:
             palette_of(BLACK, GREEN, WHITE, names=("tree", "", other))
     with pytest.raises(OptionError, match="have to differ"):
         palette_of(BLACK, WHITE, names=("caf\u00e9", "cafe\u0301"))
-    with pytest.raises(OptionError, match="a name for each cluster or none: 2, not 1"):
+    with pytest.raises(OptionError, match="names must be 2 names, one for each cluster, or none, not 1"):
         palette_of(BLACK, WHITE, names=("tree",))
     palette_of(BLACK, WHITE, names=("", ""))
     palette_of(BLACK, WHITE, names=("x" * 64, "big tree, \u6728"))

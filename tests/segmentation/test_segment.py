@@ -70,7 +70,7 @@ def test_fewer_colors_warn() -> None:
     ],
 )
 def test_arrays_that_are_no_image(image: object) -> None:
-    with pytest.raises(OptionError, match="An image must be"):
+    with pytest.raises(OptionError, match=r"^rgb must be "):
         segment(image)  # type: ignore[arg-type]
 
 
