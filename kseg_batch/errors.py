@@ -81,6 +81,10 @@ class MissingClusterWarning(UserWarning):
     """An image has no cluster with a requested number or colour."""
 
 
+class FallbackWarning(UserWarning):
+    """No exact backend can run here, and cv2.kmeans computes in its place."""
+
+
 class PaletteWarning(UserWarning):
     """A name in a palette file was left out, or a colour occurs twice."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from isal import isal_zlib
 
 from kseg_batch.errors import ImageError
+from kseg_batch.images.formats import PNG_SIGNATURE
 from kseg_batch.images.label_map import with_filter_type
 from kseg_batch.optional import import_cv2
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kseg_batch.images.label_map import LabelMap
+    from kseg_batch.images.formats import PNG_SIGNATURE
+from kseg_batch.images.label_map import LabelMap
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, INDEXED = 0, 3  # PNG colour types
 COMPRESSION_LEVEL = 1  # of ISA-L; level 0 is no faster and gives a fifth more bytes, 2 and 3 gain nothing
 

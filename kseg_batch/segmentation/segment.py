@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.backends.registry import choose
-from kseg_batch.errors import FewerColorsWarning, MissingClusterWarning, OptionError, count
+from kseg_batch.errors import FallbackWarning, FewerColorsWarning, MissingClusterWarning, OptionError, count
 from kseg_batch.images.label_map import black_out
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
@@ -188,7 +188,7 @@ def segment(
     options = FitOptions(max_k, attempts, max_iter, eps, seed, init, color_space)
     regions = RegionOptions(smooth, min_region)
     check_image(rgb)
-    result = segment_with(choose(backend, options=options).backend, rgb, options, k_range)
+    result = segment_with(_choose_backend(backend, options), rgb, options, k_range)
     if regions:
         cleaned = load_cleaner().clean(result.labels, result.palette, regions)
         result = Segmentation(*cleaned, result.k_curve)
@@ -201,6 +201,16 @@ def _warn_of_fewer(palette: Palette, k: int) -> None:
     if n < k:
         text = f"only {count(n, 'distinct colour')}, so {count(n, 'cluster')} instead of {k}"
         warnings.warn(text, FewerColorsWarning, stacklevel=3)
+
+
+def _choose_backend(name: str, options: FitOptions | None = None) -> Backend:
+    """Return the backend of a name. With auto, warn if cv2.kmeans takes the place of an exact backend."""
+    choice = choose(name, options=options)
+    if name == "auto" and choice.backend.name == "opencv":
+        reasons = "; ".join(f"{other.name}: {other.reason}" for other in choice.unavailable)
+        text = f"cv2.kmeans computes, which is slow and not exact, as no other backend can run: {reasons}"
+        warnings.warn(text, FallbackWarning, stacklevel=3)
+    return choice.backend
 
 
 def segment_with(
@@ -265,7 +275,7 @@ def fit_palette(
     """
     max_k, k_range = parse_k(k)
     options = FitOptions(max_k, attempts, max_iter, eps, seed, color_space=color_space)
-    engine = choose(backend, options=options).backend
+    engine = _choose_backend(backend, options)
     pixels = (convert(check_image(rgb, f"images[{i}]"), color_space) for i, rgb in enumerate(images))
     merged = ColorHistogram.merged(map(engine.histogram, pixels))
     if merged.n_colors == 0:
@@ -292,7 +302,7 @@ def apply_palette(rgb: NDArray[np.uint8], palette: Palette, *, backend: str = "a
         BackendUnavailableError: The requested backend cannot run on this machine.
         BackendError: The backend failed.
     """
-    return choose(backend).backend.assign(convert(check_image(rgb), palette.color_space), palette)
+    return _choose_backend(backend).assign(convert(check_image(rgb), palette.color_space), palette)
 
 
 def check_image(rgb: NDArray[np.uint8], parameter: str = "rgb") -> NDArray[np.uint8]:

@@ -122,9 +122,11 @@ choice = choose(only="cpu")
 print(choice.backend.name, choice.unavailable[-1].reason)
 rgb = np.zeros((8, 8, 3), np.uint8); rgb[4:] = 200
 print(segment(rgb, 2, backend=choice.backend.name).counts.tolist())
+segment(rgb, 2)
 """
     result = python_without(tmp_path, "numba", code)
-    assert result.stderr == ""
+    assert result.stderr.count("FallbackWarning: cv2.kmeans computes, which is slow and not exact") == 1
+    assert "numba: Numba cannot be imported (no numba here)" in result.stderr
     name, counts = result.stdout.splitlines()
     assert name.startswith("opencv Numba cannot be imported (no numba here)")
     assert "pip install" in name
