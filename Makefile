@@ -45,7 +45,7 @@ check: $(VENV)/test.done
 	$(BIN)/mypy
 
 soak: $(VENV)/test.done
-	$(BIN)/python -m pytest -q --soak --durations=5 tests/batch/test_interruption.py tests/images/test_damage.py tests/batch/workers/test_pool.py tests/benchmarks/test_gpu_trial.py
+	$(BIN)/python -m pytest -q --soak --durations=5 tests/batch/test_interruption.py tests/images/test_damage.py tests/batch/workers/test_pool.py tests/benchmarks/test_gpu_trial.py tests/benchmarks/test_catalog.py
 
 # The oldest versions that pyproject.toml admits, on the oldest Python.
 test-lowest:

@@ -1,7 +1,7 @@
 """A quarter of an hour on a GPU: prove that its results are right, and measure what decides what to do next.
 
 python -m benchmarks.gpu_trial --out DIR [--photos DIR] [--commit HASH] [--seconds 330] [--only STEP,...]
-                               [--backend cupy] [--emulated] [--keep]
+                               [--backend cupy] [--emulated] [--keep [DIR]]
 
 The steps run one after the other, the most important first, each in a process of its own with a time limit of
 its own. DIR/trial.json is written whole after every step. Nothing is installed and no network is asked: the
@@ -122,7 +122,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--only", metavar="STEP,...", default="", help=f"these steps alone, of {', '.join(known)}")
     add("--backend", choices=GPU_BACKENDS, default=GPU_BACKENDS[0], help="default: %(default)s")
     add("--emulated", action="store_true", help="try the steps on the CPU, on small images")
-    add("--keep", action="store_true", help=f"copy the result to {RESULTS.relative_to(ROOT)}")
+    shown = RESULTS.relative_to(ROOT)
+    add(
+        "--keep",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        const=RESULTS,
+        help=f"copy the result to DIR, or {shown}",
+    )
     given = parser.parse_args(arguments)
     given.only = tuple(name for name in given.only.split(",") if name)
     if unknown := [name for name in given.only if name not in known]:
@@ -165,7 +173,7 @@ def main() -> None:
         print("emulated: no time in it means anything")
     print(f"written: {given.out / 'trial.json'}")
     if given.keep:
-        print(f"written: {_keep(trial.content, entries)}")
+        print(f"written: {_keep(given.keep, trial.content, entries)}")
     sys.exit(FAILED if any(entry.status == "failed" for entry in entries) else 0)
 
 
@@ -195,10 +203,10 @@ def _memory_disk() -> Path | None:
         return None
 
 
-def _keep(content: dict[str, Any], entries: Sequence[Entry]) -> Path:
-    """Write a result to the folder of results, too, under the device's name and the date."""
+def _keep(folder: Path, content: dict[str, Any], entries: Sequence[Entry]) -> Path:
+    """Write a result to a folder, under the name of the device and the date, and return its path."""
     name = next((e.figures["gpu"].get("name") for e in entries if "gpu" in e.figures), None) or "gpu"
-    target = RESULTS / f"gpu-{slug(name)}-{content['date']}.json"
+    target = folder / f"gpu-{slug(name)}-{content['date']}.json"
     write_json(target, content)
     return target
 
