@@ -53,7 +53,7 @@ class Benchmark:
     """One entry of the catalogue."""
 
     name: str
-    """The last part of its module's name."""
+    """Short name, for `--only`."""
     summary: str
     """One sentence: the measured or drawn subject."""
     commands: tuple[str, ...]
@@ -90,7 +90,7 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
         ),
         Benchmark(
             "bench",
-            "Time, compactness and memory of each backend and of other libraries.",
+            "Time, compactness and memory of each backend, and of the other libraries [bench] installed.",
             (
                 "kseg-batch bench PHOTOS --peers --k 3,16 --sizes 1920x1080 --images 2 "
                 "--json benchmarks/results/bench.json --plot benchmarks/results/bench.png",
@@ -102,7 +102,8 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
         ),
         Benchmark(
             "end_to_end",
-            "Images per second of whole folders: kseg-batch, only decoding and writing, and two scripts.",
+            "Images per second of whole folders: kseg-batch, only decoding and writing, the tutorial's script, "
+            "and a script with scikit-learn-intelex [bench] if installed.",
             (
                 "python -m benchmarks.speed.end_to_end --images 200 --repeat 5 "
                 "--json benchmarks/results/end_to_end.json PHOTO...",
@@ -249,6 +250,12 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
             writes=("tutorial.png", "scaling.png", "end_to_end.png", "quality.png"),
             needs=(MATPLOTLIB,),
         ),
+        Benchmark(
+            "gpu_plot",
+            "A chart of a JSON file of gpu_trial.",
+            ("python -m benchmarks.gpu.plot RESULTS",),
+            needs=(MATPLOTLIB,),
+        ),
     ),
     "Photos to measure on": (
         Benchmark(
@@ -259,6 +266,6 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
         ),
     ),
 }
-"""The benchmarks by group. `plots` comes after the benchmarks whose JSON files it draws."""
+"""The benchmarks by group, in the order of a run: `plots` draws the JSON files of earlier benchmarks."""
 
 BENCHMARKS = tuple(benchmark for group in CATALOG.values() for benchmark in group)

@@ -42,7 +42,7 @@ def statuses(printed: str) -> dict[str, str]:
 
 def test_every_program_is_in_the_catalogue() -> None:
     folder = ROOT / "benchmarks"
-    files = [folder / "gpu_trial.py", folder / "photos.py"]
+    files = [folder / "gpu_trial.py", folder / "photos.py", folder / "gpu" / "plot.py"]
     files += [file for name in ("speed", "figures", "studies") for file in (folder / name).glob("*.py")]
     programs = {
         ".".join(file.relative_to(ROOT).with_suffix("").parts)
