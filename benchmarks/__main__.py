@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from benchmarks.catalog import BENCHMARKS, CATALOG, GPU
-from benchmarks.run_all import Runner, result_table
+from benchmarks.run_all import RESULTS_WORD, Runner, result_table
 from benchmarks.support.arguments import RESULTS
 from kseg_batch.images.decode import EXTENSIONS
 
@@ -46,12 +46,7 @@ def main() -> None:
     subparsers = parser.add_subparsers(dest="command", metavar="all")
     add = subparsers.add_parser("all", help="make all figures and pictures of the README anew").add_argument
     add("--photos", metavar="DIR", type=Path, help="folder of photos, searched recursively")
-    add(
-        "--out",
-        metavar="DIR",
-        type=Path,
-        help=f"output folder; default: {RESULTS.parent.name}/{RESULTS.name}",
-    )
+    add("--out", metavar="DIR", type=Path, help=f"output folder; default: {RESULTS_WORD}")
     add("--only", metavar="NAME,...", help="run only these benchmarks")
     add("--quick", action="store_true", help="take the smallest sizes, to try all; needs --out")
     given = parser.parse_args()
@@ -67,15 +62,15 @@ def main() -> None:
     except OSError as error:
         fail(f"{out} cannot be made: {error.strerror}.")
     runner = Runner(out.absolute(), given.photos, photos, quick=given.quick)
-    interrupted = False
+    code = 0
     try:
         runner.run(benchmarks)
     except KeyboardInterrupt:
-        interrupted = True
+        code = INTERRUPTED
     print("", *result_table(runner.results), f"output folder: {out}", sep="\n")
-    if interrupted:
-        sys.exit(INTERRUPTED)
-    sys.exit(FAILED if any(result.status == "failed" for result in runner.results) else 0)
+    if any(result.status == "failed" for result in runner.results):
+        code = code or FAILED
+    sys.exit(code)
 
 
 def listing() -> list[str]:
@@ -134,7 +129,8 @@ def find_photos(folder: Path | None) -> list[Path]:
         return []
     if not folder.is_dir():
         fail(f"{folder}: there is no such folder.")
-    photos = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    photos = sorted(path.absolute() for path in files)
     if not photos:
         fail(f"{folder}: there is no photo in this folder.")
     return photos

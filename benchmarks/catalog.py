@@ -102,8 +102,8 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
         ),
         Benchmark(
             "end_to_end",
-            "Images per second of whole folders: kseg-batch, only decoding and writing, the tutorial's script, "
-            "and a script with scikit-learn-intelex [bench] if installed.",
+            "Images per second of whole folders: kseg-batch, only decoding and writing, the tutorial's "
+            "script, and a script with scikit-learn-intelex [bench] if installed.",
             (
                 "python -m benchmarks.speed.end_to_end --images 200 --repeat 5 "
                 "--json benchmarks/results/end_to_end.json PHOTO...",

@@ -84,22 +84,24 @@ class Runner:
             return BenchmarkResult(benchmark.name, "skipped", 0.0, reason)
         print(f"writes {', '.join(benchmark.writes)}", flush=True)
         before, start = self._versions(benchmark), time.perf_counter()
+        options = benchmark.quick if self._quick else ""
         error = None
         with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
             photos = self._choose_photos(benchmark)
             self._link_photos(photos, Path(scratch, PHOTOS_WORD))
             try:
                 for command in benchmark.commands:
-                    _run_command(self._words(f"{command} {self._options(benchmark)}", photos), Path(scratch))
+                    _run_command(self._words(f"{command} {options}", photos), Path(scratch))
             except CommandError as reason_of_failure:
                 error = str(reason_of_failure)
         seconds = time.perf_counter() - start
-        written = [name for name, found in self._versions(benchmark).items() if before.get(name) != found]
-        if error is None and not written:
-            error = "no file was written"
-        if error is not None:
-            return BenchmarkResult(benchmark.name, "failed", seconds, error)
-        return BenchmarkResult(benchmark.name, "done", seconds, ", ".join(written))
+        files = ", ".join(
+            name for name, version in self._versions(benchmark).items() if before.get(name) != version
+        )
+        if error is None and files:
+            return BenchmarkResult(benchmark.name, "done", seconds, files)
+        text = "; ".join([error or "no file was written", *([f"written: {files}"] if files else [])])
+        return BenchmarkResult(benchmark.name, "failed", seconds, text)
 
     def _reason_to_skip(self, benchmark: Benchmark) -> str | None:
         if benchmark.needs_photos and not self._photos:
@@ -111,9 +113,6 @@ class Runner:
         """Return the modification times, in nanoseconds, of a benchmark's files, by name."""
         found = (path for name in benchmark.writes for path in self._out.glob(name))
         return {path.name: path.stat().st_mtime_ns for path in found}
-
-    def _options(self, benchmark: Benchmark) -> str:
-        return benchmark.quick if self._quick else ""
 
     def _choose_photos(self, benchmark: Benchmark) -> Sequence[Path]:
         """Return the README's photos of a benchmark if all are there, else as many others."""

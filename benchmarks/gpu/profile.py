@@ -57,7 +57,7 @@ def profile(work: Work) -> None:
     """Profile the kernels that take most of the time by Nsight Compute.
 
     Raises:
-        SkippedError: There is no Nsight Compute, or it cannot read the counters.
+        SkippedError: There is no Nsight Compute, or no access to the counters.
     """
     tool = shutil.which("ncu", path=TOOLS)
     if tool is None:

@@ -32,7 +32,7 @@ def check(rgb: NDArray[np.uint8], k: int) -> None:
     """Compare `segment` with the oracle on a small copy, and with its own definition at full size.
 
     Raises:
-        WrongResultError: They differ.
+        WrongResultError: A figure of the result differs.
     """
     _check_oracle(cover(rgb, *SMALL), k)
     _check_definition(rgb, segment(rgb, k, backend="numba"))

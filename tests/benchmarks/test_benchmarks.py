@@ -64,15 +64,15 @@ def jpegs(tmp_path: Path) -> list[Path]:
 def test_end_to_end_measures_every_implementation(tmp_path: Path, jpegs: list[Path]) -> None:
     target = tmp_path / "found.json"
     sizes = ("--images", 3, "--size", "96x54", "--repeat", 1, "--tutorial-images", 1, "--peer-images", 2)
-    told = run("benchmarks.speed.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
+    printed = run("benchmarks.speed.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
     rows = {row["implementation"]: row for row in read(target)["results"]}
     peer = find_spec("sklearnex") is not None
     assert set(rows) == {"kseg-batch", "ceiling", "tutorial"} | ({"intelex"} if peer else set())
-    assert ("intelex is left out" in told) != peer
+    assert ("intelex is left out" in printed) != peer
     assert rows["kseg-batch"]["images"] == rows["ceiling"]["images"] == 3
     assert rows["tutorial"]["images"] == 1
     assert rows["kseg-batch"]["rate_with_start"] < rows["kseg-batch"]["rate"]
-    assert len(outcomes(told.splitlines())) == len(rows) - 1
+    assert len(outcomes(printed.splitlines())) == len(rows) - 1
 
 
 def test_end_to_end_judges_medians_without_the_start() -> None:
@@ -202,19 +202,19 @@ def test_tutorial_compares_every_implementation(tmp_path: Path, jpegs: list[Path
 def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     sizes = ("--size", "96x54", "--frames", 12, "--repeat", 1, "--tutorial-frames", 2)
-    told = run("benchmarks.speed.live", *sizes, "--json", target)
+    printed = run("benchmarks.speed.live", *sizes, "--json", target)
     rows = read(target)["results"]
     assert [row["frames"] for row in rows] == [12] * 4 + [2]
     assert all(row["rate"] > 0 for row in rows)
     steady, flickering, *_, tutorial = (row["changed"] for row in rows)
     assert steady < 0.005 < flickering < tutorial
-    assert len(outcomes(told.splitlines())) == 3
+    assert len(outcomes(printed.splitlines())) == 3
 
 
 def test_scaling_measures_every_part(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     ranges = ("--megapixels", "0.01", "--k", 2, "--images", "1,101", "--workers", 1, "--repeat", 1)
-    told = run("benchmarks.speed.scaling", *ranges, "--json", target)
+    printed = run("benchmarks.speed.scaling", *ranges, "--json", target)
     points = [Point(**row) for row in read(target)["results"]]
     cases = {(p.part, p.kind, p.images, p.k) for p in points}
     assert cases == {
@@ -226,7 +226,7 @@ def test_scaling_measures_every_part(tmp_path: Path) -> None:
         ("images", "tiny", 101, 2),
     }
     assert all(p.seconds > 0 and p.peak_mb > 50 for p in points)
-    assert outcomes(told.splitlines()) == ["reached"]
+    assert outcomes(printed.splitlines()) == ["reached"]
 
 
 def test_scaling_fits_exponents_and_judges_memory() -> None:
@@ -262,12 +262,12 @@ def test_quality_goes_on_from_what_its_file_holds(tmp_path: Path) -> None:
     assert all(0.5 < row["ratio"] < 1.01 and row["ours"] > 0 for row in rows)
     rows[0]["best"] /= 2
     target.write_text(json.dumps(content))
-    told = run("benchmarks.studies.quality", *small)
-    assert f"{len(rows)} of {len(rows)} are known already" in told
+    printed = run("benchmarks.studies.quality", *small)
+    assert f"{len(rows)} of {len(rows)} are known already" in printed
     again = read(target)["results"]
     assert again[0]["ratio"] == pytest.approx(2 * rows[0]["ratio"])
     assert again[1:] == rows[1:]
-    assert outcomes(told.splitlines()) == ["reached", "MISSED"]
+    assert outcomes(printed.splitlines()) == ["reached", "MISSED"]
 
 
 def test_quality_takes_over_nothing_of_other_settings(tmp_path: Path) -> None:
@@ -315,15 +315,15 @@ def test_plots_draw_what_there_is_and_say_what_is_missing(tmp_path: Path) -> Non
         quality.QualityResult("a", "01", 9, k, ours=1.0, best=1.0, seconds=2.0, ratio=1.001) for k in (2, 3)
     ]
     save(tmp_path / "quality.json", {"starts": 50}, [asdict(row) for row in rows])
-    told = run("benchmarks.figures.plots", "--results", tmp_path, "--out", tmp_path / "pictures")
+    printed = run("benchmarks.figures.plots", "--results", tmp_path, "--out", tmp_path / "pictures")
     drawn = {path.stem: path for path in (tmp_path / "pictures").iterdir()}
     assert set(drawn) == {"end_to_end", "quality", "scaling"}
     for path in drawn.values():
         with Image.open(path) as picture:
             assert picture.width == 1260
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
-    assert "missing: " in told
-    assert "python -m benchmarks.speed.tutorial" in told
+    assert "missing: " in printed
+    assert "python -m benchmarks.speed.tutorial" in printed
 
 
 def test_the_kernels_suite_passes_its_checks() -> None:
