@@ -1,14 +1,14 @@
-"""A quarter of an hour on a GPU: prove that its results are right, and measure what decides what to do next.
+"""Check the results of a GPU, and measure the GPU backends, in a quarter of an hour.
 
 python -m benchmarks.gpu_trial --out DIR [--photos DIR] [--commit HASH] [--seconds 330] [--only STEP,...]
-                               [--backend cupy] [--emulated] [--keep]
+                               [--backend cupy] [--emulated] [--keep [DIR]]
 
 The steps run one after the other, the most important first, each in a process of its own with a time limit of
-its own. DIR/trial.json is written whole after every step. Nothing is installed and no network is asked: the
-packages are those of the machine and those on PYTHONPATH, CuPy for CUDA 12 or 13. Where a result is wrong,
-the next steps seek the first difference from the NumPy oracle, and nothing is timed.
+its own. DIR/trial.json is written whole after every step. The trial installs nothing and needs no network; it
+takes the packages of the machine and of PYTHONPATH, with CuPy for CUDA 12 or 13. After a wrong result, the
+next steps seek the first difference from the NumPy oracle, and nothing is timed.
 
-With --emulated the CPU stands for a device, on small images: no time in the results means anything then.
+With --emulated the CPU emulates a device, on small images. The times in the results then mean nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,19 +44,19 @@ FAILED = 1
 """Exit status where a step failed."""
 
 SECONDS = 330.0
-"""How long the trial may take. Most steps need less than their limits, so that the others fit."""
+"""Time limit of the trial. Most steps need less than their own limits, so that all fit."""
 
 RESULTS = Path(__file__).parent / "results"
 
 MEMORY_DISK = Path("/dev/shm")
-"""Where Linux keeps files in memory, so that no disk is measured."""
+"""The folder of files in memory on Linux: no disk is measured."""
 ROOM = 4 << 30
 """Bytes that must be free on the memory disk."""
 
 TOOLKIT = Path("/usr/local/cuda")
-"""Where NVIDIA's toolkit is installed."""
+"""The folder of NVIDIA's toolkit."""
 
-NO_GPU = "it means nothing without a GPU"
+NO_GPU = "the step means nothing without a GPU"
 
 COMPILE_CPU_KERNELS = """
 from kseg_batch.backends.registry import load
@@ -68,12 +67,12 @@ warm_up(load("numba"))
 
 
 def steps(kind: DeviceKind, scratch: Path, photos: Path | None) -> list[Step]:
-    """All steps, the most important first.
+    """Return all steps, the most important first.
 
     Args:
         kind: The backend to try, or "emulated".
-        scratch: A folder for their files.
-        photos: The user's photos.
+        scratch: A folder for the files of the steps.
+        photos: Folder of the user's photos.
     """
     unfit = NO_GPU if kind == "emulated" else None
 
@@ -100,7 +99,7 @@ def steps(kind: DeviceKind, scratch: Path, photos: Path | None) -> list[Step]:
 
 
 def stretched(steps: Sequence[Step], seconds: float) -> list[Step]:
-    """The same steps with more time for each, where all together may take more than they are planned for."""
+    """Return the steps with more time for each, where the trial may take longer than their sum."""
     planned = sum(step.seconds for step in steps if step.unfit is None)
     factor = max(1.0, seconds / max(1.0, planned))
     return [replace(step, seconds=factor * step.seconds) for step in steps]
@@ -116,27 +115,38 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--out", metavar="DIR", type=Path, required=True, help="folder for trial.json and the logs")
-    add("--photos", metavar="DIR", type=Path, help="photos to take beside the packaged ones")
-    add("--commit", metavar="HASH", help="what is tried, where there is no git to ask")
-    add("--seconds", metavar="S", type=float, default=SECONDS, help="for all steps; default: %(default)g")
+    add("--photos", metavar="DIR", type=Path, help="photos to take beside the packaged photos")
+    add("--commit", metavar="HASH", help="commit of the checkout, where there is no git")
+    add(
+        "--seconds",
+        metavar="S",
+        type=float,
+        default=SECONDS,
+        help="time limit of all steps; default: %(default)g",
+    )
     add("--only", metavar="STEP,...", default="", help=f"these steps alone, of {', '.join(known)}")
     add("--backend", choices=GPU_BACKENDS, default=GPU_BACKENDS[0], help="default: %(default)s")
     add("--emulated", action="store_true", help="try the steps on the CPU, on small images")
-    add("--keep", action="store_true", help=f"copy the result to {RESULTS.relative_to(ROOT)}")
+    shown = RESULTS.relative_to(ROOT)
+    add(
+        "--keep",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        const=RESULTS,
+        help=f"copy the result to DIR, or {shown}",
+    )
     given = parser.parse_args(arguments)
     given.only = tuple(name for name in given.only.split(",") if name)
     if unknown := [name for name in given.only if name not in known]:
         parser.error(f"there is no step {', '.join(unknown)}; there are {', '.join(known)}")
     if given.photos is not None and not given.photos.is_dir():
         parser.error(f"{given.photos} is not a folder")
-    if find_spec("kseg_batch.kernels") is None:
-        link = ROOT / "kseg_batch" / "kernels"
-        parser.error(f"kseg-batch is not installed, and needs a link to its kernels: ln -s ../kernels {link}")
     return given
 
 
 def main() -> None:
-    """Run the trial, and end with 1 where a step failed."""
+    """Run the trial, and exit with 1 if a step failed."""
     given = parse()
     given.out.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {
@@ -146,7 +156,7 @@ def main() -> None:
         "emulated": given.emulated,
         "seconds_given": given.seconds,
     }
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # so that the step under way is killed, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # so that the running step is killed, too
     temporary = tempfile.TemporaryDirectory(
         prefix="gpu-trial-", dir=_memory_disk(), ignore_cleanup_errors=True
     )
@@ -158,26 +168,26 @@ def main() -> None:
         chosen = [step for step in every if not given.only or step.name in given.only]
         entries = trial.run(stretched(chosen, given.seconds), _environment())
     found = [] if given.emulated else targets(entries)
-    trial.content["targets"] = [asdict(target) | {"verdict": target.verdict} for target in found]
+    trial.content["targets"] = [asdict(target) | {"outcome": target.outcome} for target in found]
     write_json(given.out / "trial.json", trial.content)
     print("", *(target.shown() for target in found), *step_table(entries), sep="\n")
     if given.emulated:
         print("emulated: no time in it means anything")
     print(f"written: {given.out / 'trial.json'}")
     if given.keep:
-        print(f"written: {_keep(trial.content, entries)}")
+        print(f"written: {_keep(given.keep, trial.content, entries)}")
     sys.exit(FAILED if any(entry.status == "failed" for entry in entries) else 0)
 
 
 def _environment() -> dict[str, str]:
-    """The variables for the steps: Numba finds the toolkit's compiler by CUDA_HOME."""
+    """Return the environment variables of the steps: Numba finds the toolkit's compiler by CUDA_HOME."""
     toolkit = {"CUDA_HOME": str(TOOLKIT)} if TOOLKIT.is_dir() else {}
     return {**toolkit, **os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager
 def _compiling() -> Iterator[None]:
-    """Let the CPU's kernels compile while the first steps run, for the steps that compare with the CPU."""
+    """Compile the kernels of the CPU inside the context, for the steps that compare with the CPU."""
     command = [sys.executable, "-c", COMPILE_CPU_KERNELS]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -188,17 +198,17 @@ def _compiling() -> Iterator[None]:
 
 
 def _memory_disk() -> Path | None:
-    """Where there is room for files in memory; None for the usual place of temporary files."""
+    """Return the memory disk if it has room; None for the usual place of temporary files."""
     try:
         return MEMORY_DISK if shutil.disk_usage(MEMORY_DISK).free > ROOM else None
     except OSError:
         return None
 
 
-def _keep(content: dict[str, Any], entries: Sequence[Entry]) -> Path:
-    """Write a result to the folder of results, too, under the device's name and the date."""
+def _keep(folder: Path, content: dict[str, Any], entries: Sequence[Entry]) -> Path:
+    """Write a result to a folder, under the name of the device and the date, and return its path."""
     name = next((e.figures["gpu"].get("name") for e in entries if "gpu" in e.figures), None) or "gpu"
-    target = RESULTS / f"gpu-{slug(name)}-{content['date']}.json"
+    target = folder / f"gpu-{slug(name)}-{content['date']}.json"
     write_json(target, content)
     return target
 

@@ -1,4 +1,4 @@
-"""Real photographs to measure on: those that the wheels of scikit-image and scikit-learn carry.
+"""Copy the photos that scikit-image and scikit-learn carry into a folder.
 
 python -m benchmarks.photos DIR
 """
@@ -36,15 +36,15 @@ SOURCES = {
     ),
     "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
 }
-"""By import name: the folder, and the colour photographs among the files that some version has in it."""
+"""The folder and the colour photographs of each package, by import name; a version may lack some."""
 
 
 class PhotosMissingError(Exception):
-    """A package that carries photographs is not installed, or has none."""
+    """A package that carries photographs is not installed, or has no photograph."""
 
 
 def packaged_photos(package: str) -> list[Path]:
-    """The photographs inside an installed package, which is found but not imported.
+    """Return the paths of the photographs inside an installed package, without importing the package.
 
     Raises:
         PhotosMissingError: The package, or every photograph, is missing.
@@ -74,12 +74,17 @@ def collect(target: Path) -> list[Path]:
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
-    """The (H, W, 3) uint8 RGB pixels of an image file."""
+    """Return the (H, W, 3) uint8 RGB pixels of an image file.
+
+    Raises:
+        ImageError: The file is not an image, or is damaged.
+        OSError: The file cannot be read.
+    """
     return decode(path.read_bytes()).rgb
 
 
 def photo_1080p() -> NDArray[np.uint8]:
-    """A (1080, 1920, 3) uint8 RGB photo: china.jpg of scikit-learn, enlarged and cropped.
+    """Return a (1080, 1920, 3) uint8 RGB photo: china.jpg of scikit-learn, enlarged and cropped.
 
     Raises:
         PhotosMissingError: scikit-learn is not installed.
@@ -89,12 +94,12 @@ def photo_1080p() -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Collect the photographs into the folder named on the command line."""
+    """Copy the photographs into the folder named on the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.photos",
-        description="Copy the photographs that scikit-image and scikit-learn carry into a folder.",
+        description=__doc__.partition("\n")[0],
     )
-    parser.add_argument("target", metavar="DIR", type=Path, help="the folder, made where it is missing")
+    parser.add_argument("target", metavar="DIR", type=Path, help="folder of the copies, made if missing")
     target: Path = parser.parse_args().target
     try:
         photos = collect(target)

@@ -1,8 +1,8 @@
-"""Each stage of an image at k = 3, 16 and 256, timed by pytest-benchmark: `make bench-kernels`.
+"""Time each stage of an image at k = 3, 16 and 256, by pytest-benchmark: `make bench-kernels`.
 
-A stage's result is compared with the NumPy oracle, or read back, before it is timed. The photo has
-1920 x 1080 pixels; where the oracle would take minutes there, it is asked about a small one. These are not
-among the tests of `make test`: a timing is no test.
+The result of a stage is compared with the NumPy oracle, or read back, before the stage is timed. The photo
+has 1920 x 1080 pixels; where the oracle would take minutes, a small photo is compared. These are not among
+the tests of `make test`: a timing is no test.
 """
 
 from __future__ import annotations
@@ -35,40 +35,40 @@ if TYPE_CHECKING:
 CLUSTERS = (3, 16, 256)
 
 SMALL = (48, 27)
-"""Width and height at which the oracle takes seconds at k = 256."""
+"""Width and height of the small photo, at which the oracle takes seconds at k = 256."""
 
 ONE_ITERATION = 512.0
-"""An eps above any shift, so that Lloyd's algorithm over the colours stops at once."""
+"""An eps above any shift, at which Lloyd's algorithm over the colours stops after one iteration."""
 
 NUMBA = load("numba")
 
 
 @cache
 def photo() -> NDArray[np.uint8]:
-    """(1080, 1920, 3), RGB."""
+    """Return the (1080, 1920, 3) uint8 RGB photo."""
     return photo_1080p()
 
 
 @cache
 def histogram() -> ColorHistogram:
-    """The photo's."""
+    """Return the colours of the photo."""
     return NUMBA.histogram(photo())
 
 
 @cache
 def palette(k: int) -> Palette:
-    """The photo's."""
+    """Return the palette of the photo."""
     return NUMBA.fit(histogram(), FitOptions(k=k))
 
 
 @cache
 def labels(k: int) -> NDArray[np.uint8]:
-    """(1080, 1920) cluster of each pixel of the photo."""
+    """Return the (1080, 1920) uint8 labels of the photo."""
     return NUMBA.assign(photo(), palette(k))
 
 
 def small_labels(k: int) -> NDArray[np.uint8]:
-    """(27, 48) clusters of a small photo."""
+    """Return the (27, 48) uint8 labels of a small photo."""
     return NUMBA.assign(cover(photo(), *SMALL), palette(k))
 
 
@@ -82,7 +82,7 @@ def test_histogram(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_seeding(benchmark: BenchmarkFixture, k: int) -> None:
-    """Find the centres to start from; and one iteration over all colours."""
+    """Find the starting centres, and iterate once over all colours."""
     options = FitOptions(k=k, eps=ONE_ITERATION)
     check_fit(options)
     benchmark(NUMBA.fit, histogram(), options)
@@ -90,7 +90,7 @@ def test_seeding(benchmark: BenchmarkFixture, k: int) -> None:
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_lloyd(benchmark: BenchmarkFixture, k: int) -> None:
-    """Iterate over all colours until nothing moves; and the seeding from one start, of ten as usual."""
+    """Iterate over all colours until no centre moves, after seeding from one start in place of ten."""
     options = FitOptions(k=k, attempts=1, eps=0)
     check_fit(options)
     benchmark(NUMBA.fit, histogram(), options)
@@ -105,7 +105,7 @@ def test_labels(benchmark: BenchmarkFixture, k: int) -> None:
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_smooth(benchmark: BenchmarkFixture, k: int) -> None:
-    """Give each pixel the most frequent label around it."""
+    """Give each pixel the most frequent label of its neighbourhood."""
     small = small_labels(k)
     assert np.array_equal(region_cleaner.smooth(small, k, 1), regions.smoothed(small, k, 1))
     benchmark(region_cleaner.smooth, labels(k), k, 1)
@@ -113,7 +113,7 @@ def test_smooth(benchmark: BenchmarkFixture, k: int) -> None:
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_min_region(benchmark: BenchmarkFixture, k: int) -> None:
-    """Merge regions of fewer than 50 pixels with what surrounds them."""
+    """Merge regions of fewer than 50 pixels with their surroundings."""
     small = small_labels(k)
     assert np.array_equal(region_cleaner.merge_small(small, k, 50), regions.merged(small, k, 50))
     benchmark(region_cleaner.merge_small, labels(k), k, 50)
@@ -121,7 +121,7 @@ def test_min_region(benchmark: BenchmarkFixture, k: int) -> None:
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_packing(benchmark: BenchmarkFixture, k: int) -> None:
-    """Pack the labels into as few bits as hold them."""
+    """Pack the labels into as few bits as possible."""
     packed = LabelMap.pack(labels(k), k)
     bits = np.unpackbits(packed.rows[:, 1:], axis=1).reshape(packed.height, -1, packed.bits)
     unpacked = bits @ (1 << np.arange(packed.bits)[::-1])
@@ -131,7 +131,7 @@ def test_packing(benchmark: BenchmarkFixture, k: int) -> None:
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_encode_indexed(benchmark: BenchmarkFixture, k: int) -> None:
-    """Make the PNG with the palette."""
+    """Encode the PNG with the palette."""
     packed, colors = LabelMap.pack(labels(k), k), palette(k).colors
     with Image.open(io.BytesIO(png.encode_indexed(packed, colors))) as picture:
         assert np.array_equal(np.asarray(picture), labels(k))
@@ -141,7 +141,7 @@ def test_encode_indexed(benchmark: BenchmarkFixture, k: int) -> None:
 
 @pytest.mark.parametrize("k", CLUSTERS)
 def test_encode_mask(benchmark: BenchmarkFixture, k: int) -> None:
-    """Make the PNG of the largest cluster's mask."""
+    """Encode the PNG of the largest cluster's mask."""
     packed, cluster = LabelMap.pack(labels(k), k), int(palette(k).counts.argmax())
     with Image.open(io.BytesIO(png.encode_mask(packed, cluster))) as picture:
         assert np.array_equal(np.asarray(picture), labels(k) == cluster)
@@ -158,7 +158,7 @@ def test_decode_jpeg(benchmark: BenchmarkFixture) -> None:
 
 
 def check_fit(options: FitOptions) -> None:
-    """Compare a fit of a small photo with the oracle's, in everything."""
+    """Require that a fit of a small photo equals that of the oracle."""
     small = ColorHistogram.from_pixels(cover(photo(), *SMALL))
     found, expected = NUMBA.fit(small, options), reference.fit(small, options)
     assert np.array_equal(found.fixed_centers, expected.fixed_centers)

@@ -1,1 +1,1 @@
-"""The pictures and charts of the README."""
+"""Pictures and charts of the README."""

@@ -1,4 +1,4 @@
-"""What the figures have in common: their frame, bars with their spread, and curves over decades."""
+"""Parts of the charts: a figure with its caption, bars with their spread, and curves over decades."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from benchmarks.speed.scaling_points import Point
+from benchmarks.speed.scaling import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, RED, ORANGE, GREEN, GRAY = "#0072b2", "#d55e00", "#e69f00", "#009e73", "#888888"
-"""Told apart by the colour-blind, too (Okabe and Ito, 2002)."""
+"""Colours that the colour-blind can distinguish (Okabe and Ito, 2002)."""
 
 STYLES = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (ORANGE, "D"))
-"""Colours and markers of curves."""
+"""Colours and markers of the curves of one chart."""
 
 PLAIN = StrMethodFormatter("{x:,.10g}")
-"""Numbers as one says them, not as powers of ten."""
+"""Formatter of numbers in full, not as powers of ten."""
 
 WIDTH = 8.4
-"""Inches."""
+"""Width of every figure, in inches."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
-    """How points make curves."""
+class CurveFields:
+    """The fields of points from which curves are drawn."""
 
     key: Callable[[Point], tuple[Any, ...]]
-    """What is the same along a curve."""
+    """Return the values that are equal along a curve."""
     label: Callable[[Sequence[Point]], str]
-    """What a curve is called, by its points."""
+    """Return the name of a curve with these points."""
     x: Callable[[Point], float]
     y: Callable[[Point], float]
 
 
 def whole_figure(content: dict[str, Any], title: str, how: str, height: float) -> Figure:
-    """An empty figure that says what was measured; and below, on which machine, of which commit, and how.
+    """Return an empty figure with a title, and below with the machine, the commit and the method.
 
     Args:
-        content: Of a benchmark's JSON file.
-        title: What was measured.
-        how: What is a median of what, on how many threads.
-        height: In inches.
+        content: Content of a benchmark's JSON file.
+        title: The measured quantity.
+        how: Method of the measurement: medians, threads, repetitions.
+        height: Height in inches.
     """
     facts = content["environment"]
     commit = (facts["git_commit"] or "unknown")[:9]
@@ -61,7 +61,7 @@ def whole_figure(content: dict[str, Any], title: str, how: str, height: float) -
 
 
 def one_figure(content: dict[str, Any], title: str, how: str, height: float) -> tuple[Figure, Axes]:
-    """A `whole_figure` with one pair of axes."""
+    """Return a `whole_figure` with one pair of axes."""
     figure = whole_figure(content, title, how, height)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -78,7 +78,7 @@ def bars(
     label: str,
     color: str,
 ) -> None:
-    """A bar at the median of each group, its figure above it, and a line from the least to the greatest."""
+    """Draw a bar at the median of each group, its value, and a line from the least to the greatest value."""
     for x, group in zip(at, groups, strict=True):
         if group:
             median = statistics.median(group)
@@ -92,21 +92,21 @@ def bars(
                 ha="center",
                 fontsize=8,
             )
-            label = "_"  # told once
+            label = "_"  # one entry in the legend
 
 
-def curves(axes: Axes, points: Sequence[Point], lines: Lines) -> None:
-    """A curve for each value of the key."""
-    values = sorted({lines.key(point) for point in points})
+def curves(axes: Axes, points: Sequence[Point], fields: CurveFields) -> None:
+    """Draw a curve for each value of the key."""
+    values = sorted({fields.key(point) for point in points})
     for (color, marker), value in zip(cycle(STYLES), values, strict=False):
-        group = sorted((point for point in points if lines.key(point) == value), key=lines.x)
-        places, heights = [lines.x(point) for point in group], [lines.y(point) for point in group]
-        label = lines.label(group)
+        group = sorted((point for point in points if fields.key(point) == value), key=fields.x)
+        places, heights = [fields.x(point) for point in group], [fields.y(point) for point in group]
+        label = fields.label(group)
         axes.plot(places, heights, color=color, marker=marker, markersize=4, label=label)
 
 
 def decades(axes: Axes, title: str, x: str, y: str) -> None:
-    """Both axes in decades, with plain numbers, a title and a legend."""
+    """Give both axes decades, plain numbers, a title and a legend."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
@@ -125,5 +125,5 @@ def decades(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def count(n: int, noun: str) -> str:
-    """A number and its noun."""
+    """Return a number and its noun, in the plural where it is not 1."""
     return f"{n} {noun}{'' if n == 1 else 's'}"

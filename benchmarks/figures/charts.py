@@ -1,4 +1,4 @@
-"""The figures of the README: each takes the content of a benchmark's JSON file, and says what it shows."""
+"""The charts of the README. Each function takes the content of a benchmark's JSON file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.figures.axes import (
     ORANGE,
     PLAIN,
     RED,
-    Lines,
+    CurveFields,
     bars,
     count,
     curves,
@@ -21,7 +21,7 @@ from benchmarks.figures.axes import (
     one_figure,
     whole_figure,
 )
-from benchmarks.speed.scaling_points import WORKER_BYTES, WORKER_MB, Point, exponent
+from benchmarks.speed.scaling import WORKER_BYTES, WORKER_MB, Point, exponent
 from benchmarks.studies.quality import MEDIAN, WORST
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Content = dict[str, Any]
 
 
 def tutorial(content: Content) -> Figure:
-    """Milliseconds of one photo by k, for kseg-batch, scikit-learn and cv2.kmeans."""
+    """Draw the milliseconds of one photo by k, for kseg-batch, scikit-learn and cv2.kmeans."""
     rows, settings = content["results"], content["settings"]
     threads = settings["threads"]
     figure, axes = one_figure(
@@ -44,12 +44,12 @@ def tutorial(content: Content) -> Figure:
         4.2,
     )
     clusters = sorted({row["k"] for row in rows})
-    contenders = {
+    implementations = {
         "ours": ("kseg-batch, 1 thread", BLUE),
         "sklearn": (f"scikit-learn, 10 starts on weighted colours, {count(threads, 'thread')}", ORANGE),
         "cv2": (f"cv2.kmeans as in the tutorial, {count(threads, 'thread')}", RED),
     }
-    present = {key: style for key, style in contenders.items() if any(row[key] for row in rows)}
+    present = {key: style for key, style in implementations.items() if any(row[key] for row in rows)}
     width = 0.8 / len(present)
     for i, (key, (label, color)) in enumerate(present.items()):
         groups = [[1e3 * row[key]["seconds"] for row in rows if row["k"] == k and row[key]] for k in clusters]
@@ -65,7 +65,7 @@ def tutorial(content: Content) -> Figure:
 
 
 def scaling(content: Content) -> Figure:
-    """Time against megapixels, against k, and against images; and the memory of a worker."""
+    """Draw time against megapixels, k and images, and the memory of a worker."""
     parts: dict[str, list[Point]] = {}
     for row in content["results"]:
         parts.setdefault(row["part"], []).append(Point(**row))
@@ -80,44 +80,44 @@ def scaling(content: Content) -> Figure:
 
 
 def _pixels(axes: Axes, points: Sequence[Point]) -> None:
-    """Time of segment() by the size of the image."""
+    """Draw the time of segment() by the size of the image."""
 
     def label(group: Sequence[Point]) -> str:
         slope = exponent(group)
         fitted = "" if slope is None else f": pixels ** {slope:.2f}"
         return f"k = {group[0].k}, 1 thread{fitted}"
 
-    lines = Lines(
+    fields = CurveFields(
         key=lambda point: (point.k,),
         label=label,
         x=lambda point: point.pixels / 1e6,
         y=lambda point: 1e3 * point.seconds,
     )
-    curves(axes, points, lines)
+    curves(axes, points, fields)
     decades(axes, "segment(), by size; exponents from 1 megapixel on", "megapixels", "ms")
 
 
 def _clusters(axes: Axes, points: Sequence[Point]) -> None:
-    """Time of segment() by k."""
-    lines = Lines(
+    """Draw the time of segment() by k."""
+    fields = CurveFields(
         key=lambda _: (),
         label=lambda _: "1 thread",
         x=lambda point: point.k,
         y=lambda point: 1e3 * point.seconds,
     )
-    curves(axes, points, lines)
+    curves(axes, points, fields)
     decades(axes, "segment(), by k, 1920 × 1080", "clusters", "ms")
 
 
 def _memory(axes: Axes, points: Sequence[Point]) -> None:
-    """Peak memory of a worker, and its target."""
-    lines = Lines(
+    """Draw the peak memory of a worker, and its target."""
+    fields = CurveFields(
         key=lambda point: (point.k,),
         label=lambda group: f"a worker on one JPEG, k = {group[0].k}",
         x=lambda point: point.pixels / 1e6,
         y=lambda point: point.peak_mb,
     )
-    curves(axes, points, lines)
+    curves(axes, points, fields)
     sizes = np.unique([point.pixels / 1e6 for point in points])
     target = f"target: {WORKER_MB:g} MB + {WORKER_BYTES:g} bytes a pixel"
     axes.plot(sizes, WORKER_MB + WORKER_BYTES * sizes, color=GRAY, linestyle="--", label=target)
@@ -125,20 +125,20 @@ def _memory(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _images(axes: Axes, points: Sequence[Point]) -> None:
-    """Time of a run by the number of images."""
+    """Draw the time of a run by the number of images."""
     sizes = {"photo": "1920 × 1080", "tiny": "8 × 8"}
-    lines = Lines(
+    fields = CurveFields(
         key=lambda point: (point.kind, point.workers or 0),
         label=lambda group: f"{sizes[group[0].kind]}, {count(group[0].workers or 0, 'worker')}",
         x=lambda point: point.images,
         y=lambda point: point.seconds,
     )
-    curves(axes, points, lines)
+    curves(axes, points, fields)
     decades(axes, "kseg-batch run, with its start", "images", "seconds")
 
 
 def end_to_end(content: Content) -> Figure:
-    """Images per second of each contender."""
+    """Draw the images per second of each implementation."""
     rows, settings = content["results"], content["settings"]
     rounds = max(row["round"] for row in rows)
     figure, axes = one_figure(
@@ -148,7 +148,7 @@ def end_to_end(content: Content) -> Figure:
         "without the start of processes, but for the whole command",
         3.4,
     )
-    contenders = (
+    implementations = (
         ("ceiling", "rate", "only decoding and writing", GRAY),
         ("kseg-batch", "rate", "kseg-batch run", BLUE),
         ("kseg-batch", "rate_with_start", f"its whole command, {count(settings['images'], 'image')}", BLUE),
@@ -156,8 +156,8 @@ def end_to_end(content: Content) -> Figure:
         ("tutorial", "rate", "the tutorial as a script", RED),
     )
     found = []
-    for name, kind, label, color in contenders:
-        own = [row for row in rows if row["contender"] == name]
+    for name, kind, label, color in implementations:
+        own = [row for row in rows if row["implementation"] == name]
         if own:
             found.append((f"{label}\n{own[0]['processes']}", color, [row[kind] for row in own]))
     for at, (_, color, rates) in enumerate(found):
@@ -179,7 +179,7 @@ def end_to_end(content: Content) -> Figure:
 
 
 def quality(content: Content) -> Figure:
-    """Our compactness over the best start's, for each photo at each k."""
+    """Draw our compactness divided by that of the best start, for each photo at each k."""
     rows, settings = content["results"], content["settings"]
     figure, axes = one_figure(
         content,
@@ -193,10 +193,10 @@ def quality(content: Content) -> Figure:
         spread = np.linspace(-0.25, 0.25, len(excess)) if len(excess) > 1 else np.zeros(1)
         axes.plot(at + spread, excess, "o", color=BLUE, markersize=4, alpha=0.6, markeredgewidth=0)
         axes.hlines(statistics.median(excess), at - 0.35, at + 0.35, color="black", linewidth=2)
-    for limit, what in ((MEDIAN, "median"), (WORST, "worst")):
+    for limit, figure_name in ((MEDIAN, "median"), (WORST, "worst")):
         percent = 100 * (limit - 1)
         axes.axhline(percent, color=RED, linestyle="--", linewidth=1)
-        label = f"target of the {what}: +{percent:.2g} %"
+        label = f"target of the {figure_name}: +{percent:.2g} %"
         place = axes.get_yaxis_transform()  # x from 0 to 1, y in percent
         axes.text(0.005, percent, label, transform=place, va="bottom", color=RED, fontsize=8)
     axes.set_yscale("symlog", linthresh=0.01, linscale=0.7)

@@ -1,12 +1,10 @@
-"""Two of the README's pictures: `python -m benchmarks.figures.landscape` writes them into benchmarks/results.
+"""Draw the generated landscape with its clusters (scene.jpg), and with and without its trees (keep.jpg).
 
-scene.jpg has a generated landscape, what `segment` makes of it, and one mask, side by side; keep.jpg has the
-landscape with its trees alone, and without them. Given the name of a file, it writes the landscape alone.
+python -m benchmarks.figures.landscape [--out DIR] [--photo FILE]
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,19 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.support.arguments import RESULTS, add_out, exit_with_message, make_parser
 from kseg_batch import segment
 from kseg_batch.bench.synthetic import blend, smooth_noise
 
-RESULTS = Path(__file__).parents[1] / "results"
+PROGRAM = "benchmarks.figures.landscape"
+
 TARGET = RESULTS / "scene.jpg"
 TREES = RESULTS / "keep.jpg"
 HEIGHT, WIDTH = 360, 480
 WATERLINE = 230
 GAP = 12
+"""White pixels between two pictures."""
 
 
 def landscape() -> NDArray[np.uint8]:
-    """(360, 480, 3) uint8 RGB: evening sky, snowy hills, a forest, and their reflection in a lake."""
+    """Return a (360, 480, 3) uint8 RGB scene: evening sky, snowy hills, a forest, and a lake."""
     rng = np.random.default_rng(4)
     rows = np.arange(WATERLINE)[:, None] / WATERLINE * np.ones((1, WIDTH))
     picture = np.zeros((WATERLINE, WIDTH, 3))
@@ -57,7 +58,7 @@ def landscape() -> NDArray[np.uint8]:
 
 
 def panels(photo: NDArray[np.uint8]) -> dict[Path, list[NDArray[np.uint8]]]:
-    """What each picture shows from left to right: (H, W, 3) uint8 RGB."""
+    """Return the parts of each picture from left to right, (H, W, 3) uint8 RGB."""
     three, five = segment(photo, k=3), segment(photo, k=5)
     mask = np.repeat(three.mask(0)[..., None], 3, axis=2) * np.uint8(255)
     return {
@@ -66,26 +67,44 @@ def panels(photo: NDArray[np.uint8]) -> dict[Path, list[NDArray[np.uint8]]]:
     }
 
 
-def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write a picture of the README, (H, W, 3) uint8, and say so."""
+def side_by_side(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Join (H, W, 3) uint8 pictures of one height from left to right, with a white gap between them."""
+    gap = np.full((len(parts[0]), GAP, 3), 255, np.uint8)
+    row = [parts[0]]
+    for part in parts[1:]:
+        row += [gap, part]
+    return np.concatenate(row, axis=1)
+
+
+def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write a picture of the README, (H, W, 3) uint8 RGB, as JPEG, and print its path.
+
+    Raises:
+        OSError: The picture cannot be encoded or written.
+    """
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, 88]
     done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), jpeg)
     if not done:
-        raise SystemExit("OpenCV cannot encode the picture")
+        raise OSError("OpenCV cannot encode the picture")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(data))
-    print(f"wrote {path.name}")
+    print(f"written: {path}")
 
 
 def main() -> None:
-    """Write the pictures, or the landscape alone."""
-    if sys.argv[1:]:
-        Image.fromarray(landscape()).save(sys.argv[1])
-        return
-    RESULTS.mkdir(exist_ok=True)
-    gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
-    for path, (left, middle, right) in panels(landscape()).items():
-        row = np.concatenate([left, gap, middle, gap, right], axis=1)
-        write_jpeg(path, row)
+    """Write both pictures, or the landscape alone."""
+    parser = make_parser(PROGRAM, __doc__)
+    add_out(parser)
+    parser.add_argument("--photo", metavar="FILE", type=Path, help="write the landscape alone to this file")
+    given = parser.parse_args()
+    photo = landscape()
+    with exit_with_message(PROGRAM):
+        if given.photo:
+            Image.fromarray(photo).save(given.photo)
+            print(f"written: {given.photo}")
+            return
+        for path, parts in panels(photo).items():
+            write_picture(given.out / path.name, side_by_side(parts))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""The README's picture of the window: `python -m benchmarks.figures.live_view` writes results/live.jpg.
+"""Draw the window of `kseg-batch live` (live.jpg): the generated landscape after the keys `o` and `1`.
 
-What `kseg-batch live` shows of a camera that looks at the generated landscape, after the keys `o` and `1`.
+python -m benchmarks.figures.live_view [--out DIR]
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.figures.landscape import landscape, write_jpeg
+from benchmarks.figures.landscape import landscape, write_picture
+from benchmarks.support.arguments import RESULTS, add_out, exit_with_message, make_parser
 from benchmarks.support.frames import RATE
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.kmeans.options import FitOptions
@@ -20,11 +19,13 @@ from kseg_batch.live.source import Frame
 from kseg_batch.live.tracker import Tracker
 from kseg_batch.live.view import ViewState, render_window
 
-TARGET = Path(__file__).parents[1] / "results" / "live.jpg"
+PROGRAM = "benchmarks.figures.live_view"
+
+TARGET = RESULTS / "live.jpg"
 
 
 def window() -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 in OpenCV's order: what the window shows."""
+    """Return the picture in the window, (H, W, 3) uint8 BGR."""
     rgb = landscape()
     tracked = Tracker(load(), FitOptions(k=5), margin=8.0).track(rgb)
     view = ViewState(disabled={1}, show_original=True)
@@ -33,7 +34,11 @@ def window() -> NDArray[np.uint8]:
 
 def main() -> None:
     """Write the picture."""
-    write_jpeg(TARGET, cv2.cvtColor(window(), cv2.COLOR_BGR2RGB))
+    parser = make_parser(PROGRAM, __doc__)
+    add_out(parser)
+    given = parser.parse_args()
+    with exit_with_message(PROGRAM):
+        write_picture(given.out / TARGET.name, cv2.cvtColor(window(), cv2.COLOR_BGR2RGB))
 
 
 if __name__ == "__main__":

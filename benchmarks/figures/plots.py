@@ -1,15 +1,16 @@
-"""All figures of the README's section "How fast", from the JSON files of the benchmarks.
+"""Draw the charts of the README's section "How fast" from the JSON files of the benchmarks.
 
 python -m benchmarks.figures.plots [--results DIR] [--out DIR]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.support.arguments import RESULTS, exit_with_message, make_parser
 
 try:
     from benchmarks.figures import charts
@@ -23,44 +24,49 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parents[1] / "results"
+PROGRAM = "benchmarks.figures.plots"
 
-FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
-    "tutorial": charts.tutorial,
-    "scaling": charts.scaling,
-    "end_to_end": charts.end_to_end,
-    "quality": charts.quality,
+CHARTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
+    "speed.tutorial": charts.tutorial,
+    "speed.scaling": charts.scaling,
+    "speed.end_to_end": charts.end_to_end,
+    "studies.quality": charts.quality,
 }
-"""By the name of the benchmark, of its JSON file and of the picture."""
+"""Charts by benchmark. The JSON file and the chart have the benchmark's name without its folder."""
 
 DOTS_PER_INCH = 150
-"""Of figures 8.4 inches wide: twice as many as a README is shown with."""
+"""Resolution of charts 8.4 inches wide: twice that at which a README is shown."""
 
 
 def main() -> None:
-    """Draw what there are results for, and say what is missing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures.plots", description=__doc__)
-    parser.add_argument("--results", metavar="DIR", type=Path, default=RESULTS, help="of the JSON files")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="for the pictures; default: beside the files")
-    asked = parser.parse_args()
-    out = asked.out or asked.results
+    """Draw a chart for each JSON file that exists, and print the command of each missing file."""
+    parser = make_parser(PROGRAM, __doc__)
+    parser.add_argument(
+        "--results", metavar="DIR", type=Path, default=RESULTS, help="folder of the JSON files"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder of the charts; default: that of --results"
+    )
+    given = parser.parse_args()
+    out = given.out or given.results
     missing = []
-    for name, draw in FIGURES.items():
-        source = asked.results / f"{name}.json"
-        if not source.exists():
-            missing.append(name)
-            continue
-        try:
-            figure = draw(json.loads(source.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            sys.exit(f"benchmarks.figures.plots: {source} is not a file of benchmarks.{name}: {error!r}")
-        picture = out / f"{name}.png"
+    with exit_with_message(PROGRAM):
         out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(picture, dpi=DOTS_PER_INCH)
-        print(f"written: {picture}")
-    for name in missing:
-        file = f"{name}.json"
-        print(f"missing: {asked.results / file}, for which: python -m benchmarks.{name} --json {file}")
+        for benchmark, draw in CHARTS.items():
+            name = benchmark.partition(".")[2]
+            source = given.results / f"{name}.json"
+            if not source.exists():
+                missing.append(
+                    f"missing: {source}, for which: python -m benchmarks.{benchmark} --json {source}"
+                )
+                continue
+            try:
+                figure = draw(json.loads(source.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError) as error:
+                sys.exit(f"{PROGRAM}: {source} is not a file of benchmarks.{benchmark}: {error!r}")
+            figure.savefig(out / f"{name}.png", dpi=DOTS_PER_INCH)
+            print(f"written: {out / f'{name}.png'}")
+    print(*missing, sep="\n", end="\n" if missing else "")
 
 
 if __name__ == "__main__":

@@ -1,43 +1,43 @@
-"""The README's picture of colour spaces: `python -m benchmarks.figures.spaces`.
+"""Draw the generated landscape in five colours of each colour space (color_spaces.jpg), and time converting.
 
-Writes benchmarks/results/color_spaces.jpg: the generated landscape in five colours, found in each space.
+python -m benchmarks.figures.spaces [--out DIR]
 """
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from statistics import median
+from functools import partial
 
 import numpy as np
 
-from benchmarks.figures.landscape import GAP, landscape, write_jpeg
+from benchmarks.figures.landscape import landscape, side_by_side, write_picture
+from benchmarks.support.arguments import RESULTS, add_out, exit_with_message, make_parser
+from benchmarks.support.stopwatch import median_seconds
 from kseg_batch import segment
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
 
-TARGET = Path(__file__).parents[1] / "results" / "color_spaces.jpg"
+PROGRAM = "benchmarks.figures.spaces"
+
+TARGET = RESULTS / "color_spaces.jpg"
 CLUSTERS = 5
 REPEATS = 20
 
 
 def main() -> None:
-    """Write the picture, and print what each space costs."""
+    """Write the picture, and print the colours and the conversion time of each space."""
+    parser = make_parser(PROGRAM, __doc__)
+    add_out(parser)
+    given = parser.parse_args()
     photo = landscape()
-    gap = np.full((len(photo), GAP, 3), 255, np.uint8)
-    row = [photo]
+    parts = [photo]
     large = np.tile(photo, (3, 4, 1))
     for space in COLOR_SPACES:
         result = segment(photo, CLUSTERS, color_space=space)
-        row += [gap, result.segmented()]
+        parts.append(result.segmented())
         colors = ", ".join(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in result.palette.colors.tolist())
-        seconds = []
-        for _ in range(REPEATS):
-            start = time.perf_counter()
-            convert(large, space)
-            seconds.append(time.perf_counter() - start)
-        size = f"{large.shape[1]} x {large.shape[0]}"
-        print(f"{space:<6} {colors}   {1e3 * median(seconds):.1f} ms to convert {size}")
-    write_jpeg(TARGET, np.concatenate(row, axis=1))
+        milliseconds = 1e3 * median_seconds(partial(convert, large, space), REPEATS)
+        print(f"{space:<6} {colors}   {milliseconds:.1f} ms to convert {large.shape[1]} x {large.shape[0]}")
+    with exit_with_message(PROGRAM):
+        write_picture(given.out / TARGET.name, side_by_side(parts))
 
 
 if __name__ == "__main__":

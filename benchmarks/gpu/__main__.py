@@ -1,4 +1,4 @@
-"""One step of `benchmarks.gpu_trial`, in a process of its own.
+"""Run one step of `benchmarks.gpu_trial`.
 
 python -m benchmarks.gpu STEP --kind cupy --scratch DIR --result FILE --seconds S [--photos DIR]
 """
@@ -36,14 +36,14 @@ STEPS = {
     "memcheck": "profile",
     "batch": "profile",
 }
-"""By step, the module that has a function of its name."""
+"""The module of each step, which has a function with the name of the step."""
 
 TRACE = 3000
-"""Characters of a traceback that are kept."""
+"""Last characters of a traceback that are kept."""
 
 
 def main() -> None:
-    """Run a step; its exit status says whether it is done, failed or has nothing to do here."""
+    """Run a step, and exit with 0 if done, 1 if failed, or `SKIPPED`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--kind", choices=("cupy", "numba-cuda", "emulated"), required=True)
@@ -73,7 +73,7 @@ def main() -> None:
         sys.exit(1)
     findings.save()
     sys.stdout.flush()
-    os._exit(0)  # a library that crashes when it is taken down spoils no result
+    os._exit(0)  # a library that crashes at exit spoils no result
 
 
 if __name__ == "__main__":

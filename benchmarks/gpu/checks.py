@@ -1,4 +1,4 @@
-"""Does the GPU compute what the CPU does? Asked of every batch before it is timed."""
+"""Checks that the GPU computes the results of the CPU, made for every batch before it is timed."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from benchmarks.gpu.photos import Album
+    from benchmarks.gpu.photos import PhotoBatches
     from kseg_batch.backends.gpu.batch import BatchResult
     from kseg_batch.backends.gpu.device import Array, Device
     from kseg_batch.kmeans.palette import Palette
 
 SMALL = (((47, 31), 3), ((31, 47), 2), ((33, 17), 5), ((17, 33), 8), ((21, 20), 16), ((5, 1), 3), ((1, 1), 2))
-"""Sizes and k at which the NumPy oracle takes a moment only."""
+"""Sizes and numbers of clusters at which the NumPy oracle is fast."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expected:
-    """What a segmentation must be; the labels, which take memory, by a hash of them."""
+    """The expected palette of an image, and the digest of its expected labels, which take less memory."""
 
     palette: Palette
     labels: bytes
 
     @classmethod
     def of(cls, palette: Palette, labels: NDArray[np.uint8]) -> Expected:
-        """Of (H, W) uint8 labels and their palette."""
+        """Return the expectation for (H, W) uint8 labels and their palette."""
         return cls(palette, _digest(labels))
 
     def require(self, result: BatchResult, name: str) -> None:
-        """Compare all of a result.
+        """Compare palette, labels and iterations of a result.
 
         Raises:
-            WrongResultError: It is not this.
+            WrongResultError: The result differs.
         """
         if result.labels is None or result.palette is None:
             raise result.error or WrongResultError(f"{name}: there is no result")
@@ -70,19 +70,19 @@ class Expected:
 
 
 class Reference:
-    """The CPU backend's results, computed once for each image and k, on all cores."""
+    """Results of the CPU backend, computed once for each image and k, on all cores."""
 
     def __init__(self) -> None:
         self._cpu = load("numba")
         self._known: dict[tuple[int, int], tuple[NDArray[np.uint8], Expected]] = {}
 
     def check(self, results: Sequence[BatchResult], seconds: float) -> int:
-        """Compare results with the CPU's, and return how many.
+        """Compare results with those of the CPU, and return the number compared.
 
-        All of them, unless that takes longer than `seconds`: then the first.
+        All results are compared, unless the comparison takes longer than `seconds`: then only the first ones.
 
         Raises:
-            WrongResultError: One differs.
+            WrongResultError: A result differs.
         """
         deadline, cores = time.perf_counter() + seconds, os.cpu_count() or 1
         with ThreadPoolExecutor(cores) as pool:
@@ -93,9 +93,9 @@ class Reference:
                 for i, (result, expected) in enumerate(
                     zip(part, pool.map(self._expected, part), strict=True)
                 ):
-                    item = result.item
-                    height, width = item.image.shape[:2]
-                    name = f"image {first + i} of {width}x{height}, k = {item.options.k}"
+                    task = result.item
+                    height, width = task.image.shape[:2]
+                    name = f"image {first + i} of {width}x{height}, k = {task.options.k}"
                     expected.require(result, name)
         return len(results)
 
@@ -110,17 +110,17 @@ class Reference:
         return known[1]
 
     def forget(self) -> None:
-        """Let go of the images."""
+        """Forget all images and their results."""
         self._known.clear()
 
 
-def check_oracle(backend: GpuBackend, album: Album) -> int:
-    """Compare a batch of small images of many sizes and k with the NumPy oracle; return how many.
+def check_oracle(backend: GpuBackend, photos: PhotoBatches) -> int:
+    """Compare a batch of small images of many sizes and k with the NumPy oracle; return their number.
 
     Raises:
-        WrongResultError: One differs.
+        WrongResultError: A result differs.
     """
-    tasks = [BatchItem(album.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
+    tasks = [BatchItem(photos.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
     for result in backend.segment_batches([tasks]):
         image, options = result.item.image, result.item.options
         palette = reference.fit(ColorHistogram.from_pixels(image), options)
@@ -130,7 +130,7 @@ def check_oracle(backend: GpuBackend, album: Album) -> int:
 
 
 class _CountingRefusals(DeviceWrapper):
-    """Counts how often a device has no memory."""
+    """A device that counts its refusals of memory."""
 
     refusals = 0
 
@@ -144,12 +144,12 @@ class _CountingRefusals(DeviceWrapper):
 
 
 def require_halving(name: str, device: Device, tasks: Sequence[BatchItem], spare: int) -> None:
-    """Segment tasks where the device runs out of memory in the midst of them.
+    """Segment a batch in the middle of which the device runs out of memory.
 
     Args:
-        name: The backend's.
-        device: One of which more than `spare` bytes are free. All others are taken first.
-        tasks: Some images. One of them fits into `spare` bytes, all together do not.
+        name: Name of the backend.
+        device: A device with more than `spare` free bytes. All but `spare` bytes are taken first.
+        tasks: Images of which one fits into `spare` bytes, and all together do not.
         spare: Bytes to leave free.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The steps that ask whether a GPU's results are right: nothing is worth measuring before that."""
+"""The steps that check the results of a GPU, before anything is measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MANY_CLUSTERS = 64
-"""More than the kernels for few clusters are compiled for."""
+"""A number of clusters for which other kernels are compiled than for few clusters."""
 
 
 # ---- self-test -------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def self_test(work: Work) -> None:
         work.findings.save()
     with _timed(seconds, "compare"):
         _require_nothing_wrong(gpu)
-        work.findings.add(small_images=check_oracle(gpu, work.album))
+        work.findings.add(small_images=check_oracle(gpu, work.photos))
     compiled = sum(spent for name, spent in seconds.items() if name.startswith("compile"))
     work.findings.summarise(
         f"equals the oracle; opened in {seconds['open']:.1f} s, compiled in {compiled:.1f} s"
@@ -55,7 +55,7 @@ def self_test(work: Work) -> None:
 
 
 def warnings(work: Work) -> None:
-    """Run the same test where every warning is an error, the kernels now compiled."""
+    """Run the self test with compiled kernels, where every warning is an error."""
     run_strictly(work, work.kind)
     work.findings.summarise("the self test passes under python -W error")
 
@@ -68,7 +68,7 @@ def run_strictly(work: Work, kind: str) -> None:
     """
     done = subprocess.run(work.command_of("self-test", kind=kind, flags=("-W", "error")), check=False)
     if done.returncode:
-        raise StepError(f"under python -W error the self test of {kind} ends with status {done.returncode}")
+        raise StepError(f"under python -W error the self test of {kind} exits with status {done.returncode}")
 
 
 def _require_nothing_wrong(gpu: GpuBackend) -> None:
@@ -99,7 +99,7 @@ def equality(work: Work) -> None:
     gpu = GpuBackend(opened.name, opened.device)
     reference = Reference()
     scale = work.scale
-    images = work.album.batch(scale.size, scale.batch, gpu)
+    images = work.photos.batch(scale.size, scale.batch, gpu)
     total = 0
     for k in scale.ks:
         total += _compare(gpu, reference, images, [FitOptions(k=k)] * len(images))
@@ -126,7 +126,7 @@ def _compare(
 
 
 def _awkward_images(noise: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Images at the edges of what there is: one pixel, one colour, a row, a column, every colour."""
+    """Return awkward images: one pixel, one colour, a row, a column, every colour."""
     rng = np.random.default_rng(0)
     width, height = noise
     greys = np.repeat(np.arange(0, 256, 2, dtype=np.uint8), 3).reshape(8, 16, 3)

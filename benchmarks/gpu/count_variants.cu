@@ -1,14 +1,14 @@
-// Other ways to count the colours of an image, to be timed beside count_pixels of kernels/histogram.cu.
+// Alternative kernels that count the colours of an image, timed beside count_pixels of kernels/histogram.cu.
 //
-// count_pixels asks each atomic for the count before, and counts a colour for its cell where that was 0. An atomic
-// whose answer nobody reads need not travel back. The ways here read none; the cells that were touched are marked,
-// and their colours are counted afterwards.
+// count_pixels reads the previous count from each atomic, and counts a colour for its cell where this count was 0.
+// An atomic without a reader returns nothing. The kernels here read no previous count: they mark the touched cells,
+// whose colours are counted afterwards.
 //
 //     touched    (images, 32768) u32    1 where a colour of the cell was counted; all 0 before
 //
-// count_unread          grid (any, images)   the table alone: how fast the atomics can be at best
+// count_unread          grid (any, images)   the table alone: the least time of the atomics
 // count_marking         grid (any, images)   the table, and `touched` in global memory
-// count_marking_shared  grid (any, images)   the same, by way of a bit for each cell in shared memory
+// count_marking_shared  grid (any, images)   the same, with a bit for each cell in shared memory
 // tally_cells           grid (any, images)   a thread takes 16 codes of a touched cell; fills `in_cell`, all 0 before
 
 #include "batch.cuh"

@@ -1,4 +1,4 @@
-"""A `Device` that hands everything on to another one, for what watches some of its methods."""
+"""A `Device` that passes every call to another device, as a base of devices that watch some calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DeviceWrapper:
-    """See `kseg_batch.backends.gpu.device.Device`, for each method, too."""
+    """A device that passes every call on, with the methods of `kseg_batch.backends.gpu.device.Device`."""
 
     def __init__(self, device: Device) -> None:
         self.max_blocks = device.max_blocks
@@ -23,39 +23,39 @@ class DeviceWrapper:
         self._device = device
 
     def activate(self) -> None:
-        """Hand on."""
+        """Pass the call on."""
         self._device.activate()
 
     def free_memory(self) -> int:
-        """Hand on."""
+        """Pass the call on."""
         return self._device.free_memory()
 
     def empty(self, length: int, dtype: DTypeLike) -> Array:
-        """Hand on."""
+        """Pass the call on."""
         return self._device.empty(length, dtype)
 
     def release(self) -> None:
-        """Hand on."""
+        """Pass the call on."""
         self._device.release()
 
     def pinned(self, n_bytes: int) -> NDArray[np.uint8]:
-        """Hand on."""
+        """Pass the call on."""
         return self._device.pinned(n_bytes)
 
     def stream(self) -> Stream:
-        """Hand on."""
+        """Pass the call on."""
         return self._device.stream()
 
     def upload(self, host: NDArray[Any], target: Array, stream: Stream) -> None:
-        """Hand on."""
+        """Pass the call on."""
         self._device.upload(host, target, stream)
 
     def download(self, source: Array, host: NDArray[Any], stream: Stream) -> None:
-        """Hand on."""
+        """Pass the call on."""
         self._device.download(source, host, stream)
 
     def clear(self, target: Array, stream: Stream) -> None:
-        """Hand on."""
+        """Pass the call on."""
         self._device.clear(target, stream)
 
     def launch(
@@ -66,16 +66,16 @@ class DeviceWrapper:
         args: Sequence[Array | int],
         stream: Stream,
     ) -> None:
-        """Hand on."""
+        """Pass the call on."""
         self._device.launch(kernel, variant, grid, args, stream)
 
     def wait(self, stream: Stream) -> None:
-        """Hand on."""
+        """Pass the call on."""
         self._device.wait(stream)
 
 
 def fetch(device: Device, source: Array, stream: Stream) -> NDArray[Any]:
-    """A device array on the host, when all that is queued on the stream is done."""
+    """Wait for the stream, and return a device array on the host."""
     host = np.empty(len(source), source.dtype)
     device.download(source, host, stream)
     device.wait(stream)

@@ -1,4 +1,4 @@
-"""From JPEG files to written outputs: how long a run takes, and what its threads and the GPU do meanwhile."""
+"""The step that times runs from JPEG files to written outputs, and the work of threads and GPU meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from benchmarks.gpu.measure import Bench
+from benchmarks.gpu.measure import ObservedBackend
 from benchmarks.gpu.recording_device import Watch
 from benchmarks.gpu.timing import MeasurementError, busy
 from benchmarks.photos import read_photo
@@ -42,21 +42,21 @@ if TYPE_CHECKING:
     from kseg_batch.batch.workers.jobs import Outcome
 
 RUNS = 2
-"""Of each kind, in turns."""
+"""Runs of each kind, in turn."""
 SAVE: frozenset[Save] = frozenset({"segmented", "masks"})
 CHECKED = 4
-"""Outputs compared with the CPU's after the first run."""
+"""Outputs compared with those of the CPU after the first run."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndToEnd:
-    """A run in this process, in seconds."""
+    """Times of a run in this process, in seconds."""
 
     images: int
     wall: float
-    """Of a run with nothing recorded."""
+    """Wall time of a run without recording."""
     watched_wall: float
-    """Of a run in which everything is recorded, and so below."""
+    """Wall time of a run in which everything is recorded. The fields below are of this run."""
     gpu_busy: float
     """The union of the intervals of all copies, launches and clears: an upper bound."""
     gpu_idle: float
@@ -64,22 +64,22 @@ class EndToEnd:
     kernels_busy: float
     """The union of the launches alone."""
     decode: float
-    """Reading and decoding, over all threads, by the clock; they also wait for a core and for each other."""
+    """Wall time of reading and decoding, summed over threads, with their waits for cores and each other."""
     decode_cpu: float
-    """The same, by the processor time of the threads."""
+    """Processor time of reading and decoding, summed over threads."""
     encode: float
-    """Encoding and writing, likewise."""
+    """Wall time of encoding and writing, summed over threads."""
     encode_cpu: float
 
 
 class _Clock:
-    """Adds up the time that threads spend in some functions."""
+    """Sums of the time that threads spend in some functions."""
 
     def __init__(self) -> None:
         self.spent: dict[str, list[tuple[float, float]]] = {}
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, timed by the wall clock and by the thread's processor time."""
+        """Return a function with the time of each call recorded, by the wall clock and by the processor."""
         spent = self.spent.setdefault(name, [])
 
         @functools.wraps(function)
@@ -93,14 +93,14 @@ class _Clock:
         return timed
 
     def total(self, name: str) -> tuple[float, float]:
-        """Seconds by the clock and of the processor, over all threads."""
+        """Return wall time and processor time, in seconds, summed over threads."""
         spent = self.spent.get(name, [])
         return sum(wall for wall, _ in spent), sum(cpu for _, cpu in spent)
 
 
 @contextlib.contextmanager
 def _timed_pipeline() -> Iterator[_Clock]:
-    """Let the pipeline's decoding and encoding be timed."""
+    """Time the decoding and encoding of the pipeline inside the context."""
     clock = _Clock()
     with contextlib.ExitStack() as patches:
         for name in ("read", "write"):
@@ -110,7 +110,7 @@ def _timed_pipeline() -> Iterator[_Clock]:
 
 
 def end_to_end(work: Work) -> None:
-    """Time whole runs on the GPU and on all cores of the CPU, in turns; then watch the GPU during one.
+    """Time whole runs on the GPU and on all cores of the CPU in turn, then watch the GPU during a run.
 
     Raises:
         WrongResultError: The two write other files.
@@ -143,7 +143,9 @@ def end_to_end(work: Work) -> None:
         f"{len(jobs)} JPEG files: {gpu:.0f} images/s on the GPU, {cpu:.0f} on {usable_cores()} cores"
     )
     if findings.left() > 3 * min(seconds["gpu"]):  # a run to warm up, one unwatched, one watched
-        findings.add(watched=asdict(measure(Bench(work.open()), jobs, options, work.scratch / "watched")))
+        findings.add(
+            watched=asdict(measure(ObservedBackend(work.open()), jobs, options, work.scratch / "watched"))
+        )
 
 
 def run_photos(
@@ -153,10 +155,10 @@ def run_photos(
     open_gpu: Callable[[], GpuBackend] | None,
     timeout: float | None = None,
 ) -> tuple[RunSummary, list[Outcome], list[float]]:
-    """Do what `kseg-batch run` does, with a process for the GPU or with worker processes on all cores.
+    """Run `kseg-batch run` in this process, with a process for the GPU or with workers on all cores.
 
     Returns:
-        The totals, what became of each image, and when, in seconds by a steady clock.
+        The totals, the outcome of each image, and the time of each outcome, in seconds by a steady clock.
     """
     listener = _Listener()
     gpus = () if open_gpu is None else (("GPU 0", open_gpu),)
@@ -167,34 +169,34 @@ def run_photos(
 
 
 def steady_rate(times: Sequence[float]) -> float:
-    """Images a second, without the first eighth of them, for which workers and GPU have yet to start."""
+    """Return images per second without the first eighth, during which workers and GPU start."""
     first = len(times) // 8
     return (len(times) - 1 - first) / (times[-1] - times[first])
 
 
 class _Listener:
-    """Keeps what a run tells."""
+    """A listener that keeps the outcomes of a run."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.times: list[float] = []
 
     def skipped(self, step: PlanStep) -> None:
-        """See `RunListener`."""
+        """See `Report`."""
 
     def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
-        """See `RunListener`."""
+        """See `Report`."""
         self.outcomes.append(outcome)
         self.times.append(time.perf_counter())
 
     def message(self, text: str) -> None:
-        """See `RunListener`."""
+        """See `Report`."""
         print(text, flush=True)
 
 
 def write_photos(work: Work, folder: Path, n: int) -> list[Job]:
-    """Jobs for `n` JPEG files, links to as many different ones as a batch has at most."""
-    images = work.album.batch(work.scale.size, min(n, work.scale.batch))
+    """Return jobs for `n` JPEG files, which are links to as many different files as a batch has images."""
+    images = work.photos.batch(work.scale.size, min(n, work.scale.batch))
     folder.mkdir(parents=True)
     paths = [folder / f"{i:05}.jpg" for i in range(n)]
     for i, path in enumerate(paths):
@@ -205,23 +207,25 @@ def write_photos(work: Work, folder: Path, n: int) -> list[Job]:
     return [Job(path, Path(path.stem)) for path in paths]
 
 
-def measure(bench: Bench, jobs: Sequence[Job], options: FitOptions, out: Path) -> EndToEnd:
+def measure(observed: ObservedBackend, jobs: Sequence[Job], options: FitOptions, out: Path) -> EndToEnd:
     """Segment JPEG files in this process, into a folder that is deleted.
 
     Raises:
         MeasurementError: An image failed, or was done on the CPU.
         WrongResultError: An output is not what the CPU backend makes.
     """
-    _run(bench, jobs[: max(CHECKED, len(jobs) // 2)], out, options, check=True)
-    wall = _run(bench, jobs, out, options)
-    return EndToEnd(len(jobs), wall, **_watched(bench, jobs, out, options))
+    _run(observed, jobs[: max(CHECKED, len(jobs) // 2)], out, options, check=True)
+    wall = _run(observed, jobs, out, options)
+    return EndToEnd(len(jobs), wall, **_watched(observed, jobs, out, options))
 
 
-def _watched(bench: Bench, jobs: Sequence[Job], out: Path, options: FitOptions) -> dict[str, float]:
-    bench.device.begin(Watch.EVERYTHING)
+def _watched(
+    observed: ObservedBackend, jobs: Sequence[Job], out: Path, options: FitOptions
+) -> dict[str, float]:
+    observed.device.begin(Watch.EVERYTHING)
     with _timed_pipeline() as clock:
-        wall = _run(bench, jobs, out, options)
-    operations = bench.device.take()
+        wall = _run(observed, jobs, out, options)
+    operations = observed.device.take()
     gpu = busy(operations) / 1e3
     (decode, decode_cpu), (encode, encode_cpu) = clock.total("read"), clock.total("write")
     return {
@@ -236,11 +240,13 @@ def _watched(bench: Bench, jobs: Sequence[Job], out: Path, options: FitOptions) 
     }
 
 
-def _run(bench: Bench, jobs: Sequence[Job], out: Path, options: FitOptions, *, check: bool = False) -> float:
-    """The seconds of a run, whose outputs are deleted."""
+def _run(
+    observed: ObservedBackend, jobs: Sequence[Job], out: Path, options: FitOptions, *, check: bool = False
+) -> float:
+    """Return the seconds of a run, and delete its outputs."""
     prepare(out, SAVE, [])
     start = time.perf_counter()
-    outcomes = list(process_on_gpu(jobs, Settings(out=out, fit=options, save=SAVE), bench.backend))
+    outcomes = list(process_on_gpu(jobs, Settings(out=out, fit=options, save=SAVE), observed.backend))
     seconds = time.perf_counter() - start
     try:
         reasons = {o.reason if isinstance(o, Lost) else o.error for o in outcomes} - {None}
@@ -257,4 +263,4 @@ def _check(job: Job, out: Path, options: FitOptions) -> None:
     expected = segment_with(load("numba"), read_photo(job.source), options).segmented()
     written = read_photo(out / "segmented" / f"{job.stem}.png")
     if not (written == expected).all():
-        raise WrongResultError(f"the segmented {job.source.name} is not what the CPU backend makes of it")
+        raise WrongResultError(f"the segmented {job.source.name} differs from that of the CPU backend")

@@ -1,4 +1,4 @@
-"""The first step: which machine, driver and packages these are."""
+"""The first step: machine, driver and packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def versions(work: Work) -> None:
-    """Record what the machine, the driver and the packages are."""
+    """Record the machine, the driver and the versions of packages."""
     where = environment()
     work.findings.add(environment={**where, "cores_usable": usable_cores()})
     gpu = {"name": "emulated"} if work.emulated else gpu_facts()

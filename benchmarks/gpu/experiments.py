@@ -1,8 +1,8 @@
-"""The step that times what could be otherwise: grids, blocks, sub-batches, and ways of counting colours.
+"""The step that times alternatives: grids, blocks, sub-batches, and kernels that count colours.
 
-Every way is first compared with the package's own: a way with another result is not timed. The sizes that
-`kseg_batch.backends.gpu.layout.Tuning` holds, and the threads of a block, change the whole batch, so that a
-whole batch is timed. The ways of counting are kernels of `count_variants.cu`: only the histogram is timed.
+Every alternative is first compared with the package as it is. One with another result is not timed. The sizes
+of `kseg_batch.backends.gpu.layout.Tuning`, and the threads of a block, change the whole batch, so that whole
+batches are timed. The kernels of `count_variants.cu` count colours otherwise: only the histogram is timed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.gpu.checks import Expected
 from benchmarks.gpu.device_wrapper import fetch
-from benchmarks.gpu.measure import Bench
+from benchmarks.gpu.measure import ObservedBackend
 from benchmarks.gpu.recording_device import TimedDevice, Watch
 from benchmarks.gpu.timing import batches_of, kernel_times, kernels_span
 from benchmarks.support.checks import WrongResultError
@@ -41,28 +41,28 @@ if TYPE_CHECKING:
 
 COUNT_VARIANTS = Path(__file__).with_name("count_variants.cu")
 COUNT_KERNELS = ("count_unread", "count_marking", "count_marking_shared", "tally_cells")
-"""The kernels of that file."""
+"""The kernels of `COUNT_VARIANTS`."""
 
 KS = (3, 16)
 REPEATS = 8
 COUNTED = 8
-"""Images whose histograms are timed: as many as have tables at a time."""
+"""Images whose histograms are timed: as many as there are tables."""
 PLAIN = Variant()
 
 
 def experiments(work: Work) -> None:
-    """Time the ways of counting, then those of whole batches, as long as there is time.
+    """Time the alternatives of counting, then of whole batches, as time permits.
 
     Raises:
-        WrongResultError: A way gives another result.
+        WrongResultError: An alternative gives another result.
     """
     counting = time_counting(work)
     batches = time_batches(work)
     fastest = min(counting, key=lambda entry: float(entry["us_per_image"]))
     best = min(batches, key=lambda entry: float(entry["us_per_image"]))
     work.findings.summarise(
-        f"k = {KS[0]}: {best['way']} is fastest, {best['us_per_image']:.1f} us an image, "
-        f"{batches[0]['us_per_image']:.1f} as it is; counting: {fastest['way']}"
+        f"k = {KS[0]}: {best['alternative']} is fastest, {best['us_per_image']:.1f} us an image, "
+        f"{batches[0]['us_per_image']:.1f} as it is; counting: {fastest['alternative']}"
     )
 
 
@@ -70,52 +70,60 @@ def experiments(work: Work) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way to segment a batch."""
+class BatchAlternative:
+    """One alternative for segmenting a batch."""
 
     name: str
     tuning: Tuning = field(default_factory=Tuning)
     threads: int | None = None
-    """Of a block; those of the backend where None."""
+    """Threads of a block; None for those of the backend."""
     defines: tuple[str, ...] = ()
 
 
-WAYS = (
-    Way("as it is"),
-    *(Way(f"{blocks} blocks", Tuning(blocks=blocks)) for blocks in (256, 512, 2048, 4096)),
-    Way("a block for all work", Tuning(blocks=1 << 30)),
-    *(Way(f"{n} counted together", Tuning(counted_together=n)) for n in (1, 4, 16, 64)),
-    Way("256 threads", threads=256, defines=("-DMAX_THREADS=256",)),
-    Way("as it is, once more"),
+ALTERNATIVES = (
+    BatchAlternative("as it is"),
+    *(BatchAlternative(f"{blocks} blocks", Tuning(blocks=blocks)) for blocks in (256, 512, 2048, 4096)),
+    BatchAlternative("a block for all work", Tuning(blocks=1 << 30)),
+    *(BatchAlternative(f"{n} counted together", Tuning(counted_together=n)) for n in (1, 4, 16, 64)),
+    BatchAlternative("256 threads", threads=256, defines=("-DMAX_THREADS=256",)),
+    BatchAlternative("as it is, once more"),
 )
 
 
-def time_batches(work: Work, ways: Sequence[Way] = WAYS) -> list[dict[str, Any]]:
-    """Time whole batches in every way, and return the entries of the first k.
+def time_batches(work: Work, alternatives: Sequence[BatchAlternative] = ALTERNATIVES) -> list[dict[str, Any]]:
+    """Time whole batches with every alternative, and return the entries of the first k.
 
     Raises:
-        WrongResultError: A way gives another result than the first.
+        WrongResultError: An alternative gives another result than the first.
     """
     entries: list[dict[str, Any]] = []
     expected: dict[int, list[Expected]] = {k: [] for k in KS}
-    everything = [(way, k) for k in KS for way in ways]
-    for way, k in work.findings.as_time_permits(everything, lambda one: f"{one[0].name}, k = {one[1]}"):
-        bench = Bench(work.open_variant(threads=way.threads, defines=way.defines), way.tuning)
-        images = work.album.batch(work.scale.size, work.scale.batch)
-        tasks = [BatchItem(bench.backend.stage(image), FitOptions(k=k), masks=False) for image in images]
-        entry = {"way": way.name, "k": k, **_time_batch(bench, tasks, expected[k], way.name)}
-        bench.close()
+    everything = [(alternative, k) for k in KS for alternative in alternatives]
+    for alternative, k in work.findings.as_time_permits(
+        everything, lambda one: f"{one[0].name}, k = {one[1]}"
+    ):
+        observed = ObservedBackend(
+            work.open_variant(threads=alternative.threads, defines=alternative.defines), alternative.tuning
+        )
+        images = work.photos.batch(work.scale.size, work.scale.batch)
+        tasks = [BatchItem(observed.backend.stage(image), FitOptions(k=k), masks=False) for image in images]
+        entry = {
+            "alternative": alternative.name,
+            "k": k,
+            **_time_batch(observed, tasks, expected[k], alternative.name),
+        }
+        observed.close()
         entries.append(entry)
         work.findings.append("batches", entry)
-        print(f"{way.name}, k = {k}: {entry['us_per_image']:.1f} us an image", flush=True)
+        print(f"{alternative.name}, k = {k}: {entry['us_per_image']:.1f} us an image", flush=True)
     return [entry for entry in entries if entry["k"] == KS[0]]
 
 
 def _time_batch(
-    bench: Bench, tasks: Sequence[BatchItem], expected: list[Expected], name: str
+    observed: ObservedBackend, tasks: Sequence[BatchItem], expected: list[Expected], name: str
 ) -> dict[str, Any]:
-    """Compare a batch with what the first way made of it, which `expected` keeps; then time it."""
-    results = bench.run(tasks)
+    """Compare a batch with the results of the first alternative, kept in `expected`; then time the batch."""
+    results = observed.run(tasks)
     for i, result in enumerate(results):
         if result.labels is None or result.palette is None:
             raise WrongResultError(f"{name}: image {i} has no result")
@@ -123,24 +131,24 @@ def _time_batch(
             expected.append(Expected.of(result.palette, result.labels.labels))
         expected[i].require(result, f"{name}, image {i}")
     n = len(tasks)
-    spans = [kernels_span(batch) for batch in _watched(bench, tasks, Watch.KERNELS)]
-    times = [kernel_times(batch) for batch in _watched(bench, tasks, Watch.EVERYTHING)]
+    spans = [kernels_span(batch) for batch in _watched(observed, tasks, Watch.KERNELS)]
+    times = [kernel_times(batch) for batch in _watched(observed, tasks, Watch.EVERYTHING)]
     return {
         "us_per_image": 1e3 * statistics.median(spans) / n,
         "kernels_us_per_image": _medians(times, n),
     }
 
 
-def _watched(bench: Bench, tasks: Sequence[BatchItem], watch: Watch) -> list[list[Operation]]:
-    """What was recorded of each of several runs of a batch."""
-    bench.device.begin(watch)
+def _watched(observed: ObservedBackend, tasks: Sequence[BatchItem], watch: Watch) -> list[list[Operation]]:
+    """Return the recorded operations of several runs of a batch."""
+    observed.device.begin(watch)
     for _ in range(REPEATS):
-        bench.run(tasks)
-    return batches_of(bench.device.take(), REPEATS)
+        observed.run(tasks)
+    return batches_of(observed.device.take(), REPEATS)
 
 
 def _medians(times: Sequence[dict[str, float]], n_images: int) -> dict[str, float]:
-    """The median of each kernel's time, in microseconds an image."""
+    """Return the median time of each kernel, in microseconds an image."""
     return {name: 1e3 * statistics.median(one[name] for one in times) / n_images for name in times[0]}
 
 
@@ -149,7 +157,7 @@ def _medians(times: Sequence[dict[str, float]], n_images: int) -> dict[str, floa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarkingLaunches(Launches):
-    """Counts by a kernel that marks touched cells, and one that counts their colours."""
+    """Launches of a kernel that marks touched cells, and of a kernel that counts their colours."""
 
     counting: str = "count_marking"
 
@@ -164,7 +172,7 @@ class MarkingLaunches(Launches):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnreadLaunches(Launches):
-    """Counts into the table alone, so that no colour is drained. The caller looks at it and clears it."""
+    """Launches that count into the table and drain no colour. The caller reads and clears the table."""
 
     def count(self, images: Array, grid: tuple[int, int]) -> None:
         """See `Launches`."""
@@ -173,13 +181,13 @@ class UnreadLaunches(Launches):
 
 
 def time_counting(work: Work) -> list[dict[str, Any]]:
-    """Time the histogram of photos and of white pages in every way, and return the entries of photos.
+    """Time the histogram of photos and of white pages with every alternative; return the entries of photos.
 
     Raises:
-        WrongResultError: A way finds other colours.
+        WrongResultError: An alternative finds other colours.
     """
     opened = work.open_variant(files=dict.fromkeys(COUNT_KERNELS, COUNT_VARIANTS))
-    photos = work.album.batch(work.scale.size, min(COUNTED, work.scale.batch))
+    photos = work.photos.batch(work.scale.size, min(COUNTED, work.scale.batch))
     pages = [np.full_like(photo, 255) for photo in photos]
     found: list[dict[str, Any]] = []
     for kind, images in (("photos", photos), ("white pages", pages)):
@@ -190,7 +198,11 @@ def time_counting(work: Work) -> list[dict[str, Any]]:
             ("marks in shared memory", partial(MarkingLaunches, counting="count_marking_shared")),
             ("atomics alone, unread", UnreadLaunches),
         ):
-            entry = {"way": name, "images": kind, **_time_histogram(opened, launches, images, expected)}
+            entry = {
+                "alternative": name,
+                "images": kind,
+                **_time_histogram(opened, launches, images, expected),
+            }
             work.findings.append("counting", entry)
             print(f"{name}, {kind}: {entry['us_per_image']:.1f} us an image", flush=True)
             found += [entry] if kind == "photos" and name != "atomics alone, unread" else []
@@ -203,7 +215,7 @@ def _time_histogram(
     images: Sequence[NDArray[np.uint8]],
     expected: Sequence[ColorHistogram],
 ) -> dict[str, Any]:
-    """Compare the colours of images with NumPy's, then time the kernels that find them."""
+    """Compare the colours of images with those of NumPy, then time the kernels."""
     device = TimedDevice(opened.device, opened.library)
     options = FitOptions(k=1)
     requests = [Request(image.shape[0], image.shape[1], options, masks=False) for image in images]
@@ -235,7 +247,7 @@ def _time_histogram(
 def _require_colors(
     device: TimedDevice, stream: Any, launches: Launches, expected: Sequence[ColorHistogram]
 ) -> None:
-    """Compare the counts with NumPy's: those of the drained colours, or those in the table."""
+    """Compare the counts of the drained colours, or the counts in the table, with those of NumPy."""
     arrays = {name: fetch(device, array, stream) for name, array in launches.arrays.items()}
     tables = arrays["table"].reshape(-1, N_CODES)
     if isinstance(launches, UnreadLaunches):

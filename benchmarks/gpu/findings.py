@@ -1,4 +1,4 @@
-"""What a step of the trial has found so far, in a JSON file that is whole whenever the process ends."""
+"""The findings of a step so far, in a JSON file that is whole whenever the process exits."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class StepError(Exception):
-    """A step did not find what it must, or cannot do what it is for."""
+    """A step found a wrong result, or cannot do its work."""
 
 
 class DifferenceError(StepError):
-    """A result is not the reference's.
+    """A result differs from the reference.
 
     Attributes:
-        difference: Where the first difference is, for the results file.
+        difference: Place of the first difference, for the results file.
     """
 
     def __init__(self, sentence: str, difference: dict[str, Any]) -> None:
@@ -31,18 +31,18 @@ class DifferenceError(StepError):
 
 
 class SkippedError(StepError):
-    """A step has nothing to do here; the sentence says why."""
+    """A step cannot run on this machine; the sentence gives the reason."""
 
 
 class Findings:
     """The figures of a step, its summary and its failure, written anew whenever one is added."""
 
     def __init__(self, path: Path, seconds: float = float("inf")) -> None:
-        """Begin with nothing.
+        """Begin without findings.
 
         Args:
-            path: The file.
-            seconds: How long the step may take.
+            path: The JSON file.
+            seconds: Time limit of the step.
         """
         self.content: dict[str, Any] = {"figures": {}}
         self._path = path
@@ -50,19 +50,19 @@ class Findings:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What was measured or counted, by name."""
+        """Return the measured or counted figures, by name."""
         figures: dict[str, Any] = self.content["figures"]
         return figures
 
     def left(self) -> float:
-        """Seconds until the step has to be over."""
+        """Return the seconds until the time limit."""
         return self._deadline - time.monotonic()
 
     def as_time_permits(self, things: Iterable[T], describe: Callable[[T], object]) -> Iterator[T]:
-        """Yield things to do, and list in `left_out` what there is no time for.
+        """Yield things to do, and list in `left_out` the things for which no time is left.
 
-        Something is left out where less than twice the longest time so far is left: some take longer than
-        any before.
+        A thing is left out where less than twice the longest time so far is left, because some things take
+        longer than all before.
         """
         longest = 0.0
         for thing in things:
@@ -84,10 +84,10 @@ class Findings:
         self.save()
 
     def summarise(self, text: str) -> None:
-        """Set what the table shows of the step."""
+        """Set the line of the step in the table."""
         self.content["summary"] = text
         self.save()
 
     def save(self) -> None:
-        """Write all of it."""
+        """Write the file."""
         write_json(self._path, self.content)

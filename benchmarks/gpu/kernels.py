@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.checks import Reference
 from benchmarks.gpu.findings import StepError
-from benchmarks.gpu.measure import Bench, CpuTimes, measure_bandwidth, measure_cpu
+from benchmarks.gpu.measure import CpuTimes, ObservedBackend, measure_bandwidth, measure_cpu
 from benchmarks.gpu.report import COLUMNS, UNITS, configuration_cells, configuration_line, step_lines
 from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from benchmarks.gpu.step import Scale, Work
 
 SECONDS = 1.0
-"""About how long one figure of one batch is measured."""
+"""Seconds, about, for one figure of one batch."""
 
 CHECK_SECONDS = 5.0
-"""For the CPU's results that a batch is compared with before it is timed."""
+"""Seconds for the CPU's results with which a batch is compared before it is timed."""
 
 MIXED_SIZES: list[Size] = [(640, 480), (1920, 1080), (1279, 853), (480, 640), (333, 777)]
 MIXED_KS = (3, 2, 16, 5, 8, 3, 3)
 
 
 def kernels(work: Work) -> None:
-    """Time as many batches as there is time for, the most important first.
+    """Time batches as time permits, the most important first.
 
     Raises:
         WrongResultError: A result differs from the CPU's.
     """
     warm_up(load("numba"))
     opened = work.open()
-    timing = _Timing(work, Bench(opened))
+    timing = _Timing(work, ObservedBackend(opened))
     print(f"{UNITS}\n{configuration_line(COLUMNS)}", flush=True)
     for configuration in work.findings.as_time_permits(_configurations(work.scale), list):
         timing.measure(*configuration)
@@ -57,7 +57,7 @@ def kernels(work: Work) -> None:
 
 
 def _configurations(scale: Scale) -> Iterator[tuple[Size | None, int | None, int]]:
-    """Sizes, numbers of clusters and batches, the most important first. None stands for many in one batch."""
+    """Yield size, k and batch, the most important first. None is for many sizes or k in one batch."""
     largest = scale.batches[0]
     for k in scale.timed_ks[:3]:
         for batch in scale.batches:
@@ -72,24 +72,24 @@ def _configurations(scale: Scale) -> Iterator[tuple[Size | None, int | None, int
 
 
 class _Timing:
-    """The device, what results must be, and where the figures go."""
+    """The device, the expected results, and the findings of the step."""
 
-    def __init__(self, work: Work, bench: Bench) -> None:
+    def __init__(self, work: Work, observed: ObservedBackend) -> None:
         self._work = work
-        self._bench = bench
+        self._observed = observed
         self._reference = Reference()
         self._cpu: dict[tuple[Size | None, int | None], CpuTimes] = {}
-        self._bandwidth: Bandwidth = measure_bandwidth(bench, work.scale.copy_bytes, 5)
+        self._bandwidth: Bandwidth = measure_bandwidth(observed, work.scale.copy_bytes, 5)
         work.findings.add(bandwidth=asdict(self._bandwidth))
 
     def measure(self, size: Size | None, k: int | None, batch: int) -> None:
-        """Time a batch of one size and one k, or of many where these are None."""
-        album, gpu = self._work.album, self._bench.backend
+        """Time a batch of one size and one k, or of many sizes or k for None."""
+        photos, gpu = self._work.photos, self._observed.backend
         if size is None or k is None:
-            images = album.ragged(batch, MIXED_SIZES, gpu)
+            images = photos.ragged(batch, MIXED_SIZES, gpu)
             options = [FitOptions(k=MIXED_KS[i % len(MIXED_KS)]) for i in range(batch)]
         else:
-            images, options = album.batch(size, batch, gpu), [FitOptions(k=k)] * batch
+            images, options = photos.batch(size, batch, gpu), [FitOptions(k=k)] * batch
         tasks = [BatchItem(image, one, masks=False) for image, one in zip(images, options, strict=True)]
         entry = self._measure(tasks, {"size": size and list(size), "k": k})
         if (size, k) not in self._cpu:
@@ -102,10 +102,10 @@ class _Timing:
         Raises:
             WrongResultError: A result differs from the CPU's; nothing is timed.
         """
-        results = self._bench.run(tasks)
+        results = self._observed.run(tasks)
         checked = self._reference.check(results, CHECK_SECONDS)
         del results
-        times = self._bench.measure(tasks, self._work.scale.repeats, SECONDS)
+        times = self._observed.measure(tasks, self._work.scale.repeats, SECONDS)
         n = len(tasks)
         pixels = sum(task.image.size // 3 for task in tasks) / n
         on_device, copies = times.kernels.median / n, times.copies.median / n

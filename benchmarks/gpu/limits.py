@@ -1,4 +1,4 @@
-"""The step that asks what happens at limits: of memory, and of the time that a run gives a silent GPU."""
+"""The step that tests limits: of memory, and of the time that a run waits for a silent GPU."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.device import Device
 
 ROUNDING = 96 << 20
-"""Bytes by which CUDA may round up the arrays of three slots: a large one to 2 MiB."""
+"""Bytes by which CUDA may round up the arrays of three slots: a large array to 2 MiB."""
 
 TIMEOUT = 3.0
-"""Seconds after which the cold run takes a silent GPU for hung: less than compiling takes."""
+"""Seconds after which the cold run regards a silent GPU as hung: less than the time of compiling."""
 
 
 def limits(work: Work) -> None:
-    """Let memory run out, take as much as is given, and compile within a short time limit.
+    """Let memory run out, take all memory that is allowed, and compile within a short time limit.
 
     Raises:
-        StepError: One of the three is not as it must be.
+        StepError: One of the three tests fails.
     """
     warm_up(load("numba"))
     opened = work.open()
@@ -47,25 +47,25 @@ def limits(work: Work) -> None:
 
 
 def check_halving(work: Work, name: str, device: Device) -> dict[str, Any]:
-    """Let the device run out of memory in the midst of a batch."""
+    """Let the device run out of memory in the middle of a batch."""
     width, height = work.scale.large
-    photos = work.album.batch((width, height), 4)
+    photos = work.photos.batch((width, height), 4)
     tasks = [BatchItem(photo, FitOptions(k=2, attempts=1), masks=False) for photo in photos]
     require_halving(name, device, tasks, work.scale.spare)
     return {"images": len(tasks), "spare_bytes": work.scale.spare}
 
 
 def check_memory(work: Work, name: str, device: Device) -> dict[str, Any]:
-    """Segment full batches with single images between, and look how much memory is taken meanwhile.
+    """Segment full batches with single images between, and measure the memory meanwhile.
 
     Raises:
-        StepError: It is more than was given.
+        StepError: More memory was taken than allowed.
     """
     given = work.scale.memory
     options = FitOptions(k=3, attempts=1)
-    photos = work.album.batch(work.scale.size, work.scale.batch)
+    photos = work.photos.batch(work.scale.size, work.scale.batch)
     tasks = [BatchItem(photo, options, masks=False) for photo in photos]
-    (single,) = work.album.batch(work.scale.single, 1)
+    (single,) = work.photos.batch(work.scale.single, 1)
     gc.collect()
     device.activate()
     device.release()
@@ -85,7 +85,7 @@ def check_memory(work: Work, name: str, device: Device) -> dict[str, Any]:
 
 @contextmanager
 def _least_free(device: Device) -> Iterator[list[int]]:
-    """The least free memory of a device while the block runs, looked at every few milliseconds."""
+    """Record the least free memory of a device inside the context, read every few milliseconds."""
     least, over = [device.free_memory()], threading.Event()
 
     def look() -> None:
@@ -104,7 +104,7 @@ def _least_free(device: Device) -> Iterator[list[int]]:
 
 
 def _check_cold_run(work: Work) -> dict[str, Any]:
-    """Run with many clusters, nothing compiled, and a time limit that is shorter than compiling takes.
+    """Run with many clusters, no compiled kernel, and a time limit shorter than the time of compiling.
 
     Raises:
         StepError: Images were done on the CPU.

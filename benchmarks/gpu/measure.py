@@ -36,29 +36,29 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.options import FitOptions
 
 FLOOR_BYTES = 4
-"""Bytes that no way of doing it saves: 3 of a pixel are read, 1 of its label is written."""
+"""Least bytes for a pixel: 3 are read, and 1 is written for its label."""
 LEAST_RUNS = 3
 CPU_SECONDS = 1.0
-"""About how long the CPU is timed for one configuration, in each of the two ways."""
+"""Seconds, about, for timing the CPU on one configuration, on one thread and on two."""
 CPU_IMAGES = 16
-"""Most images for that."""
+"""Most images of which the CPU is timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """How fast the machine copies, in GB/s; 1 GB is 10**9 bytes."""
+    """The bandwidth of copies, in GB/s; 1 GB is 10**9 bytes."""
 
     device: float
-    """Between two buffers on the device: bytes read and bytes written, together."""
+    """Between two buffers on the device: the sum of bytes read and bytes written."""
     upload: float
-    """From page-locked memory."""
+    """From page-locked memory to the device."""
     download: float
-    """To page-locked memory."""
+    """From the device to page-locked memory."""
     n_bytes: int
-    """Of each of the two buffers on the device."""
+    """Bytes of each of the two buffers on the device."""
 
     def floor(self, n_pixels: float) -> float:
-        """The ms that reading so many pixels and writing as many labels takes at least."""
+        """Return the least time of reading the pixels and writing their labels, in ms."""
         return FLOOR_BYTES * n_pixels / self.device / 1e6
 
 
@@ -67,48 +67,48 @@ class GpuTimes:
     """The times of a batch, in ms."""
 
     kernels: Spread
-    """The data on the device: from the start of the first launch to the end of the last, gaps included."""
+    """With the data on the device: from the start of the first launch to the end of the last, with gaps."""
     copies: Spread
     """From batch to batch, many in a row: uploads and downloads overlap with the kernels of others."""
     latency: Spread
     """One batch alone, from the start of its first upload to the end of its last download."""
     wall: float
-    """From batch to batch by the host's clock, with nothing recorded; the mean."""
+    """From batch to batch by the clock of the host, without recording; the mean."""
     each: dict[str, Spread]
-    """Of each kernel. Its events separate it from the next, so they add up to a little more."""
+    """Time of each kernel. Events separate the kernels, so that the times add up to a little more."""
     shares: dict[str, float]
-    """Of the steps of the algorithm, in the kernels' time."""
+    """Shares of the steps of the algorithm in the time of the kernels."""
     parts: int
-    """In how many parts the batch was queued: 1 if it fits into memory."""
+    """Number of parts in which the batch was queued: 1 if the batch fits into memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuTimes:
-    """The ms of an image with the backend numba on the same machine."""
+    """Times of an image with the backend numba on the same machine, in ms."""
 
     one_thread: float
     """The median."""
     two_threads: float
-    """The time of several images, two at a time, by their number."""
+    """The time of several images, two at a time, divided by their number."""
     images: int
-    """How many were timed on two threads."""
+    """Number of images timed on two threads."""
 
 
-class Bench:
-    """A device under observation, and the backend on it."""
+class ObservedBackend:
+    """A device that records its operations, and a backend on this device."""
 
     def __init__(self, opened: Opened, tuning: Tuning = DEFAULT_TUNING) -> None:
         self.device = TimedDevice(opened.device, opened.library)
         self.backend = GpuBackend(opened.name, self.device, tuning=tuning)
 
     def close(self) -> None:
-        """Give the backend's memory on the device back."""
+        """Free the memory of the backend on the device."""
         del self.backend
         gc.collect()
         self.device.release()
 
     def run(self, tasks: Sequence[BatchItem]) -> list[BatchResult]:
-        """The results of one batch.
+        """Return the results of one batch.
 
         Raises:
             BackendError: The device failed, or has no memory for one of the images.
@@ -120,11 +120,11 @@ class Bench:
         return results
 
     def measure(self, tasks: Sequence[BatchItem], repeats: int, seconds: float) -> GpuTimes:
-        """Time a batch, in each way `repeats` times, or fewer if that takes longer than `seconds`.
+        """Time a batch with each kind of recording, `repeats` times, or fewer where `seconds` have passed.
 
         Raises:
             BackendError: The device failed.
-            MeasurementError: The host program does something else than was thought.
+            MeasurementError: The host program queues other operations than expected.
         """
         kernels = self._alone(tasks, Watch.KERNELS, repeats, seconds)
         each = [
@@ -147,7 +147,7 @@ class Bench:
     def _alone(
         self, tasks: Sequence[BatchItem], watch: Watch, repeats: int, seconds: float
     ) -> list[list[Operation]]:
-        """What was recorded of each of several batches, of which each is waited for before the next."""
+        """Return the recorded operations of several batches, each queued after the last is done."""
         self.run(tasks)  # memory is taken, and kernels are compiled
         self.device.begin(watch)
         n = 0
@@ -168,7 +168,7 @@ class Bench:
         return 1e3 * (time.perf_counter() - start) / n
 
     def _feed(self, tasks: Sequence[BatchItem], repeats: int, seconds: float, least: int = LEAST_RUNS) -> int:
-        """Keep the device busy with the same batch over and over; return how many times."""
+        """Queue the same batch again and again, and return the number of batches."""
         n = 0
 
         def counted() -> Iterator[Sequence[BatchItem]]:
@@ -185,7 +185,7 @@ class Bench:
 def _repeated(
     tasks: Sequence[BatchItem], repeats: int, seconds: float, least: int = LEAST_RUNS
 ) -> Iterator[Sequence[BatchItem]]:
-    """The batch `repeats` times, but only `least` times where that takes longer than so many seconds."""
+    """Yield the batch `repeats` times, but only `least` times once more than `seconds` have passed."""
     deadline = time.perf_counter() + seconds
     for i in range(max(least, repeats)):
         if i >= least and time.perf_counter() > deadline:
@@ -193,9 +193,9 @@ def _repeated(
         yield tasks
 
 
-def measure_bandwidth(bench: Bench, most_bytes: int, repeats: int) -> Bandwidth:
-    """Copy within the device between buffers much larger than its caches, and to and fro."""
-    device = bench.device
+def measure_bandwidth(observed: ObservedBackend, most_bytes: int, repeats: int) -> Bandwidth:
+    """Measure copies between device buffers much larger than the caches, and between host and device."""
+    device = observed.device
     n_bytes = min(most_bytes, device.free_memory() // 4) // 4096 * 4096
     source, target = device.empty(n_bytes, np.uint8), device.empty(n_bytes, np.uint8)
     host = device.pinned(min(n_bytes, 1 << 28))
@@ -233,7 +233,7 @@ def measure_bandwidth(bench: Bench, most_bytes: int, repeats: int) -> Bandwidth:
 
 
 def measure_cpu(images: Sequence[NDArray[np.uint8]], options: Sequence[FitOptions]) -> CpuTimes:
-    """Time the backend numba on a batch, or on as much of it as takes a few seconds."""
+    """Time the backend numba on a batch, or on as many of its images as take a few seconds."""
     cpu = load("numba")
 
     def segment(i: int) -> float:

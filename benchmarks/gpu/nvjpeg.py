@@ -1,7 +1,7 @@
-"""The step that decodes JPEG files on the GPU: how fast, and how far from libjpeg-turbo's pixels.
+"""The step that decodes JPEG files on the GPU: the time, and the difference from the pixels of libjpeg-turbo.
 
-Torchvision calls nvJPEG. The chroma upsampling of the two decoders differs, and so do the pixels: nothing of
-kseg-batch is built on nvJPEG.
+Torchvision calls nvJPEG. The chroma upsampling of the two decoders differs, and so do the pixels: kseg-batch
+does not use nvJPEG.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROUNDS = 5
 
 
 def nvjpeg(work: Work) -> None:
-    """Decode a batch of photos by nvJPEG, and compare the pixels with those that kseg-batch decodes.
+    """Decode a batch of photos by nvJPEG, and compare the pixels with the pixels that kseg-batch decodes.
 
     Raises:
         SkippedError: torchvision is not installed, or has no nvJPEG.

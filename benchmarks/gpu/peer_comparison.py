@@ -1,4 +1,4 @@
-"""Gives the peers the pixels, the starts and the iterations of ours, and gathers what they took."""
+"""The step that times peer libraries on the pixels, starts and iterations of kseg-batch."""
 
 from __future__ import annotations
 
@@ -47,33 +47,33 @@ ONLY_SAME_START = ("scikit-learn",)
 """Peers for which ten starts take too long."""
 
 SHARES = {"flash-kmeans": 0.6, "torch-weighted": 0.5, "torch": 1.0}
-"""Peers that the trial asks, and the share that each has of the time that is left: the first one compiles."""
+"""Peers of the trial, and the share of each in the remaining time: the first peer compiles."""
 IMAGES = 16
-"""Of a case: 33 million pixels fill any GPU."""
+"""Images of a case: 33 million pixels fill any GPU."""
 KS = (3, 16)
 REPEATS = 10
 SECONDS = 1.0
-"""For the repeats of one case."""
+"""Seconds for the repeats of one case."""
 
 
 def peers(work: Work) -> None:
     """Time other libraries on the same pixels, each in a process of its own.
 
     Raises:
-        SkippedError: PyTorch, on which all of them stand, is not installed.
-        StepError: None gives a figure.
+        SkippedError: PyTorch, which all peers need, is not installed.
+        StepError: No peer gives a figure.
     """
     if find_spec("torch") is None:
         raise SkippedError("PyTorch is not installed")
     findings, scale = work.findings, work.scale
     findings.add(note=NOTE)
-    contest = Contest(work.scratch, REPEATS, SECONDS)
+    comparison = PeerComparison(work.scratch, REPEATS, SECONDS)
     for k in KS:
-        contest.add(scale.size, k, work.album.batch(scale.size, min(IMAGES, scale.batch)))
+        comparison.add(scale.size, k, work.photos.batch(scale.size, min(IMAGES, scale.batch)))
     print(line(PEER_COLUMNS, PEER_WIDTHS), flush=True)
     fastest: dict[str, float] = {}
     for peer, share in SHARES.items():
-        for found in contest.ask(peer, max(1.0, share * (findings.left() - RESERVE))):
+        for found in comparison.measure(peer, max(1.0, share * (findings.left() - RESERVE))):
             findings.append("peers", found)
             print(peer_line(found), flush=True)
             if found.get("k") == KS[0] and found.get("kind") == SAME_START and "ms_per_image" in found:
@@ -85,9 +85,9 @@ def peers(work: Work) -> None:
 
 
 def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.float32], int, float]:
-    """Where Lloyd's algorithm over all colours starts, its iterations, and the cost of its result.
+    """Return the start of Lloyd's algorithm over all colours, its iterations, and the cost of its result.
 
-    The start is (k, 3), in grey levels. By the CPU backend, whose results the GPU's equal.
+    The start is (k, 3) float32, in grey levels. The CPU backend computes the start, as the GPU would.
     """
     backend = numba_cpu.load()
     histogram = backend.histogram(image)
@@ -105,21 +105,21 @@ def seeded(image: NDArray[np.uint8], options: FitOptions) -> tuple[NDArray[np.fl
 
 
 @dataclass(slots=True)
-class Contest:
-    """The cases that every peer is given, their arrays in files of a folder that must outlive it."""
+class PeerComparison:
+    """The cases of every peer, with arrays in files of a folder that must outlive the comparison."""
 
     folder: Path
     repeats: int
     seconds: float
-    """For the repeats of one case."""
+    """Seconds for the repeats of one case."""
     cases: dict[str, Case] = field(default_factory=dict)
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the results say of each case."""
+    """Size, k, batch and kind of each case."""
     costs: dict[str, tuple[DistinctColors, float]] = field(default_factory=dict)
-    """The colours of each case's first image, and what our centres cost on it."""
+    """The colours of the first image of each case, and the cost of our centres on this image."""
 
     def add(self, size: Size, k: int, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Add a batch of one size and k, which makes two cases."""
+        """Add the two cases of a batch of one size and k."""
         options = FitOptions(k=k)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             starts = list(pool.map(lambda image: seeded(image, options), images))
@@ -141,12 +141,11 @@ class Contest:
             self.known[name] = {"size": list(size), "k": k, "batch": len(images), "kind": kind}
             self.costs[name] = cost
 
-    def ask(self, peer: str, limit: float) -> Iterator[dict[str, Any]]:
-        """What a peer takes for each case, in a process of its own that is stopped after `limit` seconds.
+    def measure(self, peer: str, limit: float) -> Iterator[dict[str, Any]]:
+        """Time a peer on each case, in a process of its own that is stopped after `limit` seconds.
 
-        Yields findings, and failures, as dicts for JSON, with the size, k, batch and kind of case, and
-        `cost_ratio`: the exact cost of the peer's centres on the first image, the lowest of its starts, by
-        that of ours.
+        Yields times, and failures, as dicts for JSON, with size, k, batch and kind of the case. `cost_ratio`
+        is the exact cost of the peer's centres on the first image, the lowest of its starts, divided by ours.
         """
         skipped = TEN_STARTS if peer in ONLY_SAME_START else None
         order = {SAME_START: 0, TEN_STARTS: 1}
@@ -165,7 +164,7 @@ class Contest:
                 found["cost_ratio"] = lowest / cost if cost else None
             yield {**self.known.get(name, {}), **found}
         for name in sorted(missing):
-            yield {**self.known[name], "peer": peer, "error": "it gave no answer, or not in time"}
+            yield {**self.known[name], "peer": peer, "error": "the peer gave no answer, or not in time"}
 
     def _save(self, name: str, array: NDArray[Any]) -> str:
         path = self.folder / f"{len(self.cases)}-{name}.npy"
@@ -174,7 +173,7 @@ class Contest:
 
 
 def _answers(peer: str, cases: Path, limit: float) -> Iterator[dict[str, Any]]:
-    """The lines of a peer's process, and its failure if it ends by one."""
+    """Yield the lines that the process of a peer prints, and the failure of the process."""
     command = [sys.executable, "-m", "benchmarks.gpu.peers", peer, str(cases)]
     out, err = (
         cases.with_suffix(".out"),
@@ -186,13 +185,13 @@ def _answers(peer: str, cases: Path, limit: float) -> Iterator[dict[str, Any]]:
         try:
             process.wait(limit)
         except subprocess.TimeoutExpired:
-            problem = f"it was stopped after {limit:.3g} s"
+            problem = f"the process was stopped after {limit:.3g} s"
         finally:
             process.kill()
             process.wait()
     if problem is None and process.returncode:
         last = " ".join(err.read_text(errors="replace").split())[-300:]
-        problem = f"its process ended with status {process.returncode}: {last}"
+        problem = f"the process exited with status {process.returncode}: {last}"
     for text in out.read_text(errors="replace").splitlines():
         if text.startswith("{") and text.endswith("}"):
             yield json.loads(text)

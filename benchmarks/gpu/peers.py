@@ -1,9 +1,9 @@
-"""Other k-means libraries on the same pixels.
+"""Time another k-means library on the same pixels.
 
 python -m benchmarks.gpu.peers PEER CASES.json
 
-A process of its own, so that a peer that crashes, hangs or spoils the GPU's context spoils nothing else. For
-each case, and each way of doing it, it prints a line of JSON.
+Each peer has a process of its own, so that a crash, a hang or a damaged GPU context has no effect elsewhere.
+The program prints a line of JSON for each case and mode.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TORCH_CHUNK = 1 << 20
-"""Pixels whose distances torch has in memory at a time."""
+"""Pixels whose distances torch keeps in memory at a time."""
 TORCH_IMAGES, SKLEARN_IMAGES = 8, 2
-"""Of a case, how many images are done by what does them one after the other."""
+"""Images of a case that are done by peers that take one image after the other."""
 LEAST_RUNS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What every peer is given."""
+    """Pixels, starts and limits that every peer gets."""
 
     name: str
     pixels: str
@@ -43,39 +43,39 @@ class Case:
     centers: str
     """File of the (S, B, k, 3) float32 centres of S starts, in grey levels, which are timed together."""
     iterations: list[int]
-    """(B,) iterations of each image; with a tolerance, the most."""
+    """(B,) iterations of each image; with a tolerance, the most iterations."""
     tolerance: float | None
-    """Stop when no centre moved by more, in grey levels; None to do all iterations."""
+    """Greatest movement of a centre, in grey levels, at which to stop; None to do all iterations."""
     repeats: int
     seconds: float
-    """Fewer repeats where they take longer than this."""
+    """Time limit of the repeats: fewer are done where they take longer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What a peer took for a case."""
+class PeerTime:
+    """The time of a peer for a case."""
 
     peer: str
-    way: str
-    """The number format, or the threads."""
+    mode: str
+    """The number format, or the number of threads."""
     case: str
     ms_per_image: float
-    """The median."""
+    """Median of the runs."""
     runs: int
     images: int
-    """Of the batch, how many were done."""
+    """Number of images of the batch that were done."""
     iterations: float
-    """Of each image and start, in the mean; where there is a tolerance, the most."""
+    """Mean over images and starts; with a tolerance, the most iterations."""
     centers: list[list[list[float]]]
-    """(S, k, 3) of the first image, for their cost."""
+    """(S, k, 3) centres of the first image, for their cost."""
 
 
 class PeerError(Exception):
-    """A peer does something else than it is meant to."""
+    """A peer does not run as intended."""
 
 
 def timed(call: Callable[[], Any], wait: Callable[[], object], case: Case) -> tuple[list[float], Any]:
-    """The ms of each run after a warm-up, and what it returned."""
+    """Return the milliseconds of each run after a warm-up, and the result of the warm-up."""
     runs: list[float] = []
 
     def run() -> Any:
@@ -87,7 +87,7 @@ def timed(call: Callable[[], Any], wait: Callable[[], object], case: Case) -> tu
 
     centers = run()
     if case.tolerance is not None and sum(runs) > 1e3 * case.seconds:
-        return runs, centers  # slow, and what the warm-up is for was done by the case before
+        return runs, centers  # slow; an earlier case was the warm-up
     runs.clear()
     while len(runs) < min(LEAST_RUNS, case.repeats) or (
         len(runs) < case.repeats and sum(runs) < 1e3 * case.seconds
@@ -97,13 +97,13 @@ def timed(call: Callable[[], Any], wait: Callable[[], object], case: Case) -> tu
 
 
 def load(case: Case, images: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The pixels and the starts of the first `images` of a case, or of all."""
+    """Return the pixels and the starts of the first `images` images of a case, or of all."""
     pixels = np.array(np.load(case.pixels, mmap_mode="r")[:images])
     return pixels, np.array(np.load(case.centers, mmap_mode="r")[:, :images])
 
 
-def flash_kmeans(case: Case) -> Iterator[Finding]:
-    """Triton kernels, a batch at a time; every image as many iterations as the mean of all."""
+def flash_kmeans(case: Case) -> Iterator[PeerTime]:
+    """Time Triton kernels on a batch at a time; every image has the mean number of iterations."""
     torch, flash = import_module("torch"), import_module("flash_kmeans")
     cluster: Any = flash.batch_kmeans_Euclid
     if "fallback" in cluster.__module__:
@@ -112,7 +112,7 @@ def flash_kmeans(case: Case) -> Iterator[Finding]:
     pixels, starts = load(case)
     iterations = max(1, round(statistics.mean(case.iterations)))
     failures = []
-    for way, dtype, scale in (("float32", torch.float32, 1.0), ("float16", torch.float16, 255.0)):
+    for mode, dtype, scale in (("float32", torch.float32, 1.0), ("float16", torch.float16, 255.0)):
         # squares of 255 leave float16's range, so there the colours are from 0 to 1
         try:
             x = torch.from_numpy(pixels).cuda().to(torch.float32).div_(scale).to(dtype)
@@ -134,16 +134,16 @@ def flash_kmeans(case: Case) -> Iterator[Finding]:
 
             runs, centers = timed(call, torch.cuda.synchronize, case)
         except Exception as error:  # noqa: BLE001 - a library of others; the other format may work
-            failures.append(f"{way}: {one_line(error)}")
+            failures.append(f"{mode}: {one_line(error)}")
             continue
         grey = (centers.float() * scale).cpu().numpy()
-        yield _finding("flash-kmeans", way, case, runs, len(pixels), iterations, grey)
+        yield _peer_time("flash-kmeans", mode, case, runs, len(pixels), iterations, grey)
     if failures:
         raise PeerError("; ".join(failures))
 
 
-def torch_lloyd(case: Case) -> Iterator[Finding]:
-    """Plain PyTorch on the GPU, float32: distances by a matrix product, sums by index_add, image by image."""
+def torch_lloyd(case: Case) -> Iterator[PeerTime]:
+    """Time plain PyTorch on the GPU, float32: distances by a matrix product, sums by index_add."""
     torch = import_module("torch")
     if not torch.cuda.is_available():
         raise PeerError("PyTorch has no GPU here")
@@ -171,13 +171,13 @@ def torch_lloyd(case: Case) -> Iterator[Finding]:
 
     runs, centers = timed(call, torch.cuda.synchronize, case)
     mean = statistics.mean(case.iterations[: len(pixels)])
-    yield _finding("torch", "float32", case, runs, len(pixels), mean, centers.cpu().numpy())
+    yield _peer_time("torch", "float32", case, runs, len(pixels), mean, centers.cpu().numpy())
 
 
-def torch_weighted(case: Case) -> Iterator[Finding]:
-    """Plain PyTorch on each image's distinct colours and their counts; counting them is not timed.
+def torch_weighted(case: Case) -> Iterator[PeerTime]:
+    """Time plain PyTorch on the distinct colours of each image and their counts, without the counting.
 
-    So the gain of the histogram is told from that of the kernels.
+    The comparison separates the gain of the histogram from that of the kernels.
     """
     torch = import_module("torch")
     if not torch.cuda.is_available():
@@ -212,15 +212,15 @@ def torch_weighted(case: Case) -> Iterator[Finding]:
 
     runs, centers = timed(call, torch.cuda.synchronize, case)
     mean = statistics.mean(case.iterations[: len(pixels)])
-    yield _finding("torch-weighted", "float32", case, runs, len(pixels), mean, centers.cpu().numpy())
+    yield _peer_time("torch-weighted", "float32", case, runs, len(pixels), mean, centers.cpu().numpy())
 
 
-def scikit_learn(case: Case) -> Iterator[Finding]:
-    """scikit-learn's KMeans on all cores of the CPU, float32, image by image."""
+def scikit_learn(case: Case) -> Iterator[PeerTime]:
+    """Time scikit-learn's KMeans on all cores of the CPU, float32, image by image."""
     cluster = import_module("sklearn.cluster")
     pixels, starts = load(case, SKLEARN_IMAGES)
     x = pixels.astype(np.float32)
-    warnings.simplefilter("ignore")  # that it stopped before it converged is what was asked for
+    warnings.simplefilter("ignore")  # of a fit that stops before it converges, as intended
 
     def fit(i: int, start: NDArray[np.float32]) -> Any:
         model = cluster.KMeans(
@@ -239,7 +239,7 @@ def scikit_learn(case: Case) -> Iterator[Finding]:
 
     runs, centers = timed(call, lambda: None, case)
     mean = statistics.mean(case.iterations[: len(pixels)])
-    yield _finding("scikit-learn", f"{os.cpu_count()} threads", case, runs, len(pixels), mean, centers)
+    yield _peer_time("scikit-learn", f"{os.cpu_count()} threads", case, runs, len(pixels), mean, centers)
 
 
 PEERS = {
@@ -250,26 +250,26 @@ PEERS = {
 }
 
 
-def _finding(
+def _peer_time(
     peer: str,
-    way: str,
+    mode: str,
     case: Case,
     runs: list[float],
     images: int,
     iterations: float,
     centers: NDArray[Any],
-) -> Finding:
+) -> PeerTime:
     milliseconds = statistics.median(runs) / images
-    return Finding(peer, way, case.name, milliseconds, len(runs), images, iterations, centers.tolist())
+    return PeerTime(peer, mode, case.name, milliseconds, len(runs), images, iterations, centers.tolist())
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line of bounded length."""
+    """Return an error in one line of at most 400 characters."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
 
 
 def main() -> None:
-    """Time the named peer on each case of a file; a failure is a line of JSON, too."""
+    """Time the named peer on each case of a file, and print a line of JSON for each time or failure."""
     peer, file = sys.argv[1:]
     for given in json.loads(Path(file).read_text(encoding="utf-8")):
         case = Case(**given)

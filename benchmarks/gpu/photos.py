@@ -1,4 +1,4 @@
-"""Batches of different photos: real ones, cut, mirrored and scaled to the sizes that are measured."""
+"""Batches of different photos: real photos, cut, mirrored and scaled to the measured sizes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
 
 Size = tuple[int, int]
-"""Width and height."""
+"""Width and height, in pixels."""
 
 MOST_PHOTOS = 64
-"""Photos read from a folder: more than a batch has are never seen."""
+"""Most photos read from a folder: a batch has no more."""
 CUT = 0.12
-"""Of a photo's sides, by how much each further cut of it is smaller."""
+"""Share of a photo's sides by which each further cut is smaller."""
 
 
 def read_photos(folder: Path | None) -> list[NDArray[np.uint8]]:
-    """The (H, W, 3) uint8 RGB photos of a folder, if one is given, then those of the installed packages.
+    """Return the (H, W, 3) uint8 RGB photos of a folder, if any, then those of the installed packages.
 
     Raises:
-        PhotosMissingError: There are none.
+        PhotosMissingError: There is no photo.
     """
     paths: list[Path] = []
     if folder is not None:
         paths += [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS]
     paths = paths[:MOST_PHOTOS]
     missing = None
-    for package in reversed(SOURCES):  # those of scikit-learn first: the README's figures are of one of them
+    for package in reversed(SOURCES):  # scikit-learn first: the README's figures are of one of its photos
         try:
             paths += packaged_photos(package)
         except PhotosMissingError as error:
@@ -57,8 +57,8 @@ def read_photos(folder: Path | None) -> list[NDArray[np.uint8]]:
     return photos
 
 
-def variant(photo: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """The photo itself for 0, then mirrored, then smaller and smaller cuts from changing corners."""
+def make_cut(photo: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """Return the photo for 0, its mirror image for 1, then smaller and smaller cuts from changing corners."""
     part = photo
     if cut := number // 2:
         height, width = (max(8, round(side * (1 - CUT * min(cut, 5)))) for side in photo.shape[:2])
@@ -69,14 +69,14 @@ def variant(photo: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 
 @dataclass(slots=True, eq=False)
-class Album:
-    """The images of every batch, made when they are first asked for, in memory that copies go to directly."""
+class PhotoBatches:
+    """The images of every batch, made on first use, in page-locked memory."""
 
     photos: list[NDArray[np.uint8]]
     _images: dict[Size, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
     def batch(self, size: Size, n: int, gpu: GpuBackend | None = None) -> list[NDArray[np.uint8]]:
-        """`n` different (height, width, 3) uint8 images. A larger batch has those of a smaller one first."""
+        """Return `n` different (H, W, 3) uint8 images. Larger batches begin with the smaller ones."""
         images = self._images.setdefault(size, [])
         missing = range(len(images), n)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -85,13 +85,13 @@ class Album:
         return images[:n]
 
     def ragged(self, n: int, sizes: list[Size], gpu: GpuBackend) -> list[NDArray[np.uint8]]:
-        """`n` images, each of the next size of a list that begins again when it ends."""
+        """Return `n` images, each of the next size of a list, which is repeated."""
         return [gpu.stage(self._make(sizes[i % len(sizes)], i)) for i in range(n)]
 
     def forget(self) -> None:
-        """Give all memory back."""
+        """Free the memory of all images."""
         self._images.clear()
 
     def _make(self, size: Size, number: int) -> NDArray[np.uint8]:
         photo = self.photos[number % len(self.photos)]
-        return cover(variant(photo, number // len(self.photos)), *size)
+        return cover(make_cut(photo, number // len(self.photos)), *size)

@@ -1,4 +1,4 @@
-"""Draws the results of `benchmarks.gpu_trial`.
+"""Draw the results of `benchmarks.gpu_trial`.
 
 python -m benchmarks.gpu.plot RESULTS.json [PICTURE.png]
 """
@@ -34,11 +34,12 @@ STEP_COLORS = {
     "other": "#999999",
 }
 
-Entry = dict[str, Any]
+KernelFigures = dict[str, Any]
+"""One configuration of the step that times kernels, as in the JSON file."""
 
 
 def draw(content: dict[str, Any]) -> Figure:
-    """A picture of three parts: time against k, time against megapixels, and the kernels' shares."""
+    """Return a figure of three parts: time against k, time against megapixels, and the kernels' shares."""
     figures = {entry["step"]: entry["figures"] for entry in content.get("steps", [])}
     timed = figures.get("kernels", {}).get("configurations", [])
     entries = [entry for entry in timed if entry["size"] is not None]
@@ -66,8 +67,8 @@ def draw(content: dict[str, Any]) -> Figure:
     return figure
 
 
-def _times(axes: Axes, entries: Sequence[Entry], places: Sequence[float], label: str) -> None:
-    """A line for each batch size, one for the floor, and one for the CPU."""
+def _times(axes: Axes, entries: Sequence[KernelFigures], places: Sequence[float], label: str) -> None:
+    """Draw a line for each batch size, one for the floor, and one for the CPU."""
     batches = sorted({entry["batch"] for entry in entries})
     others = iter(OTHER_COLORS * len(batches))
     pairs = list(zip(places, entries, strict=True))
@@ -97,8 +98,8 @@ def _line(axes: Axes, points: Sequence[tuple[float, float]], **style: Any) -> No
         axes.plot([x for x, _ in points], [y for _, y in points], markersize=4, **style)
 
 
-def _shares(axes: Axes, entries: Sequence[Entry]) -> None:
-    """A bar for each k, divided among the steps of the algorithm."""
+def _shares(axes: Axes, entries: Sequence[KernelFigures]) -> None:
+    """Draw a bar for each k, divided among the steps of the algorithm."""
     entries = sorted(entries, key=lambda entry: entry["k"])
     names = [f"k = {entry['k']}" for entry in entries]
     left = [0.0] * len(entries)
@@ -114,10 +115,12 @@ def _shares(axes: Axes, entries: Sequence[Entry]) -> None:
 
 
 def main() -> None:
-    """Draw the file named on the command line."""
+    """Draw the results file named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.plot", description=__doc__)
-    parser.add_argument("results", metavar="RESULTS", type=Path, help="a JSON file of benchmarks.gpu_trial")
-    parser.add_argument("picture", metavar="PICTURE", type=Path, nargs="?", help="default: RESULTS.png")
+    parser.add_argument("results", metavar="RESULTS", type=Path, help="JSON file of benchmarks.gpu_trial")
+    parser.add_argument(
+        "picture", metavar="PICTURE", type=Path, nargs="?", help="PNG file; default: the name of RESULTS"
+    )
     given = parser.parse_args()
     try:
         content = json.loads(given.results.read_text(encoding="utf-8"))

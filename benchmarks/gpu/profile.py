@@ -1,4 +1,4 @@
-"""The steps that look at kernels through NVIDIA's tools: Nsight Compute, and the memory checker."""
+"""The steps that run NVIDIA's tools on the kernels: Nsight Compute, and the memory checker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOOLS = ":".join(
         *map(str, Path("/opt/nvidia/nsight-compute").glob("*")),
     ]
 )
-"""Folders of programs, with those where NVIDIA installs its own."""
+"""Folders of programs, with the folders of NVIDIA's tools."""
 KERNELS = "count_pixels|drain_table|improve_centers|converge_centers|label_pixels"
 METRICS = {
     "gpu__time_duration.sum": "time",
@@ -35,30 +35,30 @@ METRICS = {
     "sm__warps_active.avg.pct_of_peak_sustained_active": "warps active",
     "launch__registers_per_thread": "registers",
 }
-"""What is asked of Nsight Compute, and what each is called in the results."""
+"""Metrics of Nsight Compute, and their names in the results."""
 
 IMAGES = 8
-"""Of the batch that is profiled: each of its kernels is run once for every few metrics."""
+"""Images of the profiled batch: each kernel is run once for every few metrics."""
 
 MEMORY_ERROR = 9
-"""Exit status of the memory checker where it found something."""
+"""Exit status of the memory checker where it found an error."""
 
 
 def batch(work: Work) -> None:
-    """Segment one batch: what the profiler watches."""
+    """Segment one batch, which the profiler watches."""
     opened = work.open()
     gpu = GpuBackend(opened.name, opened.device)
-    images = work.album.batch(work.scale.size, IMAGES, gpu)
+    images = work.photos.batch(work.scale.size, IMAGES, gpu)
     tasks = [BatchItem(image, FitOptions(k=16), masks=False) for image in images]
     if len(list(gpu.segment_batches([tasks]))) != len(tasks):
         raise StepError("a result is missing")
 
 
 def profile(work: Work) -> None:
-    """Ask Nsight Compute about the kernels that take most of the time.
+    """Profile the kernels that take most of the time by Nsight Compute.
 
     Raises:
-        SkippedError: There is no Nsight Compute, or it cannot read the counters.
+        SkippedError: There is no Nsight Compute, or no access to the counters.
     """
     tool = shutil.which("ncu", path=TOOLS)
     if tool is None:
@@ -76,8 +76,8 @@ def memcheck(work: Work) -> None:
     """Run one small batch of each kind under the memory checker.
 
     Raises:
-        SkippedError: There is no memory checker, or it does not support the device.
-        StepError: It finds an error.
+        SkippedError: There is no memory checker, or none for this device.
+        StepError: The memory checker finds an error.
     """
     tool = shutil.which("compute-sanitizer", path=TOOLS)
     if tool is None:
@@ -90,18 +90,18 @@ def memcheck(work: Work) -> None:
     errors = [line for line in text.splitlines() if "Invalid" in line or "ERROR SUMMARY" in line]
     work.findings.add(errors=errors[:20])
     if code is None:
-        raise StepError("compute-sanitizer had not ended when time was up")
+        raise StepError("compute-sanitizer had not exited at the time limit")
     if code:
         raise StepError(f"compute-sanitizer ends with status {code}: {'; '.join(errors[:2])}")
     work.findings.summarise("compute-sanitizer finds no error")
 
 
 def _rows(text: str) -> list[dict[str, object]]:
-    """Nsight Compute's table: a line for each launch and metric, gathered to an entry for each launch."""
+    """Read the table of Nsight Compute, a line for each launch and metric, into an entry for each launch."""
     begin = text.find('"ID"')
     launches: dict[str, dict[str, object]] = {}
     for row in csv.DictReader(io.StringIO(text[begin:])) if begin >= 0 else ():
-        if row.get("Metric Name") is None:  # something else that was printed
+        if row.get("Metric Name") is None:  # another printed line
             continue
         launch = launches.setdefault(row["ID"], {"kernel": row["Kernel Name"], "grid": row.get("Grid Size")})
         name = METRICS.get(row["Metric Name"])

@@ -1,4 +1,4 @@
-"""A `Device` that records when its operations begin and end, by the events of the library behind it."""
+"""A device that records the start and end of its operations, by the events of the library behind it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.library import GpuLibrary
 
 FIRST_KERNEL, LAST_KERNEL = "count_pixels", "label_pixels"
-"""What the host program launches first and last for a batch."""
+"""The first and the last kernel of a batch."""
 
 PACKAGES = (
     "cupy-cuda12x",
@@ -45,13 +45,13 @@ PACKAGES = (
     "nvidia-cuda-nvrtc-cu12",
     "cuda-bindings",
 )
-"""Distributions whose versions are told."""
+"""Distributions whose versions are reported."""
 
 Kind = Literal["upload", "download", "clear", "launch"]
 
 
 class Watch(Enum):
-    """What is recorded. Events cost time themselves, so no more than the question needs."""
+    """The recorded operations. Events take time themselves, so that no more than necessary are recorded."""
 
     NOTHING = auto()
     KERNELS = auto()
@@ -63,20 +63,20 @@ class Watch(Enum):
 
 
 class Library(Protocol):
-    """The library's own events, and its copy from device memory to device memory."""
+    """The events of a library, and its copy from device memory to device memory."""
 
     def record(self, stream: Stream) -> Any:
-        """An event that happens when all that was queued before it on the stream is done."""
+        """Queue an event on a stream, after all operations queued so far."""
 
     def milliseconds(self, start: Any, end: Any) -> float:
-        """The time between two events that have happened."""
+        """Return the milliseconds between two events that have happened."""
 
     def copy(self, source: Array, target: Array, stream: Stream) -> None:
         """Queue a copy between arrays of the same length and dtype."""
 
 
 class CupyLibrary:
-    """See `Library`."""
+    """The events of a package. The methods are those of `Library`."""
 
     def __init__(self) -> None:
         import cupy
@@ -101,7 +101,7 @@ class CupyLibrary:
 
 
 class NumbaLibrary:
-    """See `Library`."""
+    """The events of a package. The methods are those of `Library`."""
 
     def __init__(self) -> None:
         from numba import cuda
@@ -125,20 +125,20 @@ class NumbaLibrary:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A copy or a launch that is done."""
+    """A copy or a launch, done."""
 
     kind: Kind
     name: str
-    """The kernel's; empty for others."""
+    """Name of the kernel; empty for a copy."""
     start: float | None
-    """When it began, in ms since the recording did; None if that was not watched."""
+    """Start, in ms since the start of the recording; None if not recorded."""
     end: float | None
-    """When it ended, likewise."""
+    """End, in ms since the start of the recording; None if not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """An operation that is queued, with its events."""
+    """A queued operation with its events."""
 
     kind: Kind
     name: str
@@ -147,11 +147,10 @@ class _Mark:
 
 
 class TimedDevice(DeviceWrapper):
-    """Records when the operations of a device begin and end.
+    """A device that records the start and end of its operations.
 
-    The start of an operation is recorded when it is queued on an idle stream. A host thread that is
-    interrupted between the two makes the operation look longer, so times are upper bounds where threads
-    compete.
+    On an idle stream, the start event happens as soon as it is queued. If the host thread is interrupted
+    before it queues the operation, the operation looks longer: times are upper bounds where threads compete.
     """
 
     def __init__(self, device: Device, library: Library) -> None:
@@ -163,14 +162,14 @@ class TimedDevice(DeviceWrapper):
         self._base: Any = None
 
     def begin(self, watch: Watch) -> None:
-        """Forget what was recorded, and record from now on."""
+        """Forget the recorded operations, and record from now on."""
         self._marks = []
         self._base = self.library.record(self._stream)
         self._device.wait(self._stream)
         self._watch = watch
 
     def take(self) -> list[Operation]:
-        """Stop, and give out what was recorded, in the order in which it was queued. All must be done."""
+        """Stop recording, and return the operations in the order of queuing. All must be done."""
         marks, self._marks, self._watch = self._marks, [], Watch.NOTHING
         return [Operation(m.kind, m.name, self._time(m.start), self._time(m.end)) for m in marks]
 
@@ -225,16 +224,16 @@ class TimedDevice(DeviceWrapper):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A device to measure on."""
+    """A device to measure on, and its library."""
 
     name: str
-    """Of the backend, as the command line spells it."""
+    """Name of the backend, as on the command line."""
     device: Device
     library: Library
 
 
 def open_device(name: str) -> Opened:
-    """The first GPU, by the named backend.
+    """Open the first GPU with the named backend.
 
     Raises:
         BackendUnavailableError: The backend cannot run here.
@@ -245,7 +244,7 @@ def open_device(name: str) -> Opened:
 
 
 def gpu_facts() -> dict[str, object]:
-    """What the driver tells of itself and of the first GPU, and the versions of what may use it."""
+    """Return facts about the driver and the first GPU, and the versions of packages that may use them."""
     driver = read_driver()
     facts: dict[str, object] = {"driver": driver.version, "cuda": driver.cuda}
     if driver.devices:

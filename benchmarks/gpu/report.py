@@ -1,4 +1,4 @@
-"""What people read of the trial: tables, and the targets."""
+"""The printed report of the trial: tables and targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.gpu.trial import Entry
 
 HEADLINE = {"size": [1920, 1080], "k": 3, "batch": 64}
-"""The configuration of which the targets speak."""
+"""The configuration of the targets."""
 
 WIDTHS = (-9, 5, 5, 8, 8, 8, 7, 7, 6)
 COLUMNS = ("size", "k", "batch", "kernels", "images/s", "+copies", "x floor", "cpu, 2", "x cpu")
@@ -29,37 +29,37 @@ kernels   ms an image, data on the device    x floor  by the time of 4 bytes a p
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A promise, and what became of it."""
+    """A target, and the measured figure."""
 
     name: str
     limit: float
     at_least: bool
-    """Whether the limit is the least or the greatest allowed value."""
+    """True where the limit is the least allowed value, False where it is the greatest."""
     figure: float | None
-    """None where it was not measured."""
+    """The measured value; None if not measured."""
 
     @property
-    def verdict(self) -> str:
-        """In a word or two."""
+    def outcome(self) -> str:
+        """Return reached, missed, or not measured."""
         if self.figure is None:
             return "not measured"
         reached = self.figure >= self.limit if self.at_least else self.figure <= self.limit
         return "reached" if reached else "missed"
 
     def shown(self) -> str:
-        """Two lines."""
+        """Return two lines: the target with its outcome, and the figure with the limit."""
         figure = "-" if self.figure is None else f"{self.figure:.3g}"
         bound = f"{'>=' if self.at_least else '<='} {self.limit:g}"
-        return f"{self.verdict:<13} {self.name}\n{'':<13} {figure}; target {bound}"
+        return f"{self.outcome:<13} {self.name}\n{'':<13} {figure}; target {bound}"
 
 
 def slug(name: str) -> str:
-    """A device's name as part of a file name."""
+    """Return the name of a device as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "gpu"
 
 
 def configuration_cells(entry: dict[str, Any]) -> tuple[str, ...]:
-    """What the table shows of a configuration."""
+    """Return the cells of a configuration."""
     cpu = entry.get("cpu")
     return (
         "mixed" if entry["size"] is None else "x".join(map(str, entry["size"])),
@@ -75,12 +75,12 @@ def configuration_cells(entry: dict[str, Any]) -> tuple[str, ...]:
 
 
 def configuration_line(cells: tuple[str, ...]) -> str:
-    """A line of the table, or with `COLUMNS` its head."""
+    """Return a line of the table, or with `COLUMNS` its head."""
     return line(cells, WIDTHS)
 
 
 def step_lines(entry: dict[str, Any]) -> list[str]:
-    """The steps of the algorithm and the kernels of a configuration, with their share and time."""
+    """Return lines with the share and time of each step of the algorithm and of each kernel."""
     lines = []
     total = sum(kernel["median"] for kernel in entry["kernels"].values()) or 1.0
     shares = ", ".join(f"{step} {100 * share:.0f} %" for step, share in entry["shares"].items())
@@ -92,13 +92,13 @@ def step_lines(entry: dict[str, Any]) -> list[str]:
 
 
 def peer_line(entry: dict[str, Any]) -> str:
-    """A peer's time for a case, or why it has none."""
+    """Return a line with the time of a peer for a case, or the reason why there is none."""
     if "error" in entry:
         return f"{entry['peer']}: {entry['error']}"[:400]
     ratio = entry.get("cost_ratio")
     cells = (
         entry["peer"],
-        entry["way"],
+        entry["mode"],
         "x".join(map(str, entry["size"])),
         str(entry["k"]),
         entry["kind"],
@@ -109,7 +109,7 @@ def peer_line(entry: dict[str, Any]) -> str:
 
 
 def targets(steps: Iterable[Entry]) -> list[Target]:
-    """The targets, as far as the steps have figures for them."""
+    """Return the targets, with the figures that the steps have measured."""
     figures = {entry.step: entry.figures for entry in steps}
     main = next((c for c in figures.get("kernels", {}).get("configurations", []) if _is_headline(c)), None)
     kernels = main["kernels_ms_per_image"] if main else None
@@ -154,7 +154,7 @@ SUMMARY_WIDTH = 80 - 32
 
 
 def step_table(steps: Iterable[Entry]) -> list[str]:
-    """What became of each step, in lines of 80 characters."""
+    """Return a table of the outcomes of all steps, in lines of 80 characters."""
     lines = [line(("step", "status", "s"), STEP_WIDTHS)]
     for entry in steps:
         told = textwrap.wrap(entry.summary, SUMMARY_WIDTH, max_lines=4, placeholder=" ...") or [""]

@@ -1,7 +1,7 @@
-"""Where does a GPU's result first differ from the oracle's? Asked after each kernel of a batch.
+"""The step that finds the first stage whose result differs from that of the NumPy oracle.
 
-The stages are those of the algorithm: colours, seeds, costs, centres, labels. What a kernel has written is
-fetched after its launch, and compared with what `kseg_batch/kmeans/reference.py` makes of the image alone.
+The stages are those of the algorithm: colours, seeds, costs, centres, labels. The arrays that a kernel writes
+are fetched after its launch, and compared with the arrays of `kseg_batch/kmeans/reference.py` for each image.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ ENDS = {
     "converge_centers": "centres",
     "label_pixels": "labels",
 }
-"""The kernels after which there is something to compare, and the stage that each ends."""
+"""The kernels that end a stage, and the stage."""
 
 NO_ATTEMPT = -1
-"""As int64, what `start_centers` writes where a block has no attempt."""
+"""The int64 value that `start_centers` writes where a block has no attempt."""
 
 
 def stages(work: Work) -> None:
     """Compare batches of small images stage by stage.
 
     Raises:
-        DifferenceError: A stage's result is not the oracle's.
+        DifferenceError: The result of a stage differs from that of the oracle.
     """
     opened = work.open()
     compared = 0
@@ -72,9 +72,9 @@ def stages(work: Work) -> None:
 
 
 def _batches(work: Work) -> list[tuple[list[NDArray[np.uint8]], list[FitOptions]]]:
-    """Few clusters and many, images of many kinds; the oracle takes some seconds for them."""
+    """Yield cases of few and of many clusters, with images of many kinds, of some seconds for the oracle."""
     rng = np.random.default_rng(5)
-    photos = work.album.batch((96, 64), 2)
+    photos = work.photos.batch((96, 64), 2)
     images = [
         *photos,
         np.full((60, 70, 3), 200, np.uint8),
@@ -93,15 +93,15 @@ def _batches(work: Work) -> list[tuple[list[NDArray[np.uint8]], list[FitOptions]
 def compare_stages(
     device: Device, images: Sequence[NDArray[np.uint8]], options: Sequence[FitOptions]
 ) -> None:
-    """Segment one batch on a device, and compare all that each kernel writes.
+    """Segment one batch on a device, and compare all arrays that each kernel writes.
 
     Args:
-        device: What runs the kernels.
-        images: (H, W, 3) uint8 each, small enough for the oracle.
-        options: How to cluster each.
+        device: The device that runs the kernels.
+        images: (H, W, 3) uint8 images, small enough for the oracle.
+        options: Options of each image.
 
     Raises:
-        DifferenceError: Something differs; or a kernel fails, which is a difference, too.
+        DifferenceError: An array differs, or a kernel fails.
     """
     requests = [
         Request(image.shape[0], image.shape[1], one, masks=False)
@@ -121,7 +121,7 @@ def compare_stages(
 
 
 class _WatchedDevice(DeviceWrapper):
-    """Compares after each launch."""
+    """A device that compares arrays after each launch."""
 
     def __init__(self, device: Device, comparison: _Comparison) -> None:
         super().__init__(device)
@@ -148,7 +148,7 @@ class _WatchedDevice(DeviceWrapper):
 
 @dataclass(frozen=True)
 class _Oracle:
-    """What NumPy makes of one image, stage by stage."""
+    """The results of NumPy for one image, stage by stage."""
 
     image: NDArray[np.uint8]
     options: FitOptions
@@ -163,7 +163,7 @@ class _Oracle:
 
     @cached_property
     def colors(self) -> NDArray[np.int64]:
-        """(n, 3) positions of the distinct colours."""
+        """Return the (n, 3) positions of the distinct colours."""
         return self.histogram.colors.astype(np.int64) * SCALE
 
     @cached_property
@@ -176,7 +176,7 @@ class _Oracle:
 
     @cached_property
     def starts(self) -> list[tuple[int, NDArray[np.int64]]]:
-        """The cost and the (k, 3) centres of each attempt."""
+        """Return the cost and the (k, 3) centres of each attempt."""
         found = []
         limits = self.options.max_iter, self.options.max_shift
         for attempt in range(self.options.attempts):
@@ -188,13 +188,13 @@ class _Oracle:
 
     @cached_property
     def improved(self) -> NDArray[np.int64]:
-        """The (k, 3) centres from which Lloyd's algorithm over all colours starts."""
+        """Return the (k, 3) centres from which Lloyd's algorithm over all colours starts."""
         best = min(self.starts, key=lambda start: start[0])[1]
         return best if self.k == 1 else reference.swap_centers(*self.fine, best, self.options)
 
     @cached_property
     def converged(self) -> tuple[NDArray[np.int64], int]:
-        """The (k, 3) centres, sorted, and the iterations."""
+        """Return the sorted (k, 3) centres, and the number of iterations."""
         weights = self.histogram.counts.astype(np.int64)
         limits = self.options.max_iter, self.options.max_shift
         centers, n_iter = reference.lloyd(self.colors, weights, self.improved, *limits)
@@ -203,7 +203,7 @@ class _Oracle:
 
 @dataclass(slots=True)
 class _Comparison:
-    """The arrays of a batch, and what must stand in them."""
+    """The arrays of a batch, and their expected contents."""
 
     device: Device
     stream: Stream
@@ -211,14 +211,14 @@ class _Comparison:
     layout: Layout
     oracles: list[_Oracle]
     drained: int = 0
-    """Images whose colours are out."""
+    """Number of images whose colours have been drained."""
 
     def after(self, kernel: str) -> None:
-        """Compare what a kernel has written, if a stage ends with it."""
+        """Compare the arrays that a kernel has written, if the kernel ends a stage."""
         if kernel not in ENDS:
             return
         images = range(len(self.oracles))
-        if kernel == "drain_table":  # of so many images at a time as there are tables
+        if kernel == "drain_table":  # of as many images at a time as there are tables
             images = images[self.drained : self.drained + self.layout.tables]
             self.drained += len(images)
         for i in images:

@@ -1,4 +1,4 @@
-"""What a step of the trial works with: a device, photos, sizes, and a place for what it finds."""
+"""The working environment of a step: a device, photos, sizes, and the findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from benchmarks.gpu.findings import SkippedError
-from benchmarks.gpu.photos import Album, read_photos
+from benchmarks.gpu.photos import PhotoBatches, read_photos
 from benchmarks.gpu.recording_device import CupyLibrary, Opened, open_device
 from benchmarks.gpu.trial import step_command
 from kseg_batch.backends.cupy import FILES, THREADS, CupyDevice, kernel_folder
@@ -24,46 +24,46 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.backend import GpuBackend
 
 DeviceKind = Literal["cupy", "numba-cuda", "emulated"]
-"""A GPU by one of the backends, or the first of them on an emulated device."""
+"""A GPU with one of the backends, or the cupy backend on an emulated device."""
 
 GIB = 1 << 30
 
 RESERVE = 3.0
-"""Seconds to tell of a tool or a library that was stopped."""
+"""Seconds for reporting a tool or a library that was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The sizes and numbers that the steps work with."""
+    """Sizes and numbers of the steps."""
 
     size: Size = (1920, 1080)
-    """Of the photos."""
+    """Size of the photos."""
     batch: int = 64
-    """Images of the largest batch."""
+    """Number of images of the largest batch."""
     batches: tuple[int, ...] = (64, 1, 8)
-    """Images of the batches that are timed, the most important first."""
+    """Numbers of images of the timed batches, the most important first."""
     ks: tuple[int, ...] = (3, 16, 64)
     """Numbers of clusters whose results are compared."""
     timed_ks: tuple[int, ...] = (3, 16, 256, 2, 5, 8, 64)
     """Numbers of clusters that are timed, the most important first."""
     other_sizes: tuple[Size, ...] = ((640, 480), (4000, 3000))
-    """Of further batches, where there is time."""
+    """Sizes of further batches, as time permits."""
     noise: Size = (4096, 4096)
-    """Of the image of all colours."""
+    """Size of the image of all colours."""
     repeats: int = 12
-    """Of a measurement, unless it takes longer than a second."""
+    """Repeats of a measurement, unless they take longer than a second."""
     images: int = 512
-    """JPEG files from end to end."""
+    """Number of JPEG files from end to end."""
     memory: int = GIB
-    """Bytes of GPU memory that are given where no more may be taken."""
+    """Limit of GPU memory in the test of the limit, in bytes."""
     single: Size = (4000, 3000)
-    """Of an image that is done alone meanwhile, in a third of that memory."""
+    """Size of an image that is done alone meanwhile, in a third of `memory`."""
     spare: int = GIB
-    """Bytes of GPU memory that are left where memory is to run out."""
+    """Bytes of GPU memory that are left free where memory is to run out."""
     large: Size = (6000, 4000)
-    """Of four images, of which one fits into `spare` bytes."""
+    """Size of four images, of which one fits into `spare` bytes."""
     copy_bytes: int = 4 * GIB
-    """Of the buffers that the memory's bandwidth is measured with."""
+    """Bytes of the buffers for measuring the bandwidth of memory."""
 
 
 EMULATED = Scale(
@@ -82,7 +82,7 @@ EMULATED = Scale(
     copy_bytes=1 << 20,
     large=(40, 30),
 )
-"""Sizes and numbers that the CPU emulates in seconds."""
+"""Sizes and numbers that the emulator does in seconds."""
 
 
 @dataclass(frozen=True)
@@ -91,31 +91,31 @@ class Work:
 
     kind: DeviceKind
     folder: Path | None
-    """Of the user's photos."""
+    """Folder of the user's photos; None without one."""
     scratch: Path
-    """A folder that all steps share, deleted at the end."""
+    """A folder that all steps share, deleted at the end of the trial."""
     findings: Findings
 
     @property
     def emulated(self) -> bool:
-        """Whether there is no GPU."""
+        """True without a GPU."""
         return self.kind == "emulated"
 
     @property
     def scale(self) -> Scale:
-        """The sizes and numbers to work with."""
+        """Sizes and numbers of this step."""
         return EMULATED if self.emulated else Scale()
 
     @cached_property
-    def album(self) -> Album:
-        """The photos."""
-        return Album(read_photos(self.folder))
+    def photos(self) -> PhotoBatches:
+        """Batches of the photos."""
+        return PhotoBatches(read_photos(self.folder))
 
     def open(self) -> Opened:
         """Open the device.
 
         Raises:
-            BackendUnavailableError: It cannot be opened.
+            BackendUnavailableError: The device cannot be opened.
         """
         return self._emulated() if self.kind == "emulated" else open_device(self.kind)
 
@@ -129,9 +129,9 @@ class Work:
         """Open the device with other kernels.
 
         Args:
-            threads: Of a block; those of the backend where None.
-            defines: What the compiler is told.
-            files: Where each further kernel stands. They include headers of the package.
+            threads: Threads of a block; None for those of the backend.
+            defines: Options of the compiler.
+            files: The file of each further kernel, by kernel. Files may include headers of the package.
 
         Raises:
             SkippedError: The backend has no CUDA C.
@@ -150,7 +150,7 @@ class Work:
     def _emulated(
         self, threads: int = 32, defines: tuple[str, ...] = (), files: Collection[Path] = ()
     ) -> Opened:
-        """The emulator takes all kernels of a folder: the package's, or one that links to `files`, too."""
+        """Open the emulated device with the kernels of the package, and those of `files` as links."""
         from tests.gpu.emulator.clock import ClockLibrary
         from tests.gpu.emulator.device import EmulatedDevice
 
@@ -164,7 +164,7 @@ class Work:
         return Opened("cupy", device, ClockLibrary())
 
     def opener(self) -> Callable[[], GpuBackend]:
-        """A function that opens the backend in another process; it can be pickled."""
+        """Return a function that opens the backend in another process, and that can be pickled."""
         if not self.emulated:
             return partial(load_gpu, self.kind, GpuOptions())
         from tests.gpu.emulator.device import emulated_gpu
@@ -172,10 +172,10 @@ class Work:
         return partial(emulated_gpu, self.scratch / "kernels")
 
     def run_tool(self, command: Sequence[str]) -> tuple[int | None, str]:
-        """Run a command, as long as there is time for it, and print its output.
+        """Run a command within the time limit of the step, and print its output.
 
         Returns:
-            Its exit status, None where its time was up; and its output, or what there was by then.
+            The exit status, None at the time limit; and the output so far.
         """
         output = self.scratch / "tool.txt"
         limit = max(1.0, self.findings.left() - RESERVE)
@@ -194,7 +194,7 @@ class Work:
     def command_of(
         self, step: str, *, kind: str | None = None, flags: tuple[str, ...] = ()
     ) -> tuple[str, ...]:
-        """The command of another step, for a tool to watch or for Python to be strict with."""
+        """Return the command of another step, for a tool that watches it, or with flags for Python."""
         return step_command(
             step,
             kind=kind or self.kind,

@@ -1,4 +1,4 @@
-"""The steps that run the project's own tests on a device, as far as they fit into some seconds."""
+"""The steps that run the tests of the project on a device, within some seconds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from benchmarks.gpu.step import Work
 
 SLOW = "not (hundred_megapixels or every_k or sanitizer or hundred_repeats)"
-"""Of the tests on a GPU, all but those of minutes."""
+"""A selection of all tests on a GPU but those that take minutes."""
 
 OUTCOME = re.compile(r"^(tests/\S+?::.*?) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
 """A line of pytest -v."""
 
 SIMULATED = ("histogram", "k = 2", "clear")
-"""Groups of the simulator's cases that stand for the others."""
+"""Groups of the simulator's cases that are run here."""
 
 
 def tests(work: Work) -> None:
@@ -53,10 +53,10 @@ def numba_cuda(work: Work) -> None:
 
 
 def _run_tests(work: Work, which: Sequence[str]) -> None:
-    """Run tests until they are over or the time is; count what came of each.
+    """Run tests to their end or to the time limit, and count the outcomes.
 
     Raises:
-        StepError: One failed, or none was run.
+        StepError: A test failed, or no test was run.
     """
     command = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", *which]
     code, text = work.run_tool(command)
@@ -73,7 +73,7 @@ def _run_tests(work: Work, which: Sequence[str]) -> None:
 
 
 def _simulate(work: Work) -> None:
-    """Run some of the cases of Numba's simulator, which stands for its device."""
+    """Run some cases in Numba's simulator, in place of a device."""
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     for group in SIMULATED:
         command = [sys.executable, "-m", "tests.gpu.simulator", group]

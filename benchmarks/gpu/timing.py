@@ -1,4 +1,4 @@
-"""What recorded operations tell: the spans of batches, the kernels' shares, how long the GPU was busy."""
+"""Figures of recorded operations: the spans of batches, the kernels' shares, the busy time of the GPU."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ STEPS = {
     "converge_centers": "converging",
     "label_pixels": "labels",
 }
-"""The step of the algorithm that each kernel belongs to."""
+"""The step of the algorithm of each kernel."""
 
 
 class MeasurementError(Exception):
-    """What was recorded is not what the host program was expected to do."""
+    """The recorded operations are not those expected of the host program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Many measurements of one thing, in ms."""
+    """Median and quartiles of measurements, in ms."""
 
     median: float
     least: float
     q1: float
-    """A quarter of them are below."""
+    """The lower quartile."""
     q3: float
-    """A quarter of them are above."""
+    """The upper quartile."""
     runs: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Sum up at least one value."""
+        """Return the spread of at least one value."""
         if not values:
             raise MeasurementError("nothing was measured")
         q1, median, q3 = np.percentile(values, (25, 50, 75)).tolist()
@@ -58,9 +58,9 @@ class Spread:
 
 
 def batches_of(operations: Sequence[Operation], n_batches: int) -> list[list[Operation]]:
-    """Divide what was queued into batches; each begins where a download is followed by something else.
+    """Divide queued operations into batches. A part begins where a download is followed by another operation.
 
-    A batch that did not fit into memory was queued in parts, as many for each.
+    A batch that did not fit into memory was queued in parts, in the same number for each batch.
 
     Raises:
         MeasurementError: The parts cannot be divided evenly.
@@ -79,10 +79,10 @@ def batches_of(operations: Sequence[Operation], n_batches: int) -> list[list[Ope
 
 
 def kernels_span(batch: Iterable[Operation]) -> float:
-    """From a batch's first launch to the end of its last, in ms.
+    """Return the time from the first launch of a batch to the end of its last launch, in ms.
 
     Raises:
-        MeasurementError: They were not recorded.
+        MeasurementError: The launches were not recorded.
     """
     operations = list(batch)
     starts = [op.start for op in operations if op.name == FIRST_KERNEL and op.start is not None]
@@ -93,7 +93,7 @@ def kernels_span(batch: Iterable[Operation]) -> float:
 
 
 def span(batch: Iterable[Operation]) -> tuple[float, float]:
-    """When the first operation of a batch began and the last one ended, in ms."""
+    """Return the start of the first operation of a batch and the end of the last, in ms."""
     operations = list(batch)
     starts = [op.start for op in operations if op.start is not None]
     ends = [op.end for op in operations if op.end is not None]
@@ -103,7 +103,7 @@ def span(batch: Iterable[Operation]) -> tuple[float, float]:
 
 
 def kernel_times(batch: Iterable[Operation]) -> dict[str, float]:
-    """The time of each kernel of a batch, in ms."""
+    """Return the time of each kernel of a batch, in ms."""
     times: dict[str, float] = defaultdict(float)
     for op in batch:
         if op.kind == "launch" and op.start is not None and op.end is not None:
@@ -112,7 +112,7 @@ def kernel_times(batch: Iterable[Operation]) -> dict[str, float]:
 
 
 def step_shares(kernels: dict[str, float]) -> dict[str, float]:
-    """The share of each step of the algorithm in the time of all kernels."""
+    """Return the share of each step of the algorithm in the time of all kernels."""
     total = sum(kernels.values())
     shares: dict[str, float] = defaultdict(float)
     for kernel, time in kernels.items():
@@ -121,7 +121,7 @@ def step_shares(kernels: dict[str, float]) -> dict[str, float]:
 
 
 def busy(operations: Iterable[Operation]) -> float:
-    """How long at least one of the operations ran: the union of their intervals, in ms."""
+    """Return the time during which at least one operation ran: the union of their intervals, in ms."""
     intervals = sorted((op.start, op.end) for op in operations if op.start is not None and op.end is not None)
     total, until = 0.0, float("-inf")
     for start, end in intervals:

@@ -1,8 +1,8 @@
-"""Steps one after the other, each in a process of its own: what goes wrong in one costs that step alone.
+"""Steps one after the other, each in a process of its own: a failure costs one step alone.
 
-A step is a command. It runs in a process group of its own until it ends or its time is up; then the whole
-group is killed. A step writes its findings to a JSON file whenever it has some, so that one that crashes or
-hangs keeps the figures that it had by then.
+A step is a command. The command runs in a process group of its own until it exits or reaches its time limit;
+then the whole group is killed. A step writes its findings to a JSON file as soon as it has some, so that a
+step that crashes or hangs keeps its figures so far.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 Status = Literal["done", "failed", "skipped"]
 
 SKIPPED = 3
-"""Exit status of a step that has nothing to do here."""
+"""Exit status of a step that cannot run on this machine."""
 
 LEAST_SHARE = 0.4
-"""A step begins only where so much of its time is left before the deadline."""
+"""Share of a step's time that must be left before the deadline for the step to begin."""
 
 PATIENCE = 5.0
-"""Seconds that a killed process has to be gone. One that hangs in the driver may never be."""
+"""Seconds to wait for the exit of a killed process. A process that hangs in the driver may never exit."""
 
 LOG_BYTES = 1 << 20
-"""Most bytes that are kept of the first part of a step's output, and as many of the last part."""
+"""Most bytes kept of the beginning of a step's output, and as many of its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class Step:
 
     name: str
     seconds: float
-    """How long it may take."""
+    """Time limit."""
     command: tuple[str, ...]
-    """`{result}` in it becomes the file for what the step finds, `{seconds}` the seconds that it has."""
+    """The command, in which `{result}` becomes the file of the findings, and `{seconds}` the time limit."""
     log: str = "trial.log"
-    """The file that its output is appended to."""
+    """The file to which the output is appended."""
     gate: bool = False
-    """Whether its failure of any kind counts as a wrong result."""
+    """True where any failure of the step counts as a wrong result."""
     measures: bool = False
-    """Whether it only measures, which means nothing where results are wrong."""
+    """True where the step only measures, so that it is skipped after a wrong result."""
     seeks: bool = False
-    """Whether it finds the cause of a wrong result, so that where there is one it comes next."""
+    """True where the step seeks the cause of a wrong result, so that it comes next after one."""
     unfit: str | None = None
-    """Why it cannot run here; None if it can."""
+    """The reason why the step cannot run on this machine; None if it can."""
 
 
 @dataclass(slots=True)
@@ -67,10 +67,10 @@ class Entry:
     status: Status
     seconds: float = 0.0
     summary: str = ""
-    """A line for people: the main figure, or why it failed or was skipped."""
+    """A line for people: the main figure, or the reason of a failure or a skip."""
     figures: dict[str, Any] = field(default_factory=dict)
     difference: dict[str, Any] | None = None
-    """The first difference from the reference, where there is one."""
+    """The first difference from the reference; None without a difference."""
     trace: str | None = None
     """The end of the traceback of a failure."""
 
@@ -85,16 +85,16 @@ def step_command(
     seconds: str = "{seconds}",
     flags: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """The command of a step in `benchmarks.gpu`.
+    """Return the command of a step in `benchmarks.gpu`.
 
     Args:
-        step: Its name there.
-        kind: Of the device.
+        step: Name of the step.
+        kind: Kind of the device.
         scratch: A folder that all steps share.
-        photos: The user's photos.
-        result: The file for what it finds.
-        seconds: How long it may take.
-        flags: For Python.
+        photos: Folder of the user's photos.
+        result: File of the findings.
+        seconds: Time limit.
+        flags: Flags for Python.
     """
     python = (sys.executable, *flags, "-m", "benchmarks.gpu", step)
     told = ("--kind", kind, "--scratch", str(scratch), "--result", result, "--seconds", seconds)
@@ -105,18 +105,18 @@ class Trial:
     """One run of all steps.
 
     Attributes:
-        content: What is written to `trial.json`.
+        content: The content of `trial.json`.
     """
 
     def __init__(self, out: Path, scratch: Path, seconds: float, content: dict[str, Any], cwd: Path) -> None:
-        """Begin; the time counts from here.
+        """Begin the trial, and its time.
 
         Args:
             out: An existing folder for `trial.json` and the logs.
             scratch: A folder for the files of the steps.
-            seconds: After so many, no step begins any more, and one that still runs is stopped.
-            content: What is known before the first step.
-            cwd: Where commands run.
+            seconds: Time limit of the trial: no step begins after it, and a running step is stopped.
+            content: Facts known before the first step.
+            cwd: Working directory of the commands.
         """
         self.content = content | {"steps": [], "running": None}
         self._out = out
@@ -129,11 +129,11 @@ class Trial:
         self._save()
 
     def run(self, steps: Sequence[Step], environment: Mapping[str, str] | None = None) -> list[Entry]:
-        """Run all steps, or say why not.
+        """Run each step, or skip it with a reason.
 
         Args:
-            steps: The most important first.
-            environment: Variables for their processes, in place of this one's.
+            steps: The steps, the most important first.
+            environment: Environment variables of their processes, in place of those of this process.
         """
         waiting = list(steps)
         while waiting:
@@ -155,7 +155,7 @@ class Trial:
         return self._entries
 
     def _next(self, waiting: Sequence[Step]) -> Step:
-        """The first step, or, where a result is wrong, the first that seeks the cause."""
+        """Return the first step, or after a wrong result the first step that seeks the cause."""
         seeking = (step for step in waiting if step.seeks and self._wrong)
         return next(seeking, waiting[0])
 
@@ -166,7 +166,7 @@ class Trial:
             return "results are wrong, so that figures mean nothing"
         left = self._deadline - time.monotonic()
         if left < LEAST_SHARE * step.seconds:
-            return f"no time was left: {max(0.0, left):.0f} s, and it takes {step.seconds:.0f} s"
+            return f"no time was left: {max(0.0, left):.0f} s of the {step.seconds:.0f} s of the step"
         return None
 
     def _run(self, step: Step, environment: Mapping[str, str] | None) -> Entry:
@@ -187,7 +187,7 @@ class Trial:
                     start_new_session=True,
                 )
             except OSError as error:
-                return Entry(step.name, "failed", summary=f"it cannot be started: {error}")
+                return Entry(step.name, "failed", summary=f"the process cannot be started: {error}")
             code = _wait(process, seconds)
         entry = self._entry(step, code, seconds, result)
         entry.seconds = round(time.monotonic() - begin, 1)
@@ -195,7 +195,7 @@ class Trial:
         return entry
 
     def _entry(self, step: Step, code: int | None, seconds: float, result: Path) -> Entry:
-        """What a process has left behind. `code` is its exit status, None if its time was up."""
+        """Return the entry of a step. `code` is the exit status, None at the time limit."""
         try:
             found = json.loads(result.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -215,7 +215,7 @@ class Trial:
         )
 
     def _append_log(self, step: Step, entry: Entry, output: Path) -> None:
-        """Append a step's output, without the middle of one that is too long."""
+        """Append the output of a step to its log; of a long output, only the beginning and the end."""
         data = output.read_bytes()
         output.unlink()
         if len(data) > 2 * LOG_BYTES:
@@ -234,12 +234,12 @@ class Trial:
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """The exit status of a process, None where its time is up. Its whole group is killed either way."""
+    """Return the exit status of a process, None at the time limit. The whole process group is killed."""
     code: int | None = None
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = process.wait(seconds)
-    finally:  # also where the trial itself is interrupted
+    finally:  # also if the trial is interrupted
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -249,7 +249,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 def _how_it_ended(code: int | None, seconds: float) -> str:
     if code is None:
-        return f"it had not ended after {seconds:.0f} s"
+        return f"the process had not exited after {seconds:.0f} s"
     if code < 0:
-        return f"its process was killed by {signal.Signals(-code).name}"
-    return f"its process ended with status {code}"
+        return f"the process was killed by {signal.Signals(-code).name}"
+    return f"the process exited with status {code}"

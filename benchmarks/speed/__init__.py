@@ -1,1 +1,1 @@
-"""How fast, and with how much memory: the figures of the README."""
+"""Time and memory: the figures of the README."""

@@ -1,11 +1,10 @@
-"""`kseg-batch live` beside the tutorial's loop: frames a second, and how steady the labels are.
+"""Compare `kseg-batch live` with the tutorial's loop: frames a second, and how steady the labels are.
 
-python -m benchmarks.speed.live
+python -m benchmarks.speed.live [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import statistics
 import subprocess
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.support.arguments import add_json, exit_with_message, make_parser, size
 from benchmarks.support.checks import WrongResultError
 from benchmarks.support.frames import noisy, pan, write_video
-from benchmarks.support.report import heading, judged, line, save
+from benchmarks.support.report import heading, line, save, target_line
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.bench.synthetic import cover, photograph
 from kseg_batch.kmeans import reference
@@ -35,83 +35,79 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+PROGRAM = "benchmarks.speed.live"
+
 K = 5
 STEADY = 8.0
-"""Both are the command's defaults."""
+"""K and STEADY are the defaults of the command."""
 
 CHECKED = (320, 180)
 """Width and height at which each frame is compared with the NumPy oracle before anything is timed."""
 
 STATIC_FRAMES = 20
-
-TARGET = Path(__file__).parents[1] / "results" / "live.json"
+"""Frames of the static scene whose labels are compared."""
 
 WIDTHS = (-44, 5, 9, 11, 9)
+COLUMNS = ("command", "runs of", "frames/s", "least", "changed")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One way to do it."""
+class LiveRate:
+    """The frames per second of one command, and the flicker of its labels."""
 
-    what: str
+    command: str
     frames: int
-    """That were timed, in each run."""
+    """Timed frames of each run."""
     rate: float
-    """Frames a second, the median of the runs; ours as the command itself tells, so without its start."""
+    """Frames per second, the median of the runs; ours as the command prints it, without its start."""
     least: float
-    """Of the runs."""
+    """The lowest rate of the runs."""
     changed: float | None
     """Share of the pixels that change their label from a frame to the next of a static scene; median."""
 
     def cells(self) -> tuple[str, ...]:
-        """What the table shows."""
+        """Return the cells of a table row."""
         changed = "" if self.changed is None else f"{100 * self.changed:.3f}%"
-        return self.what, str(self.frames), f"{self.rate:.2f}", f"{self.least:.2f}", changed
+        return self.command, str(self.frames), f"{self.rate:.2f}", f"{self.least:.2f}", changed
 
 
 def main() -> None:
-    """Check, measure, print, and write the JSON file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.live", description=__doc__)
-    parser.add_argument("--size", default="1920x1080", help="WIDTHxHEIGHT of the video")
-    parser.add_argument("--frames", type=int, default=250, help="of the video")
+    """Check, measure, and print a table and the targets."""
+    parser = make_parser(PROGRAM, __doc__)
+    parser.add_argument("--size", type=size, default=(1920, 1080), help="WIDTHxHEIGHT of the video")
+    parser.add_argument("--frames", type=int, default=250, help="frames of the video")
     parser.add_argument("--repeat", type=int, default=5, help="runs of the command")
-    parser.add_argument(
-        "--tutorial-frames", type=int, default=2, help="for the tutorial's loop, the slow part"
-    )
-    parser.add_argument(
-        "--json", metavar="FILE", type=Path, default=TARGET, help="where to write the figures"
-    )
+    parser.add_argument("--tutorial-frames", type=int, default=2, help="frames of the tutorial's slow loop")
+    add_json(parser)
     given = parser.parse_args()
-    width, height = map(int, given.size.split("x"))
     settings = {
-        "size": f"{width} x {height}",
+        "size": f"{given.size[0]} x {given.size[1]}",
         "k": K,
         "video": f"{given.frames} frames of H.264, a pan over a generated scene with a sensor's noise",
         "steady": STEADY,
         "repeat": given.repeat,
     }
     print(heading("kseg-batch live beside the tutorial's loop", settings), end="\n\n")
-    try:
+    rates: list[LiveRate] = []
+    with exit_with_message(PROGRAM):
         check_tracker()
-        static = list(noisy([photograph(width, height)] * STATIC_FRAMES))
+        static = list(noisy([photograph(*given.size)] * STATIC_FRAMES))
         with tempfile.TemporaryDirectory() as folder:
-            clip = write_video(Path(folder, "clip.mp4"), noisy(pan(given.frames, width, height)))
-            print(line(("", "runs of", "frames/s", "least", "changed"), WIDTHS), flush=True)
-            rows = []
-            for row in measure(clip, static, given.frames, given.repeat, given.tutorial_frames):
-                rows.append(row)
-                print(line(row.cells(), WIDTHS), flush=True)
-    except (OSError, WrongResultError) as error:
-        sys.exit(f"benchmarks.speed.live: {error}")
-    print("", *verdict(rows), sep="\n")
-    save(given.json, settings, [asdict(row) for row in rows])
+            clip = write_video(Path(folder, "clip.mp4"), noisy(pan(given.frames, *given.size)))
+            print(line(COLUMNS, WIDTHS), flush=True)
+            for found in measure(clip, static, given.frames, given.repeat, given.tutorial_frames):
+                print(line(found.cells(), WIDTHS), flush=True)
+                rates.append(found)
+        print("", *target_lines(rates), sep="\n")
+        if given.json:
+            save(given.json, settings, [asdict(found) for found in rates])
 
 
 def check_tracker() -> None:
-    """See that palettes and labels equal the NumPy oracle's, frame after frame.
+    """Compare palettes and labels with the NumPy oracle, frame after frame.
 
     Raises:
-        WrongResultError: They do not.
+        WrongResultError: A centre or a label differs.
     """
     options = FitOptions(k=K)
     tracker = Tracker(load(), options, STEADY)
@@ -125,29 +121,29 @@ def check_tracker() -> None:
         else:
             labels, streaks = hold_labels_reference(rgb, palette, STEADY, labels, streaks, nearest)
         if found.cut or not np.array_equal(found.palette.fixed_centers, palette.fixed_centers):
-            raise WrongResultError("It does not hold that the centres equal the oracle's.")
+            raise WrongResultError("The centres are not those of the oracle.")
         if not np.array_equal(found.labels, labels):
-            raise WrongResultError("It does not hold that the labels equal the oracle's.")
+            raise WrongResultError("The labels are not those of the oracle.")
 
 
 def measure(
     clip: Path, static: Sequence[NDArray[np.uint8]], n_frames: int, repeat: int, tutorial_frames: int
-) -> Iterator[Row]:
-    """The command without and with what it can write, and the tutorial's loop."""
-    ways = (
+) -> Iterator[LiveRate]:
+    """Measure the command with each kind of output, and the tutorial's loop."""
+    variants = (
         ("kseg-batch live --no-window", (), STEADY),
         ("the same with --steady 0", ("--steady", "0"), 0.0),
         ("the same with --save out.mp4", ("--save", "out.mp4"), None),
         ("the same with --save frames", ("--save", "frames"), None),
     )
-    for what, flags, steady in ways:
+    for name, flags, steady in variants:
         rates = [command_rate(clip, n_frames, flags) for _ in range(repeat)]
         changed = None if steady is None else changed_labels(track(static, steady))
-        yield Row(what, n_frames, statistics.median(rates), min(rates), changed)
+        yield LiveRate(name, n_frames, statistics.median(rates), min(rates), changed)
     labels, seconds = tutorial(clip, tutorial_frames)
     rate = len(labels) / seconds
     small = [cover(rgb, *CHECKED) for rgb in static[:5]]
-    yield Row(
+    yield LiveRate(
         "the tutorial's loop, without its window",
         len(labels),
         rate,
@@ -157,10 +153,10 @@ def measure(
 
 
 def command_rate(clip: Path, n_frames: int, flags: Sequence[str]) -> float:
-    """Frames a second of one run of the command, as it tells.
+    """Return the frames per second that one run of the command prints.
 
     Raises:
-        WrongResultError: It fails, or does not do every frame.
+        WrongResultError: The command fails, or does not do every frame.
     """
     command = [sys.executable, "-m", "kseg_batch", "live", "--source", str(clip), "--no-window"]
     with tempfile.TemporaryDirectory() as folder:
@@ -169,19 +165,19 @@ def command_rate(clip: Path, n_frames: int, flags: Sequence[str]) -> float:
         )
     found = re.match(rf"{n_frames} frames of .*: ([\d.]+) frames/s", done.stdout)
     if done.returncode or found is None:
-        raise WrongResultError(f"the command failed: {done.stdout}{done.stderr}")
+        raise WrongResultError(f"The command failed: {done.stdout}{done.stderr}")
     return float(found[1])
 
 
 def track(frames: Sequence[NDArray[np.uint8]], steady: float) -> Iterator[NDArray[np.uint8]]:
-    """The labels of each frame."""
+    """Yield the (H, W) uint8 labels of each (H, W, 3) uint8 frame."""
     tracker = Tracker(load(), FitOptions(k=K), steady)
     for rgb in frames:
         yield tracker.track(rgb).labels
 
 
 def changed_labels(labels: Iterator[NDArray[np.uint8]]) -> float:
-    """The share of the pixels that differ from the frame before, the median over the frames."""
+    """Return the share of labels that differ from the frame before, the median over the frames."""
     last, shares = next(labels), []
     for found in labels:
         shares.append(float((found != last).mean()))
@@ -190,7 +186,7 @@ def changed_labels(labels: Iterator[NDArray[np.uint8]]) -> float:
 
 
 def segment_each(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """The labels of each frame as the tutorial's second script finds them: from scratch, every time."""
+    """Yield the labels of each frame as the tutorial's second script does: clustered anew every time."""
     cv2 = import_cv2()
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 0.2)
     for image in frames:
@@ -202,7 +198,7 @@ def segment_each(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uin
 
 
 def tutorial(clip: Path, n_frames: int) -> tuple[list[NDArray[np.uint8]], float]:
-    """The tutorial's loop over the first frames of a video: their labels, and the seconds that it took."""
+    """Run the tutorial's loop over the first frames of a video, and return their labels and the seconds."""
     cv2 = import_cv2()
     capture = cv2.VideoCapture(str(clip))
 
@@ -218,14 +214,14 @@ def tutorial(clip: Path, n_frames: int) -> tuple[list[NDArray[np.uint8]], float]
     return labels, time.perf_counter() - start
 
 
-def verdict(rows: Sequence[Row]) -> list[str]:
-    """The figures that there are targets for."""
-    ours, theirs = rows[0], rows[-1]
+def target_lines(rates: Sequence[LiveRate]) -> list[str]:
+    """Compare the rates and the flicker with the targets."""
+    ours, theirs = rates[0], rates[-1]
     assert ours.changed is not None
     return [
-        judged(f"{ours.rate:.1f} frames/s", ours.rate >= 60, "at least 60"),
-        judged(f"{theirs.rate:.2f} frames/s by the tutorial's loop", theirs.rate < 1, "under 1"),
-        judged(f"{100 * ours.changed:.3f}% of the labels change", ours.changed < 0.005, "under 0.5%"),
+        target_line(f"{ours.rate:.1f} frames/s", ours.rate >= 60, "at least 60"),
+        target_line(f"{theirs.rate:.2f} frames/s by the tutorial's loop", theirs.rate < 1, "under 1"),
+        target_line(f"{100 * ours.changed:.3f}% of the labels change", ours.changed < 0.005, "under 0.5%"),
     ]
 
 

@@ -1,142 +1,176 @@
-"""Peak memory of segment() above the image itself, each case in a fresh process. Linux only.
+"""Measure the peak memory of segment() above the image itself, each case in a fresh process. Linux only.
 
-python -m benchmarks.speed.memory [--megapixels 2,10,50,100]
+python -m benchmarks.speed.memory [--megapixels 2,10,50,100] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import math
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from benchmarks.photos import PhotosMissingError, photo_1080p
-from benchmarks.support.report import heading, line, save
+from benchmarks.support import large_images
+from benchmarks.support.arguments import add_json, exit_with_message, make_parser, numbers
+from benchmarks.support.checks import WrongResultError
+from benchmarks.support.report import heading, line, save, target_line
+from benchmarks.support.stopwatch import median_seconds, timed
+from kseg_batch import segment
+from kseg_batch.backends.registry import load
 from kseg_batch.bench.memory import PEAK_RESET, resident_mb
-from kseg_batch.bench.synthetic import cover
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-KINDS = ("photo", "noise")
+PROGRAM = "benchmarks.speed.memory"
+
+ImageKind = Literal["enlarged", "noise", "tiled"]
+
+KINDS: tuple[ImageKind, ...] = ("enlarged", "noise")
 CLUSTERS = (3, 16)
+
 WARM_UP = np.arange(12, dtype=np.uint8).reshape(2, 2, 3) // 2
 """Loads the kernels. Four colours of one cell: more would touch scratch memory, by huge pages, uncounted."""
 
 LIMIT_MB = 200.0
-"""Target, for any image up to 100 megapixels."""
+"""Target for any image of up to 100 megapixels, in MB of 10**6 bytes."""
 
-WIDTHS = (10, -7, 4, 10, 9, 9, 9, 9)
-COLUMNS = ("megapixels", "image", "k", "colours", "image MB", "peak +MB", "kept +MB", "seconds")
+WIDTHS = (10, -8, 4, 10, 9, 9, 9, 9)
+COLUMNS = ("megapixels", "image", "k", "colours", "image MB", "above MB", "kept MB", "seconds")
+SAVED = ("image", "pixels", "k", "colors", "image_mb", "above_mb", "kept_mb", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What one call took. 1 MB is 10**6 bytes."""
+class SegmentCase:
+    """An image, and the call of segment() to measure on it."""
 
+    image: ImageKind
     megapixels: float
-    kind: str
-    """photo: the packaged one, enlarged; noise: uniform and independent."""
+    k: int
+    photo: str | None = None
+    """File that the image is made of; None for the packaged photo."""
+    repeat: int = 0
+    """Timed calls after the first call."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCall:
+    """Memory and time of segment(). 1 MB is 10**6 bytes."""
+
+    image: ImageKind
+    pixels: int
     k: int
     colors: int
-    """Distinct ones."""
+    """Distinct colours."""
     image_mb: float
-    """The pixels, which were in memory before the call."""
+    """The pixels, which are in memory before the call."""
     peak_mb: float
-    """Greatest resident memory during the call, less that just before it."""
+    """Peak resident memory of the process during the first call, with the image."""
+    above_mb: float
+    """`peak_mb` less the resident memory just before the call."""
     kept_mb: float
-    """Resident memory after the call, with its result alive, less that just before it."""
+    """Resident memory after the call, with its result alive, less the memory just before the call."""
     seconds: float
+    """Median of the timed calls; without any, the time of the first call."""
+    digest: str
+    """SHA-256 of labels and centres, its first 16 digits."""
 
     def cells(self) -> tuple[str, ...]:
-        """What the table shows."""
+        """Return the cells of a table row."""
         return (
-            f"{self.megapixels:g}",
-            self.kind,
+            f"{self.pixels / 1e6:.4g}",
+            self.image,
             str(self.k),
             str(self.colors),
             f"{self.image_mb:.0f}",
-            f"{self.peak_mb:.1f}",
+            f"{self.above_mb:.1f}",
             f"{self.kept_mb:.1f}",
             f"{self.seconds:.2f}",
         )
 
 
-def make_image(kind: str, megapixels: float) -> NDArray[np.uint8]:
-    """An (H, W, 3) uint8 image, W : H near 16 : 9."""
-    height = round(math.sqrt(megapixels * 1e6 * 9 / 16))
-    width = round(megapixels * 1e6 / height)
-    if kind == "photo":
-        return cover(photo_1080p(), width, height)
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def measure(case: SegmentCase) -> SegmentCall:
+    """Measure a case in a process of its own.
+
+    Raises:
+        subprocess.CalledProcessError: The process fails; its stderr went to the terminal.
+    """
+    command = [sys.executable, "-m", PROGRAM, "--case", json.dumps(asdict(case))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return SegmentCall(**json.loads(done.stdout))
 
 
-def measure_here(kind: str, megapixels: float, k: int) -> Memory:
-    """Measure one call in this process, which should be fresh."""
-    from kseg_batch import segment
-    from kseg_batch.backends.registry import choose
+def measure_here(case: SegmentCase) -> SegmentCall:
+    """Measure a case in this process, which should be fresh.
 
-    rgb = make_image(kind, megapixels)
+    Raises:
+        WrongResultError: The counts are not those of the labels, or do not add up to the pixels.
+    """
+    rgb = make_image(case)
     segment(WARM_UP, 2, backend="numba")
     PEAK_RESET.write_text("5", encoding="ascii")  # the peak counts from here
     before = resident_mb("VmRSS")
-    start = time.perf_counter()
-    result = segment(rgb, k, backend="numba")
-    seconds = time.perf_counter() - start
+    seconds, result = timed(lambda: segment(rgb, case.k, backend="numba"))
     peak, after = resident_mb("VmHWM"), resident_mb("VmRSS")
-    assert result.labels.shape == rgb.shape[:2]
-    colors = choose("numba").backend.histogram(rgb).n_colors
-    return Memory(megapixels, kind, k, colors, rgb.nbytes / 1e6, peak - before, after - before, seconds)
+    counts = np.bincount(result.labels.reshape(-1), minlength=len(result.counts))
+    if result.labels.shape != rgb.shape[:2] or not np.array_equal(counts, result.counts):
+        raise WrongResultError("The counts are not those of the labels.")
+    if case.repeat:
+        seconds = median_seconds(lambda: segment(rgb, case.k, backend="numba"), case.repeat)
+    return SegmentCall(
+        image=case.image,
+        pixels=rgb.size // 3,
+        k=case.k,
+        colors=load("numba").histogram(rgb).n_colors,
+        image_mb=rgb.nbytes / 1e6,
+        peak_mb=peak,
+        above_mb=peak - before,
+        kept_mb=after - before,
+        seconds=seconds,
+        digest=hashlib.sha256(result.labels.tobytes() + result.centers.tobytes()).hexdigest()[:16],
+    )
 
 
-def measure(megapixels: list[float]) -> Iterator[Memory]:
-    """Measure all cases, each in a process of its own.
-
-    Raises:
-        subprocess.CalledProcessError: A process fails; its stderr went to the terminal.
-    """
-    cases = [(size, kind, k) for size in megapixels for kind in KINDS for k in CLUSTERS]
-    for size, kind, k in cases:
-        command = [sys.executable, "-m", "benchmarks.speed.memory", "--one", kind, str(size), str(k)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-        yield Memory(**json.loads(done.stdout))
+def make_image(case: SegmentCase) -> NDArray[np.uint8]:
+    """Return the (H, W, 3) uint8 image of a case."""
+    if case.image == "noise":
+        return large_images.noise(case.megapixels)
+    make: Callable[[NDArray[np.uint8], float], NDArray[np.uint8]] = getattr(large_images, case.image)
+    return make(large_images.load_photo(case.photo), case.megapixels)
 
 
 def main() -> None:
-    """Measure, print, and write the JSON file that was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.memory", description=__doc__)
-    parser.add_argument("--megapixels", default="2,10,50,100", help="sizes, e.g. 2,10,50,100")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there too")
-    parser.add_argument("--one", nargs=3, metavar=("KIND", "MEGAPIXELS", "K"), help=argparse.SUPPRESS)
+    """Measure, and print a table and the target."""
+    parser = make_parser(PROGRAM, __doc__)
+    parser.add_argument("--megapixels", type=numbers, default=(2, 10, 50, 100), help="sizes, such as 2,10,50")
+    add_json(parser)
+    parser.add_argument("--case", help=argparse.SUPPRESS)  # for the fresh process of one case
     given = parser.parse_args()
-    if given.one:
-        kind, size, k = given.one
-        print(json.dumps(asdict(measure_here(kind, float(size), int(k)))))
+    if given.case:
+        print(json.dumps(asdict(measure_here(SegmentCase(**json.loads(given.case))))))
         return
     if not PEAK_RESET.exists():
-        sys.exit(f"benchmarks.speed.memory: this system has no {PEAK_RESET}, which resets a process's peak")
+        sys.exit(f"{PROGRAM}: this system has no {PEAK_RESET}, which resets the peak of a process")
     print(heading("Memory of segment() above the image, backend numba", {}), end="\n\n")
     print(line(COLUMNS, WIDTHS), flush=True)
-    results: list[Memory] = []
-    try:
-        for result in measure([float(size) for size in given.megapixels.split(",")]):
-            print(line(result.cells(), WIDTHS), flush=True)
-            results.append(result)
-    except (OSError, PhotosMissingError, subprocess.CalledProcessError) as error:
-        sys.exit(f"benchmarks.speed.memory: {error}")
-    most = max(result.peak_mb for result in results)
-    print(f"\npeak {most:.1f} MB; target < {LIMIT_MB:g} MB: {'met' if most < LIMIT_MB else 'missed'}")
-    if given.json:
-        save(given.json, {}, [asdict(result) for result in results])
+    calls: list[SegmentCall] = []
+    with exit_with_message(PROGRAM):
+        for megapixels, kind, k in [
+            (m, kind, k) for m in given.megapixels for kind in KINDS for k in CLUSTERS
+        ]:
+            calls.append(measure(SegmentCase(kind, megapixels, k)))
+            print(line(calls[-1].cells(), WIDTHS), flush=True)
+        most = max(call.above_mb for call in calls)
+        print("", target_line(f"peak {most:.1f} MB", most < LIMIT_MB, f"under {LIMIT_MB:g} MB"), sep="\n")
+        if given.json:
+            save(given.json, {}, [{name: getattr(call, name) for name in SAVED} for call in calls])
 
 
 if __name__ == "__main__":

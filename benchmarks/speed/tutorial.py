@@ -1,159 +1,223 @@
-"""The tutorial's cv2.kmeans call, scikit-learn and kseg-batch on the same photos, side by side.
+"""Compare the tutorial's cv2.kmeans call, scikit-learn and kseg-batch on the same photos.
 
-python -m benchmarks.speed.tutorial [PHOTO ...]
+python -m benchmarks.speed.tutorial [PHOTO ...] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.photos import PhotosMissingError, photo_1080p, read_photo
-from benchmarks.speed.verdict import COLUMNS, Row, table_line, verdict
-from benchmarks.support import contenders
+from benchmarks.photos import photo_1080p, read_photo
+from benchmarks.support import implementations
+from benchmarks.support.arguments import add_json, add_photos, exit_with_message, integers, make_parser, size
 from benchmarks.support.checks import WrongResultError, check
-from benchmarks.support.report import heading, save
+from benchmarks.support.implementations import Measurement
+from benchmarks.support.report import heading, line, save, target_line
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.bench.synthetic import cover
-from kseg_batch.errors import KsegError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+PROGRAM = "benchmarks.speed.tutorial"
+
 NOTES = """\
 kseg    kseg_batch.segment(rgb, k), backend numba, 1 thread, median after a warm-up run
-cv2     the tutorial's cv2.kmeans call, median of 3 runs (seeds 0 to 2) up to k = 5, above that one run
+cv2     the tutorial's cv2.kmeans call, median of 3 runs (seeds 0 to 2) up to k = 5, above 5 one run
 sk      scikit-learn KMeans(n_init=10) on the distinct colours weighted by their counts, one fit
-cost    exact compactness of each one's own centres: float64, every pixel to its nearest centre,
-        for cv2 the lowest of its runs. What cv2 returns as compactness is in the JSON only."""
+cost    exact compactness of the centres of each: float64, every pixel to its nearest centre,
+        for cv2 the lowest of its runs. The compactness that cv2 returns is in the JSON file only."""
+
+WIDTHS = (-18, 3, 7, 9, 8, 8, 9, 12, 12)
+COLUMNS = ("photo", "k", "colours", "kseg ms", "cv2 ms", "sk ms", "x cv2", "cost/cv2", "cost/sk")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What was asked for on the command line."""
+class Comparison:
+    """One photo at one k."""
 
-    photos: tuple[Path, ...]
-    """Image files; none means the packaged photo."""
-    k: tuple[int, ...]
-    repeat: int
-    """Timed runs of kseg-batch."""
-    threads: int
-    """For cv2 and scikit-learn."""
-    width: int
-    """Pixels."""
-    height: int
-    """Pixels."""
-    cv2: bool
-    sklearn: bool
-    json: Path | None
+    photo: str
+    """File name of the photo."""
+    colors: int
+    """Distinct colours at the measured size."""
+    k: int
+    ours: Measurement
+    cv2: Measurement | None
+    """None where cv2.kmeans was left out."""
+    sklearn: Measurement | None
+    """None where scikit-learn was left out."""
 
-    def told(self) -> dict[str, object]:
-        """The settings for the heading and the JSON file, without folder names."""
-        told = {name: value for name, value in asdict(self).items() if name not in ("json", "photos")}
-        return {**told, "k": list(self.k), "photos": [path.name for path in self.photos]}
+    @property
+    def speed_up(self) -> float | None:
+        """The time of cv2.kmeans divided by ours."""
+        return self.cv2.seconds / self.ours.seconds if self.cv2 else None
+
+    @property
+    def cost_over_cv2(self) -> float | None:
+        """Our compactness divided by that of cv2's centres: below 1, ours is better."""
+        return _ratio(self.ours.compactness, self.cv2)
+
+    @property
+    def cost_over_sklearn(self) -> float | None:
+        """Our compactness divided by that of scikit-learn's centres."""
+        return _ratio(self.ours.compactness, self.sklearn)
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of a table row."""
+        return (
+            self.photo[:18],
+            str(self.k),
+            str(self.colors),
+            f"{1e3 * self.ours.seconds:.1f}",
+            _format(1e3 * self.cv2.seconds if self.cv2 else None, 0),
+            _format(1e3 * self.sklearn.seconds if self.sklearn else None, 0),
+            _format(self.speed_up, 0),
+            _format(self.cost_over_cv2, 6),
+            _format(self.cost_over_sklearn, 6),
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Return all figures with their ratios, for JSON."""
+        ratios = {name: getattr(self, name) for name in ("speed_up", "cost_over_cv2", "cost_over_sklearn")}
+        return {**asdict(self), **ratios}
+
+
+def _ratio(cost: float, other: Measurement | None) -> float | None:
+    """Divide costs. A photo of at most k colours costs nothing, and two costs of 0 are equal."""
+    if other is None:
+        return None
+    if other.compactness == 0:
+        return 1.0 if cost == 0 else float("inf")
+    return cost / other.compactness
+
+
+def _format(figure: float | None, digits: int) -> str:
+    return "-" if figure is None else f"{figure:.{digits}f}"
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonTarget:
+    """A limit for one figure of every comparison in a range of k."""
+
+    name: str
+    figure: Callable[[Comparison], float | None]
+    lowest_k: int
+    highest_k: int
+    limit: float
+    at_least: bool
+    """True where the limit is the least allowed value, False where it is the greatest."""
+
+    def lines(self, comparisons: Sequence[Comparison]) -> list[str]:
+        """Return a line with the worst and the best figure, and a line for every miss."""
+        chosen = [found for found in comparisons if self.lowest_k <= found.k <= self.highest_k]
+        figures = [(figure, found) for found in chosen if (figure := self.figure(found)) is not None]
+        if not figures:
+            return []
+        figures.sort(key=lambda pair: pair[0], reverse=not self.at_least)
+        misses = [(figure, found) for figure, found in figures if self._is_missed_by(figure)]
+        digits = 0 if self.at_least else 6
+        text = f"{self.name}: worst {figures[0][0]:.{digits}f}, best {figures[-1][0]:.{digits}f}"
+        bound = f"{'at least' if self.at_least else 'at most'} {self.limit:g}"
+        lines = [target_line(text, not misses, bound)]
+        return lines + [f"    {found.photo}, k = {found.k}: {figure:.{digits}f}" for figure, found in misses]
+
+    def _is_missed_by(self, figure: float) -> bool:
+        return figure < self.limit if self.at_least else figure > self.limit
+
+
+TARGETS = (
+    ComparisonTarget("times faster than cv2, k = 3", lambda found: found.speed_up, 3, 3, 150, True),
+    ComparisonTarget("times faster than cv2, k = 16", lambda found: found.speed_up, 16, 16, 1000, True),
+    ComparisonTarget("cost / cv2, any k", lambda found: found.cost_over_cv2, 1, 256, 1.001, False),
+    ComparisonTarget(
+        "cost / scikit-learn, k <= 8", lambda found: found.cost_over_sklearn, 1, 8, 1.001, False
+    ),
+    ComparisonTarget(
+        "cost / scikit-learn, k 9 to 32", lambda found: found.cost_over_sklearn, 9, 32, 1.01, False
+    ),
+)
 
 
 def main() -> None:
-    """Run the comparison and print the table and the verdict."""
-    settings = parse()
-    rows: list[Row] = []
-    try:
-        print(heading("kseg-batch beside the tutorial's cv2.kmeans", shown(settings)), end="\n\n")
-        print(NOTES, end="\n\n")
-        print(table_line(COLUMNS), flush=True)
-        for row in compare(settings):
-            print(table_line(row.cells()), flush=True)
-            rows.append(row)
-    except (KsegError, OSError, PhotosMissingError, WrongResultError) as error:
-        sys.exit(f"benchmarks.speed.tutorial: {error}")
-    print("", *verdict(rows), sep="\n")
-    if settings.json:
-        save(settings.json, settings.told(), [row.as_dict() for row in rows])
+    """Compare, and print a table and the targets."""
+    given = parse()
+    settings = {
+        "k": list(given.k),
+        "repeat": given.repeat,
+        "threads": given.threads,
+        "width": given.size[0],
+        "height": given.size[1],
+        "cv2": not given.no_cv2,
+        "sklearn": not given.no_sklearn,
+        "photos": [path.name for path in given.photos],
+    }
+    comparisons: list[Comparison] = []
+    with exit_with_message(PROGRAM):
+        shown = {**settings, "threads": f"{given.threads} for cv2 and scikit-learn, 1 for kseg-batch"}
+        print(heading("kseg-batch beside the tutorial's cv2.kmeans", shown), end=f"\n\n{NOTES}\n\n")
+        print(line(COLUMNS, WIDTHS), flush=True)
+        for found in compare(given):
+            print(line(found.cells(), WIDTHS), flush=True)
+            comparisons.append(found)
+        print("", *(text for target in TARGETS for text in target.lines(comparisons)), sep="\n")
+        if given.json:
+            save(given.json, settings, [found.as_dict() for found in comparisons])
 
 
-def parse() -> Settings:
+def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.tutorial", description=__doc__)
-    parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="default: a packaged photo")
-    parser.add_argument("--k", type=integers, default=(2, 3, 5, 8, 16), help="e.g. 2,3,5,8,16")
+    parser = make_parser(PROGRAM, __doc__)
+    add_photos(parser, "default: a packaged photo")
+    parser.add_argument("--k", type=integers, default=(2, 3, 5, 8, 16), help="clusters, such as 2,3,5,8,16")
     parser.add_argument("--repeat", type=int, default=7, help="timed runs of kseg-batch")
-    parser.add_argument("--threads", type=int, default=2, help="for cv2 and scikit-learn")
+    parser.add_argument("--threads", type=int, default=2, help="threads of cv2 and scikit-learn")
     parser.add_argument("--size", type=size, default=(1920, 1080), help="WIDTHxHEIGHT of the photos")
-    parser.add_argument("--no-cv2", action="store_true", help="leave cv2.kmeans out: the slow part")
+    parser.add_argument("--no-cv2", action="store_true", help="leave cv2.kmeans out, the slow part")
     parser.add_argument("--no-sklearn", action="store_true", help="leave scikit-learn out")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there too")
+    add_json(parser)
     given = parser.parse_args()
     if not given.no_sklearn and not (find_spec("sklearn") and find_spec("threadpoolctl")):
-        parser.error("scikit-learn is not installed: pip install 'kseg-batch[photos]', or --no-sklearn")
-    return Settings(
-        photos=tuple(given.photos),
-        k=given.k,
-        repeat=given.repeat,
-        threads=given.threads,
-        width=given.size[0],
-        height=given.size[1],
-        cv2=not given.no_cv2,
-        sklearn=not given.no_sklearn,
-        json=given.json,
-    )
+        parser.error("scikit-learn is not installed: pip install 'kseg-batch[bench]', or --no-sklearn")
+    return given
 
 
-def integers(text: str) -> tuple[int, ...]:
-    """Numbers with commas between them."""
-    return tuple(int(part) for part in text.split(","))
-
-
-def size(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT."""
-    width, height = text.split("x")
-    return int(width), int(height)
-
-
-def shown(settings: Settings) -> dict[str, object]:
-    """The settings that the heading tells."""
-    return {
-        "size": f"{settings.width} x {settings.height}",
-        "threads": f"{settings.threads} for cv2 and scikit-learn, 1 for kseg-batch",
-        "repeat": settings.repeat,
-    }
-
-
-def load(settings: Settings) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The name and the (height, width, 3) uint8 RGB pixels of each photo."""
-    if not settings.photos:
-        yield "china.jpg", cover(photo_1080p(), settings.width, settings.height)
-    for path in settings.photos:
-        yield path.name, cover(read_photo(path), settings.width, settings.height)
-
-
-def compare(settings: Settings) -> Iterator[Row]:
+def compare(given: argparse.Namespace) -> Iterator[Comparison]:
     """Check, then measure, each photo at each k.
 
     Raises:
-        WrongResultError: A result of kseg-batch is not right.
+        WrongResultError: A result of kseg-batch is wrong.
     """
-    for name, rgb in load(settings):
+    for name, rgb in load(given):
         distinct = DistinctColors.of(rgb)
-        for k in settings.k:
+        for k in given.k:
             try:
                 check(rgb, k)
             except WrongResultError as error:
                 raise WrongResultError(f"{name}, k = {k}: {error}") from error
-            yield Row(
+            yield Comparison(
                 photo=name,
                 colors=len(distinct.colors),
                 k=k,
-                ours=contenders.kseg_batch(rgb, distinct, k, settings.repeat),
-                cv2=contenders.opencv(rgb, distinct, k, settings.threads) if settings.cv2 else None,
-                sklearn=contenders.scikit_learn(distinct, k, settings.threads) if settings.sklearn else None,
+                ours=implementations.kseg_batch(rgb, distinct, k, given.repeat),
+                cv2=None if given.no_cv2 else implementations.opencv(rgb, distinct, k, given.threads),
+                sklearn=None
+                if given.no_sklearn
+                else implementations.scikit_learn(distinct, k, given.threads),
             )
+
+
+def load(given: argparse.Namespace) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the name and the (H, W, 3) uint8 RGB pixels of each photo, at the size asked for."""
+    if not given.photos:
+        yield "china.jpg", cover(photo_1080p(), *given.size)
+    for path in given.photos:
+        yield path.name, cover(read_photo(path), *given.size)
 
 
 if __name__ == "__main__":

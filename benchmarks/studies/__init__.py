@@ -1,1 +1,1 @@
-"""What chose a constant or a method."""
+"""Comparisons that chose a constant or a method."""

@@ -1,27 +1,26 @@
-"""What one exact Lloyd iteration has to compute, by each of four ways, counted rather than timed.
+"""Count the units of work of one exact Lloyd iteration, for each of four methods.
 
-python -m benchmarks.studies.lloyd_ways PHOTO... [--json FILE]
+python -m benchmarks.studies.lloyd_ways [PHOTO ...] [--json FILE]
 
-A unit is the squared distance of one point to one centre, or a test of the same size. The photos are scaled
-to 1920 x 1080, the centres are those that `segment` ends with. The ways:
+A unit is the squared distance of one point to one centre, or a test of the same size. Nothing is timed. The
+photos are scaled to 1920 x 1080; the centres are the final centres of `segment`. The methods:
 
 pixels    every pixel against every centre
 colors    every distinct colour against every centre
-columns   the colours of equal R and G, of which the centres own intervals of B: the lower envelope of k lines
-          for each column takes at least k units to set up and k to go through
-runs      16 neighbours in z-order: a unit and a test for each centre and run; where more than one centre can
-          win, every colour against those that can. This is what kernels/clusters.cuh does.
+columns   the colours of equal R and G, in which each centre owns an interval of B: the lower envelope of k
+          lines for each column takes at least k units to set up and k units to go through
+runs      16 neighbours in z-order: a unit and a test for each centre and run; where several centres can win,
+          every colour against each of them. kernels/clusters.cuh does this.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.photos import read_photo
+from benchmarks.photos import photo_1080p, read_photo
+from benchmarks.support.arguments import add_json, add_photos, exit_with_message, make_parser
 from benchmarks.support.report import line, save
 from kseg_batch.backends.gpu.layout import RUN
 from kseg_batch.backends.registry import load
@@ -34,16 +33,18 @@ if TYPE_CHECKING:
 
     from kseg_batch.kmeans.histogram import ColorHistogram
 
+PROGRAM = "benchmarks.studies.lloyd_ways"
+
 WIDTH, HEIGHT = 1920, 1080
 CLUSTERS = (3, 16, 64, 256)
 
 
 def count(histogram: ColorHistogram, centers: NDArray[np.int64]) -> dict[str, int]:
-    """Units of one iteration over the colours of an image, by way.
+    """Return the units of one iteration over the colours of an image, by method.
 
     Args:
-        histogram: The image's colours.
-        centers: (k, 3) in Q8.6.
+        histogram: Colours of the image.
+        centers: (k, 3) int64, Q8.6.
     """
     k = len(centers)
     colors = histogram.colors.astype(np.int64)
@@ -74,26 +75,28 @@ def _count_runs(points: NDArray[np.int64], centers: NDArray[np.int64]) -> int:
 
 
 def main() -> None:
-    """Count and print."""
-    parser = argparse.ArgumentParser(description="Count what the ways of a Lloyd iteration compute.")
-    parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--json", type=Path, help="write the counts there as well")
-    options = parser.parse_args()
-    backend = load("numba")
+    """Count, and print a table."""
+    parser = make_parser(PROGRAM, __doc__)
+    add_photos(parser, "default: a packaged photo")
+    add_json(parser)
+    given = parser.parse_args()
     results = []
     widths = (-14, 8, 4, 9, 9, 9, 9)
-    print("units of one iteration, in millions")
-    print(line(("photo", "colours", "k", "pixels", "colors", "columns", "runs"), widths))
-    for path in options.photos:
-        histogram = backend.histogram(cover(read_photo(path), WIDTH, HEIGHT))
-        for k in CLUSTERS:
-            centers = backend.fit(histogram, FitOptions(k=k)).fixed_centers.astype(np.int64)
-            units = count(histogram, centers)
-            results.append({"photo": path.name, "colors": histogram.n_colors, "k": k, "units": units})
-            cells = [f"{value / 1e6:.2f}" for value in units.values()]
-            print(line((path.stem, f"{histogram.n_colors:,}", str(k), *cells), widths), flush=True)
-    if options.json:
-        save(options.json, {"size": f"{WIDTH} x {HEIGHT}"}, results)
+    with exit_with_message(PROGRAM):
+        print("units of one iteration, in millions")
+        print(line(("photo", "colours", "k", "pixels", "colors", "columns", "runs"), widths))
+        photos = {path.name: cover(read_photo(path), WIDTH, HEIGHT) for path in given.photos}
+        backend = load("numba")
+        for name, rgb in (photos or {"china.jpg": photo_1080p()}).items():
+            histogram = backend.histogram(rgb)
+            for k in CLUSTERS:
+                centers = backend.fit(histogram, FitOptions(k=k)).fixed_centers.astype(np.int64)
+                units = count(histogram, centers)
+                results.append({"photo": name, "colors": histogram.n_colors, "k": k, "units": units})
+                cells = [f"{value / 1e6:.2f}" for value in units.values()]
+                print(line((name[:14], f"{histogram.n_colors:,}", str(k), *cells), widths), flush=True)
+        if given.json:
+            save(given.json, {"size": f"{WIDTH} x {HEIGHT}"}, results)
 
 
 if __name__ == "__main__":

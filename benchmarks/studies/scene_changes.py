@@ -1,24 +1,22 @@
-"""Which frames begin another scene: overlap of colours at cuts, pans, fades and noise, between photographs.
+"""Measure the overlap of the colours of two frames, at cuts, pans, fades and noise.
 
-python -m benchmarks.studies.scene_changes [PHOTO ...]
+python -m benchmarks.studies.scene_changes [PHOTO ...] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
+from dataclasses import asdict, dataclass
 from itertools import pairwise, permutations
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
+from benchmarks.photos import SOURCES, packaged_photos, read_photo
+from benchmarks.support.arguments import add_json, add_photos, exit_with_message, make_parser
 from benchmarks.support.frames import noisy
-from benchmarks.support.report import heading, line
+from benchmarks.support.report import heading, line, save
 from kseg_batch.backends.numba_cpu import load
 from kseg_batch.bench.synthetic import cover, photograph
-from kseg_batch.errors import KsegError
 from kseg_batch.live.tracker import MIN_INTERSECTION, coarse_histogram, histogram_intersection
 
 if TYPE_CHECKING:
@@ -28,48 +26,73 @@ if TYPE_CHECKING:
 
     Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
+PROGRAM = "benchmarks.studies.scene_changes"
+
 SIZE = (640, 360)
 """Width and height of the frames."""
 
 GENERATED = 12
-"""Scenes of one kind, all of sky, hills and meadow: cuts that are hard to tell."""
+"""Generated scenes, all of sky, hills and meadow: cuts between them are hard to find."""
 
 SAME = ("motorcycle_right.png",)
-"""Photographs of what another one shows."""
+"""Photographs that show the scene of another photograph."""
 
 WIDTHS = (-34, 7, 7, 7, 7, 9)
 
 
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The overlap of colours over all pairs of one kind of change, from 0 to 1."""
+
+    change: str
+    pairs: int
+    least: float
+    median: float
+    most: float
+    cuts: float
+    """Share of the pairs with an overlap below `MIN_INTERSECTION`."""
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of a table row."""
+        shares = (f"{share:.3f}" for share in (self.least, self.median, self.most))
+        return self.change, str(self.pairs), *shares, f"{100 * self.cuts:.0f}%"
+
+
 def main() -> None:
-    """Print a row for each kind of change."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.scene_changes", description=__doc__)
-    parser.add_argument("photos", metavar="PHOTO", nargs="*", type=Path, help="besides those of the packages")
+    """Measure, and print a row for each kind of change."""
+    parser = make_parser(PROGRAM, __doc__)
+    add_photos(parser, "measured beside the packaged photos")
+    add_json(parser)
     given = parser.parse_args()
-    try:
+    results = []
+    with exit_with_message(PROGRAM):
         packaged = [path for package in SOURCES for path in packaged_photos(package) if path.name not in SAME]
         photos = [read_photo(path) for path in (*given.photos, *packaged)]
-    except (OSError, KsegError, PhotosMissingError) as error:
-        sys.exit(f"benchmarks.studies.scene_changes: {error}")
-    print(
-        heading(
-            "Overlap of the colours of two frames", {"cut below": MIN_INTERSECTION, "photos": len(photos)}
-        )
-    )
-    print()
-    print(line(("", "pairs", "least", "median", "most", "cuts"), WIDTHS), flush=True)
+        settings = {"cut_below": MIN_INTERSECTION, "photos": len(photos)}
+        print(heading("Overlap of the colours of two frames", settings), end="\n\n")
+        print(line(("", "pairs", "least", "median", "most", "cuts"), WIDTHS), flush=True)
+        for change, pairs in changes(photos):
+            results.append(measure(change, pairs))
+            print(line(results[-1].cells(), WIDTHS), flush=True)
+        if given.json:
+            save(given.json, settings, [asdict(result) for result in results])
+
+
+def measure(change: str, pairs: Iterator[Pair]) -> Overlap:
+    """Measure the overlap of all pairs of one kind of change."""
     backend = load()
-    for what, pairs in changes(photos):
-        found = [
+    found = np.array(
+        [
             histogram_intersection(*(coarse_histogram(backend.histogram(rgb)) for rgb in pair))
             for pair in pairs
         ]
-        shares = (f"{share:.3f}" for share in (min(found), float(np.median(found)), max(found)))
-        cuts = f"{100 * np.mean(np.array(found) < MIN_INTERSECTION):.0f}%"
-        print(line((what, str(len(found)), *shares, cuts), WIDTHS), flush=True)
+    )
+    cuts = float(np.mean(found < MIN_INTERSECTION))
+    return Overlap(change, len(found), float(found.min()), float(np.median(found)), float(found.max()), cuts)
 
 
 def changes(photos: list[NDArray[np.uint8]]) -> Iterator[tuple[str, Iterator[Pair]]]:
-    """Kinds of change, and pairs of frames with such a change between them."""
+    """Yield each kind of change, and pairs of (H, W, 3) uint8 frames with such a change between them."""
     real = [cover(rgb, *SIZE) for rgb in photos]
     generated = [photograph(*SIZE, seed=seed) for seed in range(GENERATED)]
     scenes = real + generated[:6]
@@ -95,7 +118,7 @@ def changes(photos: list[NDArray[np.uint8]]) -> Iterator[tuple[str, Iterator[Pai
 
 
 def pan_of(rgb: NDArray[np.uint8], step: int) -> Pair:
-    """Two views of a photo, so many pixels apart."""
+    """Return two views of a photo, `step` pixels apart."""
     width, height = SIZE
     wide = cover(rgb, width * 3 // 2, height * 3 // 2)
     left, right = wide[:height, :width], wide[:height, step : step + width]
@@ -103,7 +126,7 @@ def pan_of(rgb: NDArray[np.uint8], step: int) -> Pair:
 
 
 def fade(one: NDArray[np.uint8], other: NDArray[np.uint8], n_frames: int) -> Iterator[Pair]:
-    """Neighbouring frames of one picture that turns into another, with noise."""
+    """Return an iterator over neighbouring frames of a picture that turns into another, with noise."""
     shares = np.linspace(0, 1, n_frames + 1)
     mixed = ((one * (1 - share) + other * share).astype(np.uint8) for share in shares)
     return pairwise(noisy(mixed))

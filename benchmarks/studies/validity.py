@@ -1,4 +1,4 @@
-"""Criteria that tell how many clusters there are, each from its definition. The highest value wins."""
+"""Criteria for the number of clusters, each written from its definition. The highest value wins."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ DIMENSIONS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """k clusters of an image, and what criteria ask of them."""
+    """k clusters of an image, with the figures that the criteria need."""
 
     palette: Palette
     cost: float
-    """Sum of squared distances to the centres; a little above 0 where it is 0."""
+    """Sum of squared distances to the centres, 1e-9 at least."""
     total: float
-    """The same of one cluster."""
+    """Sum of squared distances to the centre of all pixels."""
     n: int
     """Pixels."""
     apart: NDArray[np.float64]
-    """(k, k) distances of the centres, infinite from a centre to itself."""
+    """(k, k) float64 distances of the centres, infinite from a centre to itself."""
     spreads: NDArray[np.float64]
-    """(k,) root mean square distances of the clusters' pixels to their centres."""
+    """(k,) float64 root mean square distances of each cluster's pixels to its centre."""
     mean_distance: float
-    """Of the pixels to their centres."""
+    """Mean distance of the pixels to their centres."""
     mean_distances: NDArray[np.float64]
-    """(k,) the same of each cluster."""
+    """(k,) float64 mean distances of each cluster."""
     silhouette: float
     """The mean of the pixels' simplified silhouettes."""
 
@@ -54,11 +54,11 @@ class Fit:
 
 
 Fits = dict[int, Fit]
-"""By k, from 1 to one more than `HIGH`."""
+"""Fits by k, from 1 to `HIGH` + 1."""
 
 
 def fits(rgb: NDArray[np.uint8]) -> Fits:
-    """All fits of an (H, W, 3) uint8 image that has more colours than clusters."""
+    """Return all fits of an (H, W, 3) uint8 image that has more colours than clusters."""
     backend = load("numba")
     histogram = backend.histogram(rgb)
     colors, weights = histogram.colors, histogram.counts.astype(np.float64)
@@ -91,22 +91,22 @@ def fits(rgb: NDArray[np.uint8]) -> Fits:
 
 
 def few(k: int, c: float) -> float:
-    """Turi's factor against few clusters."""
+    """Return Turi's factor against few clusters."""
     return 1 + c * math.exp(-((k - 2) ** 2) / 2) / math.sqrt(2 * math.pi)
 
 
 def davies_bouldin(fit: Fit, spreads: NDArray[np.float64]) -> float:
-    """The mean over the clusters of the worst ratio of spreads to distance."""
+    """Return the mean over the clusters of the worst ratio of spreads to distance."""
     return float(((spreads[:, None] + spreads) / fit.apart).max(axis=1).mean())
 
 
 def calinski_harabasz(f: Mapping[int, Fit], k: int) -> float:
-    """Between by within, each by its degrees of freedom."""
+    """Return the variance between clusters divided by that within, each by its degrees of freedom."""
     return (f[k].total - f[k].cost) / (k - 1) / (f[k].cost / (f[k].n - k))
 
 
 def krzanowski_lai(f: Mapping[int, Fit], k: int) -> float:
-    """How much more the cost falls to k than from it, against what it does in evenly filled space."""
+    """Return the fall of the cost to k divided by its fall from k, each relative to evenly filled space."""
 
     def fall(k: int) -> float:
         power = 2 / DIMENSIONS
@@ -116,13 +116,13 @@ def krzanowski_lai(f: Mapping[int, Fit], k: int) -> float:
 
 
 def jump(f: Mapping[int, Fit], k: int) -> float:
-    """The step in the cost, transformed by the power -p/2 for p dimensions."""
+    """Return the step in the cost, transformed by the power -p/2 for p dimensions."""
     power = -DIMENSIONS / 2
     return float((f[k].cost / f[k].total) ** power - (f[k - 1].cost / f[k].total) ** power)
 
 
 def pham(f: Mapping[int, Fit], k: int) -> float:
-    """How far the cost lies below what an even distribution would have, less."""
+    """Return the negative ratio of the cost to the cost of an even distribution."""
     weight = 1 - 3 / (4 * DIMENSIONS)
     for _ in range(3, k + 1):
         weight += (1 - weight) / 6
@@ -130,24 +130,24 @@ def pham(f: Mapping[int, Fit], k: int) -> float:
 
 
 def kneedle(f: Mapping[int, Fit], k: int) -> float:
-    """How far the curve of costs lies below the straight line between its ends."""
+    """Return the distance of the curve of costs below the straight line between its ends."""
     first, last = f[LOW].cost, f[HIGH].cost
     return 1 - (k - LOW) / (HIGH - LOW) - (f[k].cost - last) / (first - last)
 
 
 def ray_turi(f: Mapping[int, Fit], k: int) -> float:
-    """Mean squared distance by the least squared distance of two centres, less."""
+    """Return the negative ratio of the mean squared distance to the least squared distance of two centres."""
     return -f[k].cost / f[k].n / float(f[k].apart.min()) ** 2
 
 
 def pbm(f: Mapping[int, Fit], k: int) -> float:
-    """The squared product of 1/k, the gain in mean distance, and the greatest distance of two centres."""
+    """Return the squared product of 1/k, the gain in mean distance, and the greatest distance of centres."""
     widest = float(np.where(np.isinf(f[k].apart), 0, f[k].apart).max())
     return (widest / k * f[1].mean_distance / max(f[k].mean_distance, 1e-9)) ** 2
 
 
 def turi(c: float) -> Callable[[Mapping[int, Fit], int], float]:
-    """The index of Davies and Bouldin with q = 2 and Turi's factor."""
+    """Return the index of Davies and Bouldin with q = 2 and Turi's factor, as a criterion."""
     return lambda f, k: -few(k, c) * davies_bouldin(f[k], f[k].spreads)
 
 
@@ -169,5 +169,5 @@ CRITERIA: dict[str, Callable[[Mapping[int, Fit], int], float]] = {
 
 
 def choice(criterion: str, f: Mapping[int, Fit]) -> int:
-    """The k that a criterion chooses; on a tie the lowest."""
+    """Return the k that a criterion chooses, on a tie the lowest."""
     return max(range(LOW, HIGH + 1), key=lambda k: (CRITERIA[criterion](f, k), -k))

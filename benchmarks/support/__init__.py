@@ -1,1 +1,1 @@
-"""What benchmarks have in common."""
+"""Parts that several benchmarks share."""

@@ -1,7 +1,7 @@
-"""The ceiling of any pipeline: decode and write, with nothing between.
+"""The ceiling of any pipeline: decode and write, without segmenting.
 
-The labels are made beforehand and kept in memory, 2 MB for a photo of 1920 x 1080. Packing them is the
-encoder's work, as it is for whoever has labels.
+The labels are made beforehand and kept in memory, 2 MB for a photo of 1920 x 1080. Packing the labels is part
+of encoding, and is timed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What a process has to do."""
+class CeilingShare:
+    """The photos that one process decodes and writes."""
 
     sources: tuple[Path, ...]
     """JPEG files."""
     out: Path
-    """Where to write to."""
+    """Output folder."""
     k: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ready:
-    """A photo's outputs before they are encoded."""
+class SegmentedPhoto:
+    """The outputs of a photo before they are encoded."""
 
     labels: NDArray[np.uint8]
     """(H, W) cluster numbers."""
@@ -45,19 +45,19 @@ class Ready:
     """(k, 3) RGB."""
 
 
-def prepare(share: Share) -> Callable[[], None]:
-    """Segment the photos; return what decodes each and writes what was found."""
+def prepare(share: CeilingShare) -> Callable[[], None]:
+    """Segment the photos, and return a function that decodes each photo and writes its outputs."""
     cv2 = import_cv2()
     cv2.setNumThreads(1)
-    ready = [_segmented(source, share.k) for source in share.sources]
+    photos = [_segmented(source, share.k) for source in share.sources]
     make_folders(share.out)
 
     def work() -> None:
-        for source, made in zip(share.sources, ready, strict=True):
+        for source, photo in zip(share.sources, photos, strict=True):
             cv2.imdecode(np.frombuffer(source.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-            segmented, masks = output_paths(share.out, source, len(made.colors))
-            packed = LabelMap.pack(made.labels, len(made.colors))
-            segmented.write_bytes(encode_indexed(packed, made.colors))
+            segmented, masks = output_paths(share.out, source, len(photo.colors))
+            packed = LabelMap.pack(photo.labels, len(photo.colors))
+            segmented.write_bytes(encode_indexed(packed, photo.colors))
             for cluster, path in enumerate(masks):
                 path.write_bytes(encode_mask(packed, cluster))
 
@@ -65,17 +65,17 @@ def prepare(share: Share) -> Callable[[], None]:
 
 
 def make_folders(out: Path) -> None:
-    """Make the folders in which `output_paths` are."""
+    """Make the folders of `output_paths`."""
     for name in ("segmented", "masks"):
         (out / name).mkdir(parents=True, exist_ok=True)
 
 
 def output_paths(out: Path, source: Path, k: int) -> tuple[Path, list[Path]]:
-    """Where the segmented image and the k masks of a photo go, named as `kseg-batch run` names them."""
+    """Return the paths of the segmented image and of the k masks of a photo, named as by `kseg-batch run`."""
     masks = [out / "masks" / f"{source.stem}_mask{cluster}.png" for cluster in range(k)]
     return out / "segmented" / f"{source.stem}.png", masks
 
 
-def _segmented(source: Path, k: int) -> Ready:
+def _segmented(source: Path, k: int) -> SegmentedPhoto:
     result = segment(decode(source.read_bytes()).rgb, k, backend="numba")
-    return Ready(result.labels, result.palette.colors)
+    return SegmentedPhoto(result.labels, result.palette.colors)

@@ -1,4 +1,4 @@
-"""Is the result right? Asked before anything is timed."""
+"""Checks of a segmentation, made before anything is timed."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ CHUNK = 1 << 18
 
 
 class WrongResultError(Exception):
-    """A segmentation is not what it must be; timing it would mean nothing."""
+    """A result is wrong, so that its time would mean nothing."""
 
 
 def check(rgb: NDArray[np.uint8], k: int) -> None:
     """Compare `segment` with the oracle on a small copy, and with its own definition at full size.
 
     Raises:
-        WrongResultError: They differ.
+        WrongResultError: A figure of the result differs.
     """
     _check_oracle(cover(rgb, *SMALL), k)
     _check_definition(rgb, segment(rgb, k, backend="numba"))
 
 
 def _check_oracle(rgb: NDArray[np.uint8], k: int) -> None:
-    """Exact equality with the NumPy version, in everything."""
+    """Require equality with the NumPy version in every figure."""
     palette = reference.fit(ColorHistogram.from_pixels(rgb), FitOptions(k=k))
     found = segment(rgb, k, backend="numba")
     _require(np.array_equal(found.palette.fixed_centers, palette.fixed_centers), "centres equal the oracle's")
@@ -51,7 +51,7 @@ def _check_oracle(rgb: NDArray[np.uint8], k: int) -> None:
 
 
 def _check_definition(rgb: NDArray[np.uint8], found: Segmentation) -> None:
-    """Labels are the nearest centres, the lowest on a tie; counts and compactness follow from them."""
+    """Require the nearest centres as labels, the lowest on a tie, and their counts and compactness."""
     centers = found.palette.fixed_centers.astype(np.int32)  # (k, 3)
     pixels, labels = rgb.reshape(-1, 3), found.labels.reshape(-1)
     total = 0
@@ -68,4 +68,4 @@ def _check_definition(rgb: NDArray[np.uint8], found: Segmentation) -> None:
 
 def _require(holds: bool, statement: str) -> None:
     if not holds:
-        raise WrongResultError(f"It does not hold that {statement}.")
+        raise WrongResultError(f"The result is wrong; expected: {statement}.")

@@ -1,4 +1,4 @@
-"""`kseg-batch run` and `kseg-batch fit` as a user starts them, watched from outside. Linux only."""
+"""`kseg-batch run` and `kseg-batch fit` as a user starts them, measured from outside. Linux only."""
 
 from __future__ import annotations
 
@@ -18,61 +18,61 @@ from benchmarks.support.checks import WrongResultError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LOOK = 0.02
-"""Seconds between two looks at the processes."""
+POLL = 0.02
+"""Seconds between two readings of the processes' memory and time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One run of the command line over images that all have to be done, or skipped."""
+    """Time and memory of one command over images that all have to be done, or skipped."""
 
     images: int
     seconds: float
     """Wall time of the whole command."""
     rate: float
-    """Images per second as the command itself tells: without its own start, with that of its workers."""
+    """Images per second as the command itself prints: without its own start, with that of its workers."""
     steady: float
-    """Images per second between the first tenth of them and the last image: without any start."""
+    """Images per second between the first tenth of the images and the last image: without any start."""
     parent_seconds: float
     """Processor time of the parent, without its workers."""
     parent_bytes: int
     """Peak resident memory of the parent."""
     worker_bytes: int
-    """Peak resident memory of the largest process below the parent."""
+    """Peak resident memory of the largest descendant of the parent."""
 
 
 def run(
     sources: Sequence[Path], out: Path, workers: int, n_images: int, *flags: str, skipped: bool = False
 ) -> Watched:
-    """Run the command line on the CPU and look at its processes.
+    """Run `kseg-batch run` on the CPU, and measure its processes.
 
     Args:
         sources: Folders and files.
-        out: The output folder.
-        workers: Processes.
-        n_images: How many images the sources hold.
+        out: Output folder.
+        workers: Number of worker processes.
+        n_images: Number of images in the sources.
         flags: Further flags.
-        skipped: Whether all of them are done already.
+        skipped: True where all images are done already.
 
     Raises:
-        WrongResultError: It failed, or not every image was done.
+        WrongResultError: The command failed, or did not do every image.
     """
     words = ["run", *map(str, sources), "-o", str(out), "--workers", str(workers), *flags]
     return _watched(words, n_images, "skipped" if skipped else "done")
 
 
 def fit(sources: Sequence[Path], out: Path, workers: int, n_images: int, *flags: str) -> Watched:
-    """As `run`, for the palette of a dataset.
+    """Run `kseg-batch fit` on the CPU, and measure its processes; the arguments are those of `run`.
 
     Raises:
-        WrongResultError: It failed, or not every image was counted.
+        WrongResultError: The command failed, or did not count every image.
     """
     words = ["fit", *map(str, sources), "-o", str(out), "--workers", str(workers), *flags]
     return _watched(words, n_images, "counted")
 
 
 def _watched(words: Sequence[str], n_images: int, expected: str) -> Watched:
-    """Run a command that prints a line for each image, all of which the summary is expected to count."""
+    """Run a command that prints a line for each image; all images must be `expected` in its summary."""
     command = [sys.executable, "-m", "kseg_batch", *words, "--no-gpu", "--json"]
     start = time.perf_counter()
     lines: list[tuple[float, bytes]] = []
@@ -104,23 +104,23 @@ def _watched(words: Sequence[str], n_images: int, expected: str) -> Watched:
 
 
 def _steady(times: Sequence[float]) -> float:
-    """Images per second after the first tenth, one at least; of the times at which two or more were done."""
+    """Return images per second after the first tenth, of the times at which two or more images were done."""
     first = max(1, len(times) // 10)
     return (len(times) - first) / (times[-1] - times[first - 1])
 
 
 def _read_lines(process: subprocess.Popen[bytes], lines: list[tuple[float, bytes]]) -> None:
-    """Keep each line that a process prints, and when it came."""
+    """Append each line that a process prints, with the time of its arrival."""
     assert process.stdout is not None
     for text in process.stdout:
         lines.append((time.perf_counter(), text))
 
 
 def _watch(process: subprocess.Popen[bytes]) -> tuple[float, int, int]:
-    """Wait for a process.
+    """Wait for a process to exit.
 
     Returns:
-        Its own processor time in seconds, its peak memory in bytes, and that of the largest one below it.
+        Its processor time in seconds, its peak memory in bytes, and that of its largest descendant.
     """
     ticks = os.sysconf("SC_CLK_TCK")
     cpu_seconds, memory, below = 0.0, 0, 0
@@ -135,13 +135,13 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[float, int, int]:
             cpu_seconds = max(cpu_seconds, (int(fields[11]) + int(fields[12])) / ticks)
         except (FileNotFoundError, ProcessLookupError):
             break
-        time.sleep(LOOK)
+        time.sleep(POLL)
     waiting.join()
     return cpu_seconds, memory, below
 
 
 def _peak(pid: int) -> int | None:
-    """Peak resident memory of a process in bytes; None if it has ended."""
+    """Return the peak resident memory of a process in bytes; None if the process has exited."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -150,7 +150,7 @@ def _peak(pid: int) -> int | None:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """The processes below one."""
+    """Yield the ids of all descendants of a process."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         children = [int(child) for task in tasks for child in (task / "children").read_text().split()]

@@ -1,4 +1,4 @@
-"""Folders of image files to run on, and what stands in an output folder."""
+"""Folders of image files to run on, and the digest of an output folder."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUALITY = 92
-"""Of JPEG files."""
+"""JPEG quality of all files."""
 
 PER_FOLDER = 1000
-"""Tiny images in one folder."""
+"""Tiny images of one folder."""
 
 
 def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
     """Write an (H, W, 3) uint8 picture as JPEG.
 
     Raises:
-        OSError: It cannot be encoded or written.
+        OSError: The picture cannot be encoded or written.
     """
     cv2 = import_cv2()
     done, data = cv2.imencode(".jpg", rgb[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
@@ -38,7 +38,7 @@ def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
 
 
 def write_moved(folder: Path, photo: NDArray[np.uint8], n_photos: int) -> None:
-    """JPEG files of one photo, moved and brightened differently in each."""
+    """Write JPEG files of one (H, W, 3) uint8 photo, moved and brightened differently in each."""
     cv2 = import_cv2()
     folder.mkdir()
     for i in range(n_photos):
@@ -50,13 +50,16 @@ def write_moved(folder: Path, photo: NDArray[np.uint8], n_photos: int) -> None:
 def write_varied(
     folder: Path, photos: Sequence[NDArray[np.uint8]], n_images: int, size: tuple[int, int]
 ) -> list[Path]:
-    """JPEG files of one size, made of the photos in turn: each cropped, brightened, and every other mirrored.
+    """Write JPEG files of one size, made of the photos in turn: each cropped, brightened, some mirrored.
 
     Args:
-        folder: Where to, made here.
-        photos: (H, W, 3) uint8 each.
-        n_images: How many files.
-        size: Width and height of them all.
+        folder: Folder of the files, made here.
+        photos: (H, W, 3) uint8 photos.
+        n_images: Number of files.
+        size: Width and height of every file, in pixels.
+
+    Returns:
+        The paths of the files.
     """
     cv2 = import_cv2()
     rng = np.random.default_rng(0)
@@ -73,7 +76,7 @@ def write_varied(
 
 
 def write_tiny(folder: Path, n_images: int) -> None:
-    """PNG files of 8 x 8 pixels, a thousand to a folder."""
+    """Write PNG files of 8 x 8 pixels, a thousand to a folder."""
     rng = np.random.default_rng(0)
     for i in range(n_images):
         path = folder / f"{i // PER_FOLDER:04}/{i % PER_FOLDER:03}.png"
@@ -83,7 +86,7 @@ def write_tiny(folder: Path, n_images: int) -> None:
 
 
 def tree_digest(out: Path) -> str:
-    """Of every output's name and content."""
+    """Return the SHA-256 of the names and contents of all PNG files below a folder."""
     digest = hashlib.sha256()
     for path in sorted(out.rglob("*.png")):
         digest.update(str(path.relative_to(out)).encode() + b"\0" + path.read_bytes())

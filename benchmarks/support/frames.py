@@ -1,4 +1,4 @@
-"""Videos to measure on: a camera that pans over a generated scene, with a sensor's noise."""
+"""Videos of a camera that pans over a generated scene, with the noise of a sensor."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE = 25
-"""Frames a second."""
+"""Frames per second."""
 
 STEP = 4
-"""Pixels that a camera moves from a frame to the next."""
+"""Pixels by which the camera moves from a frame to the next."""
 
 ENCODER = {"preset": "veryfast", "crf": "18"}
-"""Of libx264: what a camera of good quality sends."""
+"""Options of libx264, as of a camera of good quality."""
 
 
 def pan(n_frames: int, width: int, height: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
-    """(height, width, 3) uint8 RGB frames of a camera that goes to the right and back."""
+    """Yield (height, width, 3) uint8 RGB frames of a camera that moves to the right and back."""
     scene = photograph(width + width // 2, height, seed)
     for number in range(n_frames):
         place = STEP * number % width
@@ -35,7 +35,7 @@ def pan(n_frames: int, width: int, height: int, seed: int = 0) -> Iterator[NDArr
 
 
 def noisy(frames: Iterable[NDArray[np.uint8]], noise: float = NOISE) -> Iterator[NDArray[np.uint8]]:
-    """The frames with noise that is another in each, and grows with the light, in grey levels."""
+    """Add noise, in grey levels, that differs from frame to frame and grows with the light."""
     rng = np.random.default_rng(0)
     for rgb in frames:
         grain = (
@@ -45,7 +45,7 @@ def noisy(frames: Iterable[NDArray[np.uint8]], noise: float = NOISE) -> Iterator
 
 
 def write_video(path: Path, frames: Iterable[NDArray[np.uint8]]) -> Path:
-    """Encode frames of even size as H.264; the path."""
+    """Encode (H, W, 3) uint8 frames of even size as H.264, and return the path."""
     av = import_av()
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=RATE, options=ENCODER)

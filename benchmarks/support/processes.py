@@ -1,4 +1,4 @@
-"""Processes that each do their share of some work whenever they are told to, and are timed from within."""
+"""Worker processes that each do a share of some work on request, and time the work themselves."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Crew(Generic[T]):
-    """One process for each share, started afresh and kept until the end."""
+class Processes(Generic[T]):
+    """One fresh process for each share, kept until the context ends."""
 
     def __init__(
         self,
@@ -30,12 +30,12 @@ class Crew(Generic[T]):
         """Start the processes and wait until each is prepared.
 
         Args:
-            prepare: Called in each process with its share, once; returns the work. To be found by its name.
-            shares: What each process gets.
-            environment: Variables that they have besides those of this process.
+            prepare: Function of a module, called once in each process with its share. Returns the work.
+            shares: The argument of `prepare` in each process.
+            environment: Environment variables added to those of this process.
 
         Raises:
-            WrongResultError: One of them fails; its traceback is on stderr.
+            WrongResultError: A process fails; its traceback is on stderr.
         """
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
@@ -54,10 +54,10 @@ class Crew(Generic[T]):
         self._answers()
 
     def work(self) -> list[float]:
-        """Let all processes work at once; the seconds that each took.
+        """Let all processes work at once, and return the seconds that each took.
 
         Raises:
-            WrongResultError: One of them fails; its traceback is on stderr.
+            WrongResultError: A process fails; its traceback is on stderr.
         """
         for pipe in self._pipes:
             pipe.send(True)
@@ -67,7 +67,7 @@ class Crew(Generic[T]):
         try:
             return [float(pipe.recv()) for pipe in self._pipes]
         except EOFError as error:
-            raise WrongResultError("a process ended before its work was done") from error
+            raise WrongResultError("A process exited before its work was done.") from error
 
     def __enter__(self) -> Self:
         return self
@@ -76,13 +76,13 @@ class Crew(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for pipe in self._pipes:
-            pipe.close()  # upon which they end
+            pipe.close()  # at which the processes exit
         for process in self._processes:
             process.join()
 
 
 def _serve(pipe: Connection, prepare: Callable[[T], Callable[[], None]], share: T) -> None:
-    """Prepare, then work whenever told to, until the other end closes."""
+    """Prepare, then work on each message, until the other end of the pipe closes."""
     work = prepare(share)
     pipe.send(0.0)
     while True:

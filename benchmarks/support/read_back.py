@@ -1,4 +1,4 @@
-"""Are the files that a contender wrote what they must be? Read with Pillow, which wrote none of ours."""
+"""Checks of written files, read with Pillow, which wrote none of the files of kseg-batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_exact(sources: Sequence[Path], out: Path, k: int) -> None:
-    """Compare the outputs of each photo with what `segment` finds in it.
+    """Compare the outputs of each photo with the result of `segment`.
 
     Raises:
         WrongResultError: A label, a colour or a mask differs, or a file cannot be read.
@@ -38,10 +38,10 @@ def check_exact(sources: Sequence[Path], out: Path, k: int) -> None:
 
 
 def check_partition(sources: Sequence[Path], out: Path, k: int) -> None:
-    """Look whether each pixel is in one mask, and all pixels of a mask have one colour; for other centres.
+    """Check, for any centres, that each pixel is in one mask and that all pixels of a mask have one colour.
 
     Raises:
-        WrongResultError: That is not so, or a file cannot be read.
+        WrongResultError: A pixel is in no mask or in several, a colour differs, or a file cannot be read.
     """
     for source in sources:
         segmented, paths = output_paths(out, source, k)
@@ -54,7 +54,7 @@ def check_partition(sources: Sequence[Path], out: Path, k: int) -> None:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """Pixels as they stand in the file; for a palette, its indices."""
+    """Return the pixels as stored in the file: for an image with a palette, the indices."""
     try:
         with Image.open(path) as picture:
             return np.asarray(picture).astype(np.uint8)
@@ -63,7 +63,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def _read_indexed(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(H, W) indices and the (n, 3) palette."""
+    """Return the (H, W) uint8 indices and the (n, 3) uint8 palette."""
     labels = _read(path)
     with Image.open(path) as picture:
         palette = picture.getpalette() or []
@@ -72,4 +72,4 @@ def _read_indexed(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def _require(holds: bool, path: Path, statement: str) -> None:
     if not holds:
-        raise WrongResultError(f"{path.name}: it does not hold that {statement}.")
+        raise WrongResultError(f"{path.name} is wrong; expected: {statement}.")

@@ -1,4 +1,4 @@
-"""How a benchmark tells its results: a heading with the conditions, a plain table, a JSON file."""
+"""Reports of the benchmarks: a heading with the conditions, a plain table, targets, and a JSON file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def heading(title: str, settings: Mapping[str, object]) -> str:
-    """The title, the environment and the settings, one to a line."""
+    """Return the title, the environment and the settings, one fact to a line."""
     conditions = dict(environment())
     packages = conditions.pop("packages")
     assert isinstance(packages, dict)
@@ -24,20 +24,24 @@ def heading(title: str, settings: Mapping[str, object]) -> str:
 
 
 def line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """A row of a table: a width below 0 aligns to the left, one above 0 to the right."""
+    """Return a row of a table: a width below 0 aligns to the left, a width above 0 to the right."""
     return "  ".join(
         cell.ljust(-width) if width < 0 else cell.rjust(width)
         for cell, width in zip(cells, widths, strict=True)
     ).rstrip()
 
 
-def judged(text: str, reached: bool, target: str) -> str:
-    """A figure beside its target."""
-    return f"{'reached' if reached else 'MISSED':<8} {text} (target: {target})"
+def target_line(figure: str, reached: bool, target: str) -> str:
+    """Return a line that compares a figure with its target."""
+    return f"{'reached' if reached else 'MISSED':<8} {figure} (target: {target})"
 
 
 def save(path: Path, settings: Mapping[str, object], results: Sequence[Mapping[str, object]]) -> None:
-    """Write a JSON file of the environment, the settings and the results, whole or not at all."""
+    """Write a JSON file of the environment, the settings and the results, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     write_json(path, {"environment": environment(), "settings": dict(settings), "results": list(results)})
 
 

@@ -1,4 +1,4 @@
-"""What one would write without kseg-batch: the tutorial as a batch script, and one with the fastest peer."""
+"""Scripts without kseg-batch: the tutorial as a batch script, and a script with the fastest peer library."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PEER = "scikit-learn-intelex"
-"""The distribution, which comes for x86 alone."""
+"""Distribution of the fastest peer, for x86 only."""
 
 
 def tutorial(sources: Sequence[Path], out: Path, k: int, threads: int) -> None:
-    """The tutorial's steps on each photo, with its segmented image and its masks written by cv2.imwrite."""
+    """Run the tutorial's steps on each photo, and write its segmented image and masks by cv2.imwrite."""
     cv2 = import_cv2()
     cv2.setNumThreads(threads)
     make_folders(out)
@@ -40,21 +40,22 @@ def tutorial(sources: Sequence[Path], out: Path, k: int, threads: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PeerShare:
-    """What a process with scikit-learn-intelex has to do."""
+    """The photos that one process with scikit-learn-intelex segments."""
 
     sources: tuple[Path, ...]
     """JPEG files."""
     out: Path
-    """Where to write to."""
+    """Output folder."""
     k: int
     cores: tuple[int, ...]
-    """The cores that it may use, by their numbers: oneDAL starts a thread on each."""
+    """Numbers of the cores that the process may use: oneDAL starts a thread on each."""
 
 
 def prepare_peer(share: PeerShare) -> Callable[[], None]:
-    """Load scikit-learn-intelex; return what segments the photos, with one k-means++ start, and writes them.
+    """Load scikit-learn-intelex, and return a function that segments and writes the photos.
 
-    PNG is written at level 1, which takes Pillow a third less time than its default.
+    The function makes one k-means++ start a photo. PNG files have level 1, which takes Pillow a third less
+    time than its default.
     """
     os.sched_setaffinity(0, share.cores)
     cluster = import_module("sklearnex.cluster")

@@ -1,4 +1,4 @@
-"""The benchmarks at toy sizes: that they run, check before they time, and say when a target is missed."""
+"""The benchmarks at toy sizes: each runs, checks before it times, and reports a missed target."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.speed import end_to_end, scaling_points
-from benchmarks.speed.calls import tiled
-from benchmarks.speed.scaling_points import Point
+from benchmarks.speed import end_to_end, scaling
+from benchmarks.speed.scaling import Point
 from benchmarks.studies import auto_k, quality, validity
-from benchmarks.studies.samples import MAX_PIXELS, samples
 from benchmarks.support import ceiling, command
 from benchmarks.support.checks import WrongResultError
 from benchmarks.support.folders import write_varied
-from benchmarks.support.processes import Crew
+from benchmarks.support.large_images import tiled
+from benchmarks.support.processes import Processes
 from benchmarks.support.read_back import check_exact, check_partition
 from benchmarks.support.report import save
+from benchmarks.support.samples import MAX_PIXELS, samples
 from benchmarks.support.scripts import tutorial
 from kseg_batch import segment
 from tests.support.images import gradient, noise
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def run(*words: object) -> str:
-    """Standard output of a benchmark that has to succeed."""
+    """Return the standard output of a benchmark that must succeed."""
     command = [sys.executable, "-m", *map(str, words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,8 +50,8 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def verdicts(lines: list[str]) -> list[str]:
-    """The first word of each line that judges."""
+def outcomes(lines: list[str]) -> list[str]:
+    """Return the first word of each line with a target."""
     return [line.split()[0] for line in lines if "(target:" in line]
 
 
@@ -61,35 +61,39 @@ def jpegs(tmp_path: Path) -> list[Path]:
     return write_varied(tmp_path / "photos", [noise(60, 80), gradient(70, 90)], 3, (48, 27))
 
 
-def test_end_to_end_measures_every_contender(tmp_path: Path, jpegs: list[Path]) -> None:
+def test_end_to_end_measures_every_implementation(tmp_path: Path, jpegs: list[Path]) -> None:
     target = tmp_path / "found.json"
     sizes = ("--images", 3, "--size", "96x54", "--repeat", 1, "--tutorial-images", 1, "--peer-images", 2)
-    told = run("benchmarks.speed.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
-    rows = {row["contender"]: row for row in read(target)["results"]}
+    printed = run("benchmarks.speed.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
+    rows = {row["implementation"]: row for row in read(target)["results"]}
     peer = find_spec("sklearnex") is not None
     assert set(rows) == {"kseg-batch", "ceiling", "tutorial"} | ({"intelex"} if peer else set())
-    assert ("intelex is left out" in told) != peer
+    assert ("intelex is left out" in printed) != peer
     assert rows["kseg-batch"]["images"] == rows["ceiling"]["images"] == 3
     assert rows["tutorial"]["images"] == 1
     assert rows["kseg-batch"]["rate_with_start"] < rows["kseg-batch"]["rate"]
-    assert len(verdicts(told.splitlines())) == len(rows) - 1
+    assert len(outcomes(printed.splitlines())) == len(rows) - 1
 
 
 def test_end_to_end_judges_medians_without_the_start() -> None:
     rates = {"kseg-batch": (65.0, 1.0, 900.0), "ceiling": (100.0,), "tutorial": (0.65,), "intelex": (13.0,)}
     rows = [
-        end_to_end.Row(name, "1 process of 1 thread", i, 10, 1.0, rate, 1.0 if name == "kseg-batch" else None)
+        end_to_end.Round(
+            name, "1 process of 1 thread", i, 10, 1.0, rate, 1.0 if name == "kseg-batch" else None
+        )
         for name, found in rates.items()
         for i, rate in enumerate(found)
     ]
-    assert verdicts(end_to_end.verdict(rows)) == ["reached"] * 3
-    slower = [replace(row, rate=row.rate * 0.99) if row.contender == "kseg-batch" else row for row in rows]
-    assert verdicts(end_to_end.verdict(slower)) == ["MISSED"] * 3
+    assert outcomes(end_to_end.target_lines(rows)) == ["reached"] * 3
+    slower = [
+        replace(row, rate=row.rate * 0.99) if row.implementation == "kseg-batch" else row for row in rows
+    ]
+    assert outcomes(end_to_end.target_lines(slower)) == ["MISSED"] * 3
 
 
 def test_reading_back_finds_a_wrong_pixel(tmp_path: Path, jpegs: list[Path]) -> None:
     out = tmp_path / "out"
-    ceiling.prepare(ceiling.Share(tuple(jpegs), out, 3))()
+    ceiling.prepare(ceiling.CeilingShare(tuple(jpegs), out, 3))()
     check_exact(jpegs, out, 3)
     check_partition(jpegs, out, 3)
     _, masks = ceiling.output_paths(out, jpegs[1], 3)
@@ -111,7 +115,7 @@ def test_the_tutorial_script_writes_a_partition(tmp_path: Path, jpegs: list[Path
 
 
 def append_own_pid(path: Path) -> Callable[[], None]:
-    """Work that leaves the number of its process behind."""
+    """Return work that appends the id of its process to a file."""
 
     def work() -> None:
         with path.open("a") as file:
@@ -121,18 +125,21 @@ def append_own_pid(path: Path) -> Callable[[], None]:
 
 
 def fail_at_work(path: Path) -> Callable[[], None]:
-    """Work that reads a file which is not there."""
+    """Return work that reads a missing file."""
     return lambda: print(path.read_text())
 
 
-def test_a_crew_keeps_its_processes_and_tells_of_failures(tmp_path: Path) -> None:
+def test_processes_are_kept_and_their_failures_reported(tmp_path: Path) -> None:
     paths = [tmp_path / "a", tmp_path / "b"]
-    with Crew(append_own_pid, paths) as crew:
-        assert len(crew.work()) == len(crew.work()) == 2
+    with Processes(append_own_pid, paths) as processes:
+        assert len(processes.work()) == len(processes.work()) == 2
     first, second = (path.read_text().split() for path in paths)
     assert first[0] == first[1] != second[0] == second[1]
-    with Crew(fail_at_work, [tmp_path / "missing"]) as crew, pytest.raises(WrongResultError, match="ended"):
-        crew.work()
+    with (
+        Processes(fail_at_work, [tmp_path / "missing"]) as processes,
+        pytest.raises(WrongResultError, match="exited"),
+    ):
+        processes.work()
 
 
 def test_a_watched_command_has_to_do_every_image(tmp_path: Path, jpegs: list[Path]) -> None:
@@ -148,33 +155,66 @@ def test_a_watched_command_has_to_do_every_image(tmp_path: Path, jpegs: list[Pat
         command.run([tmp_path / "missing"], tmp_path / "out", 1, 1)
 
 
-def test_a_fit_is_measured_beside_a_run(tmp_path: Path) -> None:
+def test_pipeline_measures_every_part(tmp_path: Path, jpegs: list[Path]) -> None:
     target = tmp_path / "found.json"
-    told = run("benchmarks.speed.fit_dataset", "--images", 3, "--repeat", 1, "--workers", 1, "--json", target)
-    assert re.search(
-        r"^fit, 1 workers: \d+\.\d images/s\nrun, 1 workers: \d+\.\d images/s$", told, re.MULTILINE
-    )
-    rows = json.loads(target.read_text())["results"]
-    assert [row["command"] for row in rows] == ["fit", "run"]
-    assert all(row["images"] == 3 and row["rate"] > 0 and row["parent_mb"] > 0 for row in rows)
+    sizes = ("--images", 3, "--tiny", 5, "--dataset", 3, "--repeat", 1, "--workers", 2)
+    printed = run("benchmarks.speed.pipeline", *jpegs, *sizes, "--json", target)
+    rows = read(target)["results"]
+    assert [(row["part"], row["command"], row["images"], row["workers"]) for row in rows] == [
+        ("photos", "run", 3, 1),
+        ("photos", "run", 3, 2),
+        ("tiny", "run", 5, 2),
+        ("tiny, again", "run", 5, 2),
+        ("dataset", "fit", 3, 1),
+        ("dataset", "run", 3, 1),
+        ("dataset", "fit", 3, 2),
+        ("dataset", "run", 3, 2),
+    ]
+    assert all(row["rate"] > 0 and row["parent_mb"] > 0 for row in rows)
+    assert re.search(r"^dataset, fit, 2 workers: \d+\.\d images/s, ", printed, re.MULTILINE)
+    assert len(outcomes(printed.splitlines())) == 2 + 2 + 3
+
+
+def test_memory_is_that_above_the_image(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    printed = run("benchmarks.speed.memory", "--megapixels", "0.2", "--json", target)
+    calls = read(target)["results"]
+    assert [(call["image"], call["k"]) for call in calls] == [
+        ("enlarged", 3),
+        ("enlarged", 16),
+        ("noise", 3),
+        ("noise", 16),
+    ]
+    assert all(call["pixels"] == round(call["image_mb"] * 1e6 / 3) for call in calls)
+    assert all(0 < call["above_mb"] < 200 for call in calls)
+    assert outcomes(printed.splitlines()) == ["reached"]
+
+
+def test_tutorial_compares_every_implementation(tmp_path: Path, jpegs: list[Path]) -> None:
+    target = tmp_path / "found.json"
+    printed = run("benchmarks.speed.tutorial", jpegs[0], "--k", 3, "--size", "48x27", "--json", target)
+    (row,) = read(target)["results"]
+    assert row["speed_up"] == pytest.approx(row["cv2"]["seconds"] / row["ours"]["seconds"])
+    assert 0.9 < row["cost_over_sklearn"] < 1.01
+    assert len(outcomes(printed.splitlines())) == 3
 
 
 def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     sizes = ("--size", "96x54", "--frames", 12, "--repeat", 1, "--tutorial-frames", 2)
-    told = run("benchmarks.speed.live", *sizes, "--json", target)
+    printed = run("benchmarks.speed.live", *sizes, "--json", target)
     rows = read(target)["results"]
     assert [row["frames"] for row in rows] == [12] * 4 + [2]
     assert all(row["rate"] > 0 for row in rows)
     steady, flickering, *_, tutorial = (row["changed"] for row in rows)
     assert steady < 0.005 < flickering < tutorial
-    assert len(verdicts(told.splitlines())) == 3
+    assert len(outcomes(printed.splitlines())) == 3
 
 
 def test_scaling_measures_every_part(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     ranges = ("--megapixels", "0.01", "--k", 2, "--images", "1,101", "--workers", 1, "--repeat", 1)
-    told = run("benchmarks.speed.scaling", *ranges, "--json", target)
+    printed = run("benchmarks.speed.scaling", *ranges, "--json", target)
     points = [Point(**row) for row in read(target)["results"]]
     cases = {(p.part, p.kind, p.images, p.k) for p in points}
     assert cases == {
@@ -186,7 +226,7 @@ def test_scaling_measures_every_part(tmp_path: Path) -> None:
         ("images", "tiny", 101, 2),
     }
     assert all(p.seconds > 0 and p.peak_mb > 50 for p in points)
-    assert verdicts(told.splitlines()) == ["reached"]
+    assert outcomes(printed.splitlines()) == ["reached"]
 
 
 def test_scaling_fits_exponents_and_judges_memory() -> None:
@@ -194,11 +234,11 @@ def test_scaling_fits_exponents_and_judges_memory() -> None:
     points = [Point("pixels", "tiled", n, 1, 3, 1e-3 + 1e-9 * n**1.5, 300.0) for n in sizes]
     small = replace(points[0], seconds=100.0)
     flat = [replace(point, seconds=2e-9 * point.pixels**1.5) for point in points[1:]]
-    assert scaling_points.exponent([small, *flat]) == pytest.approx(1.5)
-    assert scaling_points.exponent(points[:2]) is None
-    assert "pixels ** 1.50" in scaling_points.exponents([small, *flat])[0]
+    assert scaling.exponent([small, *flat]) == pytest.approx(1.5)
+    assert scaling.exponent(points[:2]) is None
+    assert "pixels ** 1.50" in scaling.exponent_lines([small, *flat])[0]
     worker = Point("worker", "tiled", 10_000_000, 1, 3, 1.0, 470.0, workers=1)
-    assert verdicts(scaling_points.verdict([worker, replace(worker, peak_mb=470.1)])) == ["reached", "MISSED"]
+    assert outcomes(scaling.target_lines([worker, replace(worker, peak_mb=470.1)])) == ["reached", "MISSED"]
 
 
 @pytest.mark.parametrize("megapixels", [0.000001, 0.001, 0.05, 0.2])
@@ -222,17 +262,17 @@ def test_quality_goes_on_from_what_its_file_holds(tmp_path: Path) -> None:
     assert all(0.5 < row["ratio"] < 1.01 and row["ours"] > 0 for row in rows)
     rows[0]["best"] /= 2
     target.write_text(json.dumps(content))
-    told = run("benchmarks.studies.quality", *small)
-    assert f"{len(rows)} of {len(rows)} are known already" in told
+    printed = run("benchmarks.studies.quality", *small)
+    assert f"{len(rows)} of {len(rows)} are known already" in printed
     again = read(target)["results"]
     assert again[0]["ratio"] == pytest.approx(2 * rows[0]["ratio"])
     assert again[1:] == rows[1:]
-    assert verdicts(told.splitlines()) == ["reached", "MISSED"]
+    assert outcomes(printed.splitlines()) == ["reached", "MISSED"]
 
 
 def test_quality_takes_over_nothing_of_other_settings(tmp_path: Path) -> None:
     path, reference = tmp_path / "found.json", {"starts": 50, "scikit_learn": "1.5.0"}
-    row = quality.Row("a.jpg", "0123", 9, 3, ours=1.0, best=1.0, seconds=2.0, ratio=1.0)
+    row = quality.QualityResult("a.jpg", "0123", 9, 3, ours=1.0, best=1.0, seconds=2.0, ratio=1.0)
     save(path, {**reference, "k": [3]}, [asdict(row)])
     assert quality.read_known(path, reference) == {("0123", 3): row}
     assert quality.read_known(path, {**reference, "starts": 49}) == {}
@@ -257,8 +297,8 @@ def test_plots_draw_what_there_is_and_say_what_is_missing(tmp_path: Path) -> Non
         tmp_path / "end_to_end.json",
         {"size": "9 x 9", "k": 3, "workers": 2, "images": 10},
         [
-            asdict(end_to_end.Row("kseg-batch", "2 processes of 1 thread", 1, 10, 1.0, 20.0, 10.0)),
-            asdict(end_to_end.Row("ceiling", "2 processes of 1 thread", 1, 10, 1.0, 30.0, None)),
+            asdict(end_to_end.Round("kseg-batch", "2 processes of 1 thread", 1, 10, 1.0, 20.0, 10.0)),
+            asdict(end_to_end.Round("ceiling", "2 processes of 1 thread", 1, 10, 1.0, 30.0, None)),
         ],
     )
     save(
@@ -271,17 +311,19 @@ def test_plots_draw_what_there_is_and_say_what_is_missing(tmp_path: Path) -> Non
             asdict(Point("images", "tiny", 64, 100, 2, 2.0, 100.0, workers=2)),
         ],
     )
-    rows = [quality.Row("a", "01", 9, k, ours=1.0, best=1.0, seconds=2.0, ratio=1.001) for k in (2, 3)]
+    rows = [
+        quality.QualityResult("a", "01", 9, k, ours=1.0, best=1.0, seconds=2.0, ratio=1.001) for k in (2, 3)
+    ]
     save(tmp_path / "quality.json", {"starts": 50}, [asdict(row) for row in rows])
-    told = run("benchmarks.figures.plots", "--results", tmp_path, "--out", tmp_path / "pictures")
+    printed = run("benchmarks.figures.plots", "--results", tmp_path, "--out", tmp_path / "pictures")
     drawn = {path.stem: path for path in (tmp_path / "pictures").iterdir()}
     assert set(drawn) == {"end_to_end", "quality", "scaling"}
     for path in drawn.values():
         with Image.open(path) as picture:
             assert picture.width == 1260
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
-    assert "missing: " in told
-    assert "python -m benchmarks.speed.tutorial" in told
+    assert "missing: " in printed
+    assert "python -m benchmarks.speed.tutorial" in printed
 
 
 def test_the_kernels_suite_passes_its_checks() -> None:
@@ -310,5 +352,5 @@ def test_criteria_for_k_are_tallied() -> None:
     ks = {"a.jpg": 2, "b.jpg": 5, "c.jpg": 7, "d.jpg": 12}
     others = {**ks, "b.jpg": 6}
     variants = {"plain": ks, "grey": dict.fromkeys(ks, 12), "half": ks, "noise": others, "JPEG": ks}
-    row = auto_k.Tally("one", [True, False], [True, True], variants).row()
-    assert row.cells() == ("one", "50%", "100%", "2, 5, 12", "50%", "100%", "100%", "75%", "100%")
+    result = auto_k.Tally("one", [True, False], [True, True], variants).result()
+    assert result.cells() == ("one", "50%", "100%", "2, 5, 12", "50%", "100%", "100%", "75%", "100%")

@@ -1,4 +1,4 @@
-"""What the steps of the GPU's trial measure with, on the emulated device."""
+"""The measuring parts of the GPU's trial, on the emulated device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import peer_comparison, plot
-from benchmarks.gpu.photos import Album, variant
+from benchmarks.gpu.photos import PhotoBatches, make_cut
 from benchmarks.gpu.recording_device import Operation, TimedDevice, Watch
 from benchmarks.gpu.report import COLUMNS, configuration_cells, configuration_line, slug, targets
 from benchmarks.gpu.timing import MeasurementError, batches_of, busy, step_shares
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def album() -> Album:
-    return Album([photos()["coffee"], photos()["flower"]])
+def batches() -> PhotoBatches:
+    return PhotoBatches([photos()["coffee"], photos()["flower"]])
 
 
 def configuration(k: int, batch: int) -> dict[str, Any]:
-    """What the step that times kernels tells of a batch."""
+    """Return an entry of the step that times kernels."""
     return {
         "size": [1920, 1080],
         "k": k,
@@ -55,7 +55,7 @@ def test_targets() -> None:
             Entry("end-to-end", "done", figures={"watched": {"gpu_busy": 1.0, "gpu_idle": 3.0}}),
         ]
     )
-    assert [target.verdict for target in found] == [
+    assert [target.outcome for target in found] == [
         "missed",
         "reached",
         "not measured",
@@ -65,7 +65,7 @@ def test_targets() -> None:
         "reached",
     ]
     assert all(len(line) <= 80 for target in found for line in target.shown().splitlines())
-    assert {target.verdict for target in targets([])} == {"not measured"}
+    assert {target.outcome for target in targets([])} == {"not measured"}
 
 
 def test_tables_are_no_wider_than_a_terminal() -> None:
@@ -81,28 +81,28 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_peer_gives_figures_or_its_reason(album: Album, tmp_path: Path) -> None:
-    """scikit-learn, which is here, gives figures; PyTorch, which is not or has no GPU, its reason."""
-    contest = peer_comparison.Contest(tmp_path, 2, 0.1)
-    contest.add((24, 16), 3, album.batch((24, 16), 2))
-    (learned,) = contest.ask("scikit-learn", 60)
+def test_a_peer_gives_figures_or_its_reason(batches: PhotoBatches, tmp_path: Path) -> None:
+    """scikit-learn is installed and gives figures; PyTorch is missing or has no GPU, and gives its reason."""
+    comparison = peer_comparison.PeerComparison(tmp_path, 2, 0.1)
+    comparison.add((24, 16), 3, batches.batch((24, 16), 2))
+    (learned,) = comparison.measure("scikit-learn", 60)
     assert learned["kind"] == "same start"
     assert learned["ms_per_image"] > 0 and learned["iterations"] >= 1
-    assert learned["cost_ratio"] == pytest.approx(1, abs=0.01)  # float32 stops at other centres
+    assert learned["cost_ratio"] == pytest.approx(1, abs=0.01)  # float32 arithmetic stops at other centres
     if device_problem() is not None:
         for peer in ("torch", "torch-weighted"):
-            failed = list(contest.ask(peer, 60))
+            failed = list(comparison.measure(peer, 60))
             assert [entry["kind"] for entry in failed] == ["same start", "ten starts"]
             assert all("torch" in entry["error"].lower() for entry in failed)
 
 
-def test_a_peer_that_dies_or_hangs_is_recorded(album: Album, tmp_path: Path) -> None:
-    contest = peer_comparison.Contest(tmp_path, 1, 0.1)
-    contest.add((24, 16), 3, album.batch((24, 16), 2))
-    answers = list(contest.ask("no such peer", 60))
+def test_a_peer_that_dies_or_hangs_is_recorded(batches: PhotoBatches, tmp_path: Path) -> None:
+    comparison = peer_comparison.PeerComparison(tmp_path, 1, 0.1)
+    comparison.add((24, 16), 3, batches.batch((24, 16), 2))
+    answers = list(comparison.measure("no such peer", 60))
     assert "no such peer" in answers[0]["error"]
     assert [answer["kind"] for answer in answers] == ["same start", "ten starts"]
-    late = list(contest.ask("scikit-learn", 0.01))
+    late = list(comparison.measure("scikit-learn", 0.01))
     assert "stopped" in late[0]["error"]
     assert late[1]["kind"] == "same start" and "not in time" in late[1]["error"]
 
@@ -145,11 +145,11 @@ def test_a_watch_records_what_it_says(cache: Path) -> None:
     assert recorded[Watch.EVERYTHING] == [(True, True)] * 3
 
 
-def test_the_images_of_a_batch_differ(album: Album) -> None:
-    images = album.batch((16, 12), 24)
+def test_the_images_of_a_batch_differ(batches: PhotoBatches) -> None:
+    images = batches.batch((16, 12), 24)
     assert {image.shape for image in images} == {(12, 16, 3)}
     assert len({image.tobytes() for image in images}) == 24
-    assert np.array_equal(variant(images[0], 0), images[0])
+    assert np.array_equal(make_cut(images[0], 0), images[0])
 
 
 def test_slugs() -> None:

@@ -1,4 +1,4 @@
-"""The trial of a GPU: whatever happens to a step, the others go on, and a wrong result is found and named."""
+"""The trial of a GPU: after any failure of a step the others go on, and a wrong result is found and named."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def python(name: str, code: str, seconds: float = 60, **more: Any) -> Step:
-    """A step that runs some lines of Python, with its result file in `sys.argv[1]`."""
+    """Return a step that runs some lines of Python, with its result file in `sys.argv[1]`."""
     return Step(name, seconds, (sys.executable, "-c", code, "{result}", "{seconds}"), **more)
 
 
 def tells(content: dict[str, Any], rest: str = "") -> str:
-    """Lines that write a result file."""
+    """Return lines of Python that write a result file."""
     return f"import sys; open(sys.argv[1], 'w').write({json.dumps(content)!r})\n{rest}"
 
 
@@ -54,7 +54,7 @@ DONE = tells({"figures": {"n": 1}, "summary": "all is well"})
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Callable[..., tuple[list[Entry], dict[str, Any]]]:
-    """A function that runs steps, and returns what became of them and what the results file says."""
+    """Return a function that runs steps, and returns their entries and the content of the results file."""
 
     def run(*steps: Step, seconds: float = 300) -> tuple[list[Entry], dict[str, Any]]:
         out, scratch = tmp_path / "out", tmp_path / "scratch"
@@ -85,8 +85,8 @@ def test_whatever_happens_to_a_step_the_others_go_on(trial: Any, tmp_path: Path)
     )
     found = {entry.step: (entry.status, entry.summary) for entry in entries}
     assert found["fails"] == ("failed", "labels differ")
-    assert found["dies"] == ("failed", "its process was killed by SIGSEGV; before: half of it")
-    assert found["hangs"] == ("failed", "it had not ended after 3 s; before: half of it")
+    assert found["dies"] == ("failed", "the process was killed by SIGSEGV; before: half of it")
+    assert found["hangs"] == ("failed", "the process had not exited after 3 s; before: half of it")
     assert found["says nothing"] == ("done", "")
     assert found["has nothing to do"] == ("skipped", "no such tool")
     assert found["cannot be started"][0] == "failed"
@@ -99,7 +99,7 @@ def test_whatever_happens_to_a_step_the_others_go_on(trial: Any, tmp_path: Path)
 
 
 def test_the_results_file_is_whole_after_every_step(trial: Any, tmp_path: Path) -> None:
-    """Each step reads what those before it have left there."""
+    """Each step reads the entries of the steps before it."""
     file = tmp_path / "out" / "trial.json"
     look = f"import json; print(json.dumps(json.load(open({str(file)!r}))))"
     trial(python("first", look), python("second", look), python("third", look))
@@ -113,7 +113,7 @@ def test_the_results_file_is_whole_after_every_step(trial: Any, tmp_path: Path) 
 
 
 def test_a_step_takes_its_children_with_it(trial: Any, tmp_path: Path) -> None:
-    """One that hangs, and one that ends before its children do."""
+    """A step that hangs, and a step that exits before its children."""
     code = "import subprocess, sys; p = subprocess.Popen(['sleep', '1000']); print(p.pid, flush=True)"
     trial(python("hangs", f"{code}\np.wait()", seconds=3), python("ends", code))
     pids = [line for line in (tmp_path / "out/trial.log").read_text().splitlines() if line.isdigit()]
@@ -122,7 +122,7 @@ def test_a_step_takes_its_children_with_it(trial: Any, tmp_path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has waited for does not."""
+    """Return True if a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split(") ")[-1][0] != "Z"
     except OSError:
@@ -137,8 +137,8 @@ def test_what_no_longer_fits_is_skipped_and_said(trial: Any) -> None:
         seconds=3,
     )
     assert [entry.status for entry in entries] == ["failed", "skipped", "skipped"]
-    assert entries[0].summary == "it had not ended after 3 s"
-    assert entries[1].summary == "no time was left: 0 s, and it takes 50 s"
+    assert entries[0].summary == "the process had not exited after 3 s"
+    assert entries[1].summary == "no time was left: 0 s of the 50 s of the step"
 
 
 def test_a_step_is_told_how_long_it_may_take(trial: Any, tmp_path: Path) -> None:
@@ -186,19 +186,19 @@ def test_a_trial_that_is_ended_takes_its_step_with_it(tmp_path: Path, number: si
 
 
 def step_of(parent: int) -> int | None:
-    """The process of a step of a trial."""
+    """Return the id of the process of a trial's step; None without a step."""
     for folder in Path("/proc").iterdir():
         try:
             its_parent = (folder / "stat").read_text().split(") ")[-1].split()[1]
             if its_parent == str(parent) and b"benchmarks.gpu\0" in (folder / "cmdline").read_bytes():
                 return int(folder.name)
         except OSError:
-            continue  # not a process, or not any more
+            continue  # not a process, or no longer one
     return None
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for half a minute at most."""
+    """Wait until a condition holds, for half a minute at most."""
     deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline
@@ -229,7 +229,7 @@ def test_there_are_few_logs_and_short_lines() -> None:
 
 
 def emulate(out: Path, only: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """The trial as a command, on the emulated device."""
+    """Run the trial as a command, on the emulated device."""
     command = [sys.executable, "-m", "benchmarks.gpu_trial", "--emulated", "--out", str(out), "--only", only]
     command += ["--commit", "abc", "--seconds", "1500"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
@@ -239,7 +239,7 @@ def emulate(out: Path, only: str) -> tuple[subprocess.CompletedProcess[str], dic
 SHORTENED = ("versions", "self-test", "experiments", "end-to-end", "stages")
 
 UNFIT = {"experiments", "nvjpeg", "peers", "profile", "memcheck"}
-"""Steps that mean nothing without a GPU."""
+"""Steps that are skipped without a GPU."""
 
 
 def test_the_trial_on_the_emulated_device(tmp_path: Path, soak: bool) -> None:
@@ -297,13 +297,13 @@ def test_a_command_line_that_is_wrong(
 
 @pytest.mark.skipif(device_problem() is None, reason="there is a GPU on this machine")
 def test_make_takes_the_packages_that_are_there(tmp_path: Path) -> None:
-    """In a checkout that is not installed, without a network: tests and trial begin, and find no GPU."""
+    """In a checkout that is not installed and has no network, tests and trial begin, and find no GPU."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
         if not name.startswith("kernels/") and (ROOT / name).exists():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "kernels").symlink_to(ROOT / "kernels")  # with what is compiled already
+    (tmp_path / "kernels").symlink_to(ROOT / "kernels")  # with the compiled kernels of this environment
     command = ["make", "--keep-going", "gpu-test", "gpu-bench", f"GPU_PYTHON={sys.executable}"]
     command += [
         "GPU_TESTS=tests/gpu/test_on_device.py::test_from_several_threads",
@@ -319,7 +319,6 @@ def test_make_takes_the_packages_that_are_there(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "gpu-trial/trial.json").read_text())
     assert [entry["status"] for entry in content["steps"]] == ["done", "failed"]
     assert "there is no NVIDIA driver" in content["steps"][1]["summary"]
-    assert (tmp_path / "kseg_batch/kernels").is_symlink()
     assert not (tmp_path / ".venv").exists()
 
 
@@ -328,18 +327,18 @@ def test_make_takes_the_packages_that_are_there(tmp_path: Path) -> None:
 
 @pytest.fixture
 def work(tmp_path: Path, cache: Path) -> Work:
-    """A step on the emulated device, whose kernels are compiled once for all tests."""
+    """Return a step on the emulated device, whose kernels are compiled once for all tests."""
     (tmp_path / "kernels").symlink_to(cache)
     return Work("emulated", None, tmp_path, Findings(tmp_path / "result.json", 500))
 
 
 class TamperingDevice(EmulatedDevice):
-    """Changes the first number of one argument after one kernel."""
+    """A device that changes the first number of one argument after one kernel."""
 
     kernel, argument = "", 0
 
     def launch(self, kernel: str, variant: Variant, grid: tuple[int, int], args: Any, stream: Any) -> None:
-        """Queue a kernel, and the change."""
+        """Queue a kernel, then the change."""
         super().launch(kernel, variant, grid, args, stream)
         if kernel == self.kernel:
             stream.operations.append(lambda: add_one(args[self.argument]))
@@ -389,7 +388,7 @@ def test_kernels_are_timed(work: Work) -> None:
     kernels(work)
     figures = work.findings.figures
     assert [(entry["k"], entry["batch"]) for entry in figures["configurations"]] == [(3, 6), (3, 1)]
-    assert all(figures["bandwidth"][way] > 0 for way in ("device", "upload", "download"))
+    assert all(figures["bandwidth"][copy] > 0 for copy in ("device", "upload", "download"))
     for entry in figures["configurations"]:
         assert entry["images_checked"] == entry["batch"] and entry["parts"] == 1
         assert list(entry["shares"]) == ["histogram", "points", "seeding", "converging", "labels"]
@@ -401,11 +400,13 @@ def test_kernels_are_timed(work: Work) -> None:
 def test_every_way_is_compared_and_timed(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiments, "REPEATS", 1)
     monkeypatch.setattr(experiments, "KS", (3,))
-    ways = [way for way in experiments.WAYS if way.threads is None][::3]
-    first_k = experiments.time_batches(work, ways)
-    assert [entry["way"] for entry in first_k] == [way.name for way in ways]
+    alternatives = [alternative for alternative in experiments.ALTERNATIVES if alternative.threads is None][
+        ::3
+    ]
+    first_k = experiments.time_batches(work, alternatives)
+    assert [entry["alternative"] for entry in first_k] == [alternative.name for alternative in alternatives]
     photos_only = experiments.time_counting(work)
-    assert {entry["way"] for entry in photos_only} == {
+    assert {entry["alternative"] for entry in photos_only} == {
         "as it is",
         "marks in global memory",
         "marks in shared memory",
@@ -424,10 +425,10 @@ def test_ways_of_counting_compile_for_every_gpu(architecture: int) -> None:
 
 
 class LyingDevice(EmulatedDevice):
-    """Changes a bit of each byte of what comes back as labels."""
+    """A device that changes a bit of each byte of downloaded labels."""
 
     def download(self, source: Any, host: Any, stream: Any) -> None:
-        """Queue a copy, and a change of it."""
+        """Queue a copy, then its change."""
         super().download(source, host, stream)
         if host.dtype.itemsize == 1:
             stream.operations.append(lambda: host.__ixor__(1))
@@ -451,7 +452,7 @@ def test_wrong_labels_fail_the_self_test_and_are_not_timed(
 def test_more_memory_than_was_given_is_found(
     work: Work, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backend that takes as much again fails the step; no rounding is allowed here."""
+    """A backend that takes twice the memory fails the step; no rounding is allowed here."""
 
     class GreedyBackend(GpuBackend):
         def __init__(self, name: str, device: Any, memory: int) -> None:

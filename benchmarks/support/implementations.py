@@ -1,66 +1,55 @@
-"""The three ways to cluster a photo that are timed side by side, and one measure of quality for them all."""
+"""Three implementations of k-means, timed side by side, and one measure of quality for all of them."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.support.stopwatch import median_seconds, timed
 from kseg_batch import segment
 from kseg_batch.bench.implementations import open_tutorial
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from kseg_batch.bench.exact_cost import DistinctColors
 
-T = TypeVar("T")
-
 TUTORIAL_RUNS = 3
-"""Runs of cv2.kmeans up to `TUTORIAL_RUNS_MAX_K` clusters; above, one."""
+"""Runs of cv2.kmeans up to `TUTORIAL_RUNS_MAX_K` clusters; one run for more clusters."""
 
 TUTORIAL_RUNS_MAX_K = 5
-"""A run takes seconds at small k and a minute or more at k = 16."""
+"""A run takes seconds at small k, and a minute or more at k = 16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """How long a contender took, and how good its clusters are."""
+    """The time of an implementation, and the quality of its clusters."""
 
     seconds: float
     """Median over the runs, from the (H, W, 3) uint8 pixels to labels and centres."""
     runs: int
-    """How many were timed."""
+    """Number of timed runs."""
     compactness: float
-    """Exact cost of its centres: float64, each pixel to the nearest. The lowest over the runs."""
+    """Exact cost of its centres: float64, each pixel to the nearest centre. The lowest over the runs."""
     reported: float
-    """What the library itself gives as compactness or inertia, of that run."""
-
-
-def timed(call: Callable[[], T]) -> tuple[float, T]:
-    """The seconds that a call took, and what it returned."""
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
+    """Compactness or inertia as the library itself returns it, of the run with the lowest cost."""
 
 
 def kseg_batch(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, repeat: int) -> Measurement:
-    """`segment(rgb, k)` with the numba backend, which uses one thread; one warm-up run is not timed."""
+    """Measure `segment(rgb, k)` with the numba backend on one thread, after one warm-up run."""
     result = segment(rgb, k, backend="numba")
-    seconds = [timed(lambda: segment(rgb, k, backend="numba"))[0] for _ in range(repeat)]
-    return Measurement(statistics.median(seconds), repeat, distinct.cost(result.centers), result.compactness)
+    seconds = median_seconds(lambda: segment(rgb, k, backend="numba"), repeat)
+    return Measurement(seconds, repeat, distinct.cost(result.centers), result.compactness)
 
 
 def opencv(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, threads: int) -> Measurement:
-    """cv2.kmeans as the tutorial calls it, the runs with the seeds 0, 1 and 2."""
+    """Measure cv2.kmeans as the tutorial calls it; the runs have the seeds 0, 1 and 2."""
     cluster = open_tutorial(threads)
     results = []
     for seed in range(TUTORIAL_RUNS if k <= TUTORIAL_RUNS_MAX_K else 1):
@@ -72,7 +61,7 @@ def opencv(rgb: NDArray[np.uint8], distinct: DistinctColors, k: int, threads: in
 
 
 def scikit_learn(distinct: DistinctColors, k: int, threads: int) -> Measurement:
-    """One KMeans fit of scikit-learn on the weighted distinct colours; counting them is not timed."""
+    """Measure one KMeans fit of scikit-learn on the weighted distinct colours, without counting them."""
     cluster = import_module("sklearn.cluster")
     limits = import_module("threadpoolctl").threadpool_limits
     model = cluster.KMeans(n_clusters=k, n_init=10, random_state=0)

@@ -1,4 +1,4 @@
-"""Photos to compare results on: those given, those that packages carry, and cuts of them all."""
+"""Photos to compare results on: the photos given, the packaged photos, and halves of both."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIXELS = 250_000
-"""Larger photos are scaled down to this, to keep the time sane."""
+"""Pixels to which larger photos are scaled down, to limit the time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A photo, or a part of one."""
+    """A photo, or a half of a photo."""
 
     name: str
-    """The file's, and which part."""
+    """Name of the file, and of the half."""
     rgb: NDArray[np.uint8]
-    """(H, W, 3)."""
+    """(H, W, 3) uint8."""
 
 
 def samples(paths: Sequence[Path], least: int) -> list[Sample]:
-    """The photos given and the packaged ones; and while those are fewer than `least`, halves of the largest.
+    """Return the photos given and the packaged photos; below `least` of them, also halves of the largest.
 
-    Cuts are made first, then everything is scaled down to `MAX_PIXELS`.
+    Photos are halved before they are scaled down to `MAX_PIXELS`.
 
     Raises:
         PhotosMissingError: A package that carries photos is not installed.
@@ -43,7 +43,7 @@ def samples(paths: Sequence[Path], least: int) -> list[Sample]:
     packaged = [path for package in SOURCES for path in packaged_photos(package)]
     found = [Sample(path.name, read_photo(path)) for path in (*paths, *packaged)]
     whole = sorted(found, key=lambda sample: -sample.rgb.size)
-    for sample in whole:  # which grows on the way
+    for sample in whole:  # the list grows meanwhile
         if len(found) >= least:
             break
         halves = _halves(sample)
@@ -63,7 +63,7 @@ def shrink(rgb: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
 
 
 def _halves(sample: Sample) -> list[Sample]:
-    """The two halves across the longer side."""
+    """Return the two halves across the longer side."""
     height, width = sample.rgb.shape[:2]
     axis, names = (1, ("left", "right")) if width >= height else (0, ("top", "bottom"))
     parts = np.array_split(sample.rgb, 2, axis=axis)
