@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +16,7 @@ from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.device import DeviceMemoryError
 from kseg_batch.backends.registry import load
-from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.equality import ClusteringDigest
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
@@ -30,43 +27,32 @@ if TYPE_CHECKING:
     from benchmarks.gpu.photos import PhotoBatches
     from kseg_batch.backends.gpu.batch import BatchResult
     from kseg_batch.backends.gpu.device import Array, Device
-    from kseg_batch.kmeans.palette import Palette
 
 SMALL = (((47, 31), 3), ((31, 47), 2), ((33, 17), 5), ((17, 33), 8), ((21, 20), 16), ((5, 1), 3), ((1, 1), 2))
-"""Sizes and numbers of clusters at which the NumPy oracle is fast."""
+"""Sizes and numbers of clusters at which the reference is fast."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Expected:
-    """The expected palette of an image, and the digest of its expected labels, which take less memory."""
+def digest_result(result: BatchResult, name: str) -> ClusteringDigest:
+    """Return the digest of a result.
 
-    palette: Palette
-    labels: bytes
+    Raises:
+        DeviceMemoryError: The image did not fit on the GPU.
+        WrongResultError: There is no result.
+    """
+    if result.labels is None or result.palette is None:
+        raise result.error or WrongResultError(f"{name}: there is no result")
+    return ClusteringDigest.of(result.labels.labels, result.palette)
 
-    @classmethod
-    def of(cls, palette: Palette, labels: NDArray[np.uint8]) -> Expected:
-        """Return the expectation for (H, W) uint8 labels and their palette."""
-        return cls(palette, _digest(labels))
 
-    def require(self, result: BatchResult, name: str) -> None:
-        """Compare palette, labels and iterations of a result.
+def require_equal(result: BatchResult, expected: ClusteringDigest, name: str) -> None:
+    """Compare centres, labels, counts, compactness and iterations of a result.
 
-        Raises:
-            WrongResultError: The result differs.
-        """
-        if result.labels is None or result.palette is None:
-            raise result.error or WrongResultError(f"{name}: there is no result")
-        found, palette = result.palette, self.palette
-        equal = {
-            "centers": np.array_equal(found.fixed_centers, palette.fixed_centers),
-            "counts": np.array_equal(found.counts, palette.counts),
-            "compactness": found.compactness == palette.compactness,
-            "n_iter": found.n_iter == palette.n_iter,
-            "labels": _digest(result.labels.labels) == self.labels,
-        }
-        wrong = [field for field, holds in equal.items() if not holds]
-        if wrong:
-            raise WrongResultError(f"{name}: the GPU's {', '.join(wrong)} differ from the CPU's")
+    Raises:
+        WrongResultError: The result differs.
+    """
+    wrong = digest_result(result, name).differences(expected)
+    if wrong:
+        raise WrongResultError(f"{name}: the GPU's {', '.join(wrong)} differ from those expected")
 
 
 class Reference:
@@ -74,7 +60,7 @@ class Reference:
 
     def __init__(self) -> None:
         self._cpu = load("numba")
-        self._known: dict[tuple[int, int], tuple[NDArray[np.uint8], Expected]] = {}
+        self._known: dict[tuple[int, int], tuple[NDArray[np.uint8], ClusteringDigest]] = {}
 
     def check(self, results: Sequence[BatchResult], seconds: float) -> int:
         """Compare results with those of the CPU, and return the number compared.
@@ -96,16 +82,16 @@ class Reference:
                     task = result.item
                     height, width = task.image.shape[:2]
                     name = f"image {first + i} of {width}x{height}, k = {task.options.k}"
-                    expected.require(result, name)
+                    require_equal(result, expected, name)
         return len(results)
 
-    def _expected(self, result: BatchResult) -> Expected:
+    def _expected(self, result: BatchResult) -> ClusteringDigest:
         image, options = result.item.image, result.item.options
         key = id(image), options.k
         known = self._known.get(key)
         if known is None or known[0] is not image:  # the number of an image that is gone may come again
             palette = self._cpu.fit(self._cpu.histogram(image), options)
-            known = image, Expected.of(palette, self._cpu.assign(image, palette))
+            known = image, ClusteringDigest.of(self._cpu.assign(image, palette), palette)
             self._known[key] = known
         return known[1]
 
@@ -114,8 +100,8 @@ class Reference:
         self._known.clear()
 
 
-def check_oracle(backend: GpuBackend, photos: PhotoBatches) -> int:
-    """Compare a batch of small images of many sizes and k with the NumPy oracle; return their number.
+def check_reference(backend: GpuBackend, photos: PhotoBatches) -> int:
+    """Compare a batch of small images of many sizes and k with the reference; return their number.
 
     Raises:
         WrongResultError: A result differs.
@@ -123,9 +109,8 @@ def check_oracle(backend: GpuBackend, photos: PhotoBatches) -> int:
     tasks = [BatchItem(photos.batch(size, 1)[0], FitOptions(k=k), masks=False) for size, k in SMALL]
     for result in backend.segment_batches([tasks]):
         image, options = result.item.image, result.item.options
-        palette = reference.fit(ColorHistogram.from_pixels(image), options)
-        name = f"small image {image.shape}, k = {options.k}, against the oracle"
-        Expected.of(palette, reference.assign(image, palette)).require(result, name)
+        name = f"small image {image.shape}, k = {options.k}, against the reference"
+        require_equal(result, ClusteringDigest.of_reference(image, options), name)
     return len(tasks)
 
 
@@ -171,7 +156,3 @@ def require_halving(name: str, device: Device, tasks: Sequence[BatchItem], spare
         del taken
         device.activate()
         device.release()
-
-
-def _digest(labels: NDArray[np.uint8]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(labels).data).digest()

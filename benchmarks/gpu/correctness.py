@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.gpu.checks import Reference, check_oracle
+from benchmarks.gpu.checks import Reference, check_reference
 from benchmarks.gpu.findings import StepError
 from benchmarks.support.checks import WrongResultError
 from kseg_batch.backends.gpu.backend import GpuBackend
@@ -47,7 +47,7 @@ def self_test(work: Work) -> None:
         work.findings.save()
     with _timed(seconds, "compare"):
         _require_nothing_wrong(gpu)
-        work.findings.add(small_images=check_oracle(gpu, work.photos))
+        work.findings.add(small_images=check_reference(gpu, work.photos))
     compiled = sum(spent for name, spent in seconds.items() if name.startswith("compile"))
     work.findings.summarise(
         f"equals the oracle; opened in {seconds['open']:.1f} s, compiled in {compiled:.1f} s"

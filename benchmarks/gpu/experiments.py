@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.gpu.checks import Expected
+from benchmarks.gpu.checks import digest_result, require_equal
 from benchmarks.gpu.device_wrapper import fetch
 from benchmarks.gpu.measure import ObservedBackend
 from benchmarks.gpu.recording_device import TimedDevice, Watch
@@ -26,6 +26,7 @@ from kseg_batch.backends.gpu.device import Variant
 from kseg_batch.backends.gpu.launches import Launches
 from kseg_batch.backends.gpu.layout import IMAGE, N_CODES, STATE, Layout, Request, Tuning, packed
 from kseg_batch.backends.gpu.memory import Slot
+from kseg_batch.kmeans.equality import ClusteringDigest
 from kseg_batch.kmeans.fixed_point import SCALE
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
@@ -97,7 +98,7 @@ def time_batches(work: Work, alternatives: Sequence[BatchAlternative] = ALTERNAT
         WrongResultError: An alternative gives another result than the first.
     """
     entries: list[dict[str, Any]] = []
-    expected: dict[int, list[Expected]] = {k: [] for k in KS}
+    expected: dict[int, list[ClusteringDigest]] = {k: [] for k in KS}
     everything = [(alternative, k) for k in KS for alternative in alternatives]
     for alternative, k in work.findings.as_time_permits(
         everything, lambda one: f"{one[0].name}, k = {one[1]}"
@@ -120,16 +121,14 @@ def time_batches(work: Work, alternatives: Sequence[BatchAlternative] = ALTERNAT
 
 
 def _time_batch(
-    observed: ObservedBackend, tasks: Sequence[BatchItem], expected: list[Expected], name: str
+    observed: ObservedBackend, tasks: Sequence[BatchItem], expected: list[ClusteringDigest], name: str
 ) -> dict[str, Any]:
     """Compare a batch with the results of the first alternative, kept in `expected`; then time the batch."""
     results = observed.run(tasks)
     for i, result in enumerate(results):
-        if result.labels is None or result.palette is None:
-            raise WrongResultError(f"{name}: image {i} has no result")
         if i == len(expected):
-            expected.append(Expected.of(result.palette, result.labels.labels))
-        expected[i].require(result, f"{name}, image {i}")
+            expected.append(digest_result(result, f"{name}, image {i}"))
+        require_equal(result, expected[i], f"{name}, image {i}")
     n = len(tasks)
     spans = [kernels_span(batch) for batch in _watched(observed, tasks, Watch.KERNELS)]
     times = [kernel_times(batch) for batch in _watched(observed, tasks, Watch.EVERYTHING)]
