@@ -71,7 +71,7 @@ def explain_numba() -> Iterator[None]:
         yield
     except ImportError as error:
         if (error.name or "").startswith("kseg_batch"):
-            reason = f"kseg-batch is incomplete ({error}); to repair it, reinstall it"
+            reason = f"kseg-batch is not complete ({error}); to repair it, reinstall it"
         else:
             reason = f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba"
         raise BackendUnavailableError(reason, installed=True) from error

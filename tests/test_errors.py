@@ -54,7 +54,7 @@ def test_an_error_of_the_python_interface_names_the_parameter() -> None:
         ),
         (
             ModuleNotFoundError("No module named 'kseg_batch.kernels'", name="kseg_batch.kernels"),
-            "kseg-batch is incomplete (No module named 'kseg_batch.kernels'); to repair it, reinstall it",
+            "kseg-batch is not complete (No module named 'kseg_batch.kernels'); to repair it, reinstall it",
         ),
         (
             RuntimeError("cannot cache function"),
