@@ -103,7 +103,7 @@ def _timed_pipeline() -> Iterator[_Clock]:
     """Time the decoding and encoding of the pipeline inside the context."""
     clock = _Clock()
     with contextlib.ExitStack() as patches:
-        for name in ("read", "write"):
+        for name in ("load_image", "write_outputs"):
             timed = clock.around(name, getattr(gpu_pipeline, name))
             patches.enter_context(mock.patch.object(gpu_pipeline, name, timed))
         yield clock
@@ -162,10 +162,10 @@ def run_photos(
     """
     listener = _Listener()
     gpus = () if open_gpu is None else (("GPU 0", open_gpu),)
-    team = Executors(cpu_pool(usable_cores(), timeout), "numba", exact=True, gpus=gpus)
+    executors = Executors(cpu_pool(usable_cores(), timeout), "numba", exact=True, gpus=gpus)
     settings = Settings(out=out, fit=options, save=SAVE)
     sources = sorted({job.source.parent for job in jobs})
-    return run(jobs, sources, settings, team, listener), listener.outcomes, listener.times
+    return run(jobs, sources, settings, executors, listener), listener.outcomes, listener.times
 
 
 def steady_rate(times: Sequence[float]) -> float:
@@ -182,15 +182,15 @@ class _Listener:
         self.times: list[float] = []
 
     def skipped(self, step: PlanStep) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
 
     def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
         self.outcomes.append(outcome)
         self.times.append(time.perf_counter())
 
     def message(self, text: str) -> None:
-        """See `Report`."""
+        """See `RunListener`."""
         print(text, flush=True)
 
 
@@ -227,7 +227,7 @@ def _watched(
         wall = _run(observed, jobs, out, options)
     operations = observed.device.take()
     gpu = busy(operations) / 1e3
-    (decode, decode_cpu), (encode, encode_cpu) = clock.total("read"), clock.total("write")
+    (decode, decode_cpu), (encode, encode_cpu) = clock.total("load_image"), clock.total("write_outputs")
     return {
         "watched_wall": wall,
         "gpu_busy": gpu,
