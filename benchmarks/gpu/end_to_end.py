@@ -20,7 +20,7 @@ from benchmarks.support.checks import WrongResultError
 from benchmarks.support.folders import tree_digest, write_jpeg
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.run import run
-from kseg_batch.batch.storage.outputs import prepare
+from kseg_batch.batch.storage.outputs import prepare_folders
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers import gpu_pipeline
 from kseg_batch.batch.workers.cpu import cpu_pool, warm_up
@@ -244,7 +244,7 @@ def _run(
     observed: ObservedBackend, jobs: Sequence[Job], out: Path, options: FitOptions, *, check: bool = False
 ) -> float:
     """Return the seconds of a run, and delete its outputs."""
-    prepare(out, SAVE, [])
+    prepare_folders(out, SAVE, [])
     start = time.perf_counter()
     outcomes = list(process_on_gpu(jobs, Settings(out=out, fit=options, save=SAVE), observed.backend))
     seconds = time.perf_counter() - start

@@ -1,1 +1,1 @@
-"""Many files: what is to be done, who does it, and the journal of what was done."""
+"""Batches of image files: the plan of a run, its scheduler and executors, and its journal."""

@@ -1,4 +1,4 @@
-"""What a dataset fit has counted so far, in a file beside its palette, for the fit that comes after it."""
+"""The checkpoint of a fit: the colours counted so far, in a file beside the palette, for the next fit."""
 
 from __future__ import annotations
 
@@ -33,67 +33,67 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What NumPy raises on a file that is torn, damaged, or none of ours."""
+"""Exceptions that NumPy raises for a file that is incomplete, damaged, or no checkpoint."""
 
 
 class StaleError(KsegError):
-    """A checkpoint is there and cannot be gone on from."""
+    """There is a checkpoint, but the fit cannot continue from it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartialHistogram:
-    """What has been counted."""
+    """The colours of the images that have been counted."""
 
     histogram: ColorHistogram
-    """The sum of all images' colours."""
+    """The sum of the histograms of these images."""
     images: set[bytes]
-    """The digest of each image in it."""
+    """The digest of each of these images."""
 
 
 class Checkpoint:
-    """The file beside a palette that is being fitted.
+    """The checkpoint file of a fit.
 
     Attributes:
-        path: Where it is.
+        path: The path of the checkpoint file.
     """
 
     def __init__(self, palette: Path, options: Mapping[str, object]) -> None:
-        """Look at nothing yet.
+        """Store the path and the options, without reading the file.
 
         Args:
-            palette: The file that the palette will be in.
-            options: All that the histogram of an image depends on.
+            palette: The file that the palette will be written to.
+            options: All options that the histogram of an image depends on.
         """
         self.path = palette.with_name(f"{palette.name}.partial")
         self._options = dict(options)
 
     def load(self) -> PartialHistogram | None:
-        """What an earlier fit had counted; None if there was none.
+        """Return the colours that an earlier fit counted; None if there is no checkpoint.
 
         Raises:
-            StaleError: It cannot be read, or was counted with other options.
+            StaleError: The file cannot be read, or was written with other options.
         """
         try:
-            with self.path.open("rb") as whole, np.load(whole, allow_pickle=False) as file:
-                header = json.loads(file["header"].tobytes())
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                header = json.loads(arrays["header"].tobytes())
                 if header["format"] != FORMAT:
                     raise ValueError
                 if header["options"] != self._options:
                     raise StaleError("it was counted with other options")
-                digests = file["images"].tobytes()
-                histogram = ColorHistogram(**{name: file[name] for name in ColorHistogram.__slots__})
+                digests = arrays["images"].tobytes()
+                histogram = ColorHistogram(**{name: arrays[name] for name in ColorHistogram.__slots__})
         except FileNotFoundError:
             return None
         except UNREADABLE as error:
-            raise StaleError("it is damaged, or no such file") from error
+            raise StaleError("it is damaged, or not a checkpoint") from error
         starts = range(0, len(digests), DIGEST_BYTES)
         return PartialHistogram(histogram, {digests[start : start + DIGEST_BYTES] for start in starts})
 
     def save(self, progress: PartialHistogram) -> None:
-        """Replace it.
+        """Write a new checkpoint over the former one.
 
         Raises:
-            OutputError: It cannot be written. The one before is still there.
+            OutputError: The checkpoint cannot be written. The former one is still there.
         """
         header = json.dumps({"format": FORMAT, "options": self._options}).encode()
         arrays = {name: getattr(progress.histogram, name) for name in ColorHistogram.__slots__}
@@ -102,6 +102,6 @@ class Checkpoint:
             np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove the checkpoint and its temporary file."""
         for path in (self.path, temporary_of(self.path)):
             path.unlink(missing_ok=True)

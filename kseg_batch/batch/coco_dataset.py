@@ -1,7 +1,7 @@
-"""annotations.json: the COCO datasets of all images of an output folder in one, with new ids.
+"""annotations.json: the COCO datasets of all images of an output folder in one file, with new ids.
 
-It is removed before an image that is in it is done again, and put together when the run ends. So it is there
-only while it says what the images' own files say, whatever moment a run is killed at.
+The file is removed before an image in it is processed again, and is written when the run ends. So the file
+exists only while it agrees with the datasets of the single images, even if a run is killed.
 """
 
 from __future__ import annotations
@@ -29,78 +29,82 @@ if TYPE_CHECKING:
 NAME = "annotations.json"
 
 FIRST_LINE = json.dumps(HEAD)[:-1].encode() + b",\n"
-"""What tells that a file of that name is ours."""
+"""First line of a file that was written by kseg-batch."""
 
 
 class Annotations:
-    """The file, for the one run that writes to the output folder."""
+    """The file annotations.json, for the one run that writes to the output folder."""
 
     def __init__(self, out: Path, *, wanted: bool) -> None:
-        """Look whether it can be written.
+        """Check that the file may be written.
 
         Args:
             out: The output folder.
-            wanted: Whether it is to be there at the end even if no image changes.
+            wanted: Whether the file is to be written at the end even if no image changes.
 
         Raises:
-            OutputError: There is such a file, and somebody else wrote it.
+            OutputError: There is a file of this name that kseg-batch did not write.
         """
         self.path = out / NAME
-        self._root = out / "coco"
-        self._due = wanted
-        if wanted and self.path.exists() and not self._is_ours():
+        self._folder = out / "coco"
+        self._wanted = wanted
+        if wanted and self.path.exists() and not self._written_by_kseg_batch():
             raise OutputError(
                 f"{self.path} was not written by kseg-batch: move it away, or choose another -o."
             )
 
-    def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
-        """The steps; before the first that puts the file out of date, it is removed."""
+    def invalidate(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Yield the steps, and remove the file before the first step that writes a dataset."""
         for step in steps:
             written = () if step.skip else step.entry.outputs.keys() - step.kept.keys()
             if any(kind_of(name) == "coco" for name in written):
-                self._due = True
-                if self._is_ours():
+                self._wanted = True
+                if self._written_by_kseg_batch():
                     remove(self.path.parent, [NAME])
             yield step
 
     def write(self, journal: Manifest) -> list[str]:
-        """Put the file together, if it is to be there and is not.
+        """Write the file, if it is wanted and does not exist.
 
-        It has every image whose own file is whole, in the order of their paths. No list of them is kept.
+        The file has every image whose own dataset is complete, in the order of their paths. The datasets are
+        copied one by one, so that memory does not grow with their number.
+
+        Args:
+            journal: The journal of the run.
 
         Returns:
-            What one might not expect of it.
+            Messages about images that were left out, and about clusters with several names.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The file cannot be written.
         """
-        if not self._due or self.path.exists():
+        if not self._wanted or self.path.exists():
             return []
-        if not (self._root / MARKER).exists():
-            raise OutputGoneError(f"{self._root} is no longer there")
-        called: dict[int, set[str]] = {}
+        if not (self._folder / MARKER).exists():
+            raise OutputGoneError(f"{self._folder} is no longer there")
+        cluster_names: dict[int, set[str]] = {}
         left_out: list[str] = []
-        with replacing(self.path) as file, TemporaryFile(dir=self.path.parent) as further:
+        with replacing(self.path) as file, TemporaryFile(dir=self.path.parent) as image_list:
             file.write(FIRST_LINE + b'"annotations": [')
-            annotations, images = _Numbered(file), _Numbered(further)
+            annotations, images = _NumberedList(file), _NumberedList(image_list)
             for dataset in self._datasets(journal, left_out):
                 images.add(*dataset["images"])
                 for annotation in dataset["annotations"]:
                     annotations.add(annotation | {"image_id": images.last})
-                for cluster, own in enumerate(dataset["categories"]):
-                    called.setdefault(cluster, set()).add(own["name"])
-            further.seek(0)
+                for cluster, its_category in enumerate(dataset["categories"]):
+                    cluster_names.setdefault(cluster, set()).add(its_category["name"])
+            image_list.seek(0)
             file.write(b'],\n"images": [')
-            shutil.copyfileobj(further, file)
+            shutil.copyfileobj(image_list, file)
             file.write(b'],\n"categories": [')
-            categories = _Numbered(file)
-            for cluster, names in called.items():
+            categories = _NumberedList(file)
+            for cluster, names in cluster_names.items():
                 categories.add(category(cluster, *names if len(names) == 1 else ()))
             file.write(b"]}\n")
-        return list(self._notes(called, left_out))
+        return list(self._messages(cluster_names, left_out))
 
-    def _is_ours(self) -> bool:
-        """Whether the file is there and begins as we do."""
+    def _written_by_kseg_batch(self) -> bool:
+        """Return whether the file exists and begins with the first line that kseg-batch writes."""
         try:
             with self.path.open("rb") as file:
                 return file.read(len(FIRST_LINE)) == FIRST_LINE
@@ -110,25 +114,25 @@ class Annotations:
             raise OutputError(f"{self.path} cannot be read: {error.strerror}.") from error
 
     def _datasets(self, journal: Manifest, left_out: list[str]) -> Iterator[dict[str, Any]]:
-        """What the images' own files hold; those that are not what was written are left out."""
-        for name in _files(self._root, ""):
+        """Yield the dataset of each image. Add the names of damaged files to `left_out`."""
+        for name in _find_datasets(self._folder, ""):
             entry = journal.last(name.removesuffix(".json"))
             size = None if entry is None else entry.outputs.get(f"coco/{name}")
-            if size is None:  # it is none of ours, or its image has yet to be done
+            if size is None:  # not written by kseg-batch, or its image has yet to be processed
                 continue
-            dataset = _read(self._root / name, size)
+            dataset = _read(self._folder / name, size)
             if dataset is None:
                 left_out.append(name)
             else:
                 yield dataset
 
-    def _notes(self, called: dict[int, set[str]], left_out: list[str]) -> Iterator[str]:
+    def _messages(self, cluster_names: dict[int, set[str]], left_out: list[str]) -> Iterator[str]:
         if left_out:
             yield (
-                f"{self.path} lacks {count(len(left_out), 'image')}: {self._root / left_out[0]} is not "
+                f"{self.path} lacks {count(len(left_out), 'image')}: {self._folder / left_out[0]} is not "
                 "what was written; --overwrite does such images again"
             )
-        for cluster, names in called.items():
+        for cluster, names in cluster_names.items():
             if len(names) > 1:
                 yield (
                     f"{self.path}: images have different names for cluster {cluster}, which is called so: "
@@ -136,8 +140,12 @@ class Annotations:
                 )
 
 
-class _Numbered:
-    """The elements of a JSON list, one per line, with ids from 1 on."""
+class _NumberedList:
+    """The elements of a JSON list, written one per line, with ids from 1 on.
+
+    Attributes:
+        last: The id of the last element; 0 if there is none.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -150,7 +158,12 @@ class _Numbered:
 
 
 def _read(path: Path, size: int) -> dict[str, Any] | None:
-    """An image's dataset; None if the file is not what was written, as after a power cut."""
+    """Return an image's dataset; None if the file is damaged, as after a power cut.
+
+    Args:
+        path: The file of the dataset.
+        size: The size of the file in bytes when it was written.
+    """
     try:
         data = path.read_bytes()
         return json.loads(data) if len(data) == size else None
@@ -158,12 +171,17 @@ def _read(path: Path, size: int) -> dict[str, Any] | None:
         return None
 
 
-def _files(folder: Path, below: str) -> Iterator[str]:
-    """The images' files in a folder, in the order of their paths, by those below the first one."""
+def _find_datasets(folder: Path, prefix: str) -> Iterator[str]:
+    """Yield the names of the datasets in a folder, in the order of their paths.
+
+    Args:
+        folder: The folder.
+        prefix: The path of this folder below the first one, with a slash at the end if it is not empty.
+    """
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.is_dir()) for entry in entries)
-    for name, is_folder in found:
+        listing = sorted((entry.name, entry.is_dir()) for entry in entries)
+    for name, is_folder in listing:
         if is_folder:
-            yield from _files(folder / name, f"{below}{name}/")
+            yield from _find_datasets(folder / name, f"{prefix}{name}/")
         elif name.endswith(".json"):
-            yield below + name
+            yield prefix + name

@@ -1,9 +1,9 @@
-"""The colours of a dataset: handed out to workers to be counted, and added up as they come back.
+"""The histogram of a dataset: CPU workers count the colours of groups of images, and the counts are added.
 
-    groups of images -> pool of CPU workers -> one histogram, and a checkpoint of it now and then
+    groups of images -> pool of CPU workers -> one histogram, with a checkpoint now and then
 
-One thread does it all. The images of a group whose worker died are tried once more when all others are done,
-one by one, so that each has the machine's memory to itself.
+One thread hands out the groups and adds the results. The images of a group whose worker died are tried once
+more when all others are counted, one by one, so that each has the machine's memory to itself.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from kseg_batch.batch.workers.count_colors import CountPool, CountSettings
 
 GROUP_IMAGES = 16
-"""Most images of a group: its sum is read and added in a tenth of the time that theirs would take."""
+"""Most images of a group. Reading and adding one sum takes a tenth of the time that 16 histograms take."""
 GROUP_BYTES = 8 << 20
-"""Size of the files at which a group is full, so that one of large photos is soon done, too."""
+"""Total bytes of image files at which a group is full, so that groups of large photos are short."""
 GROUPS = 4
-"""Groups that there are for each place in the pool, so that no worker ends long after the others."""
+"""Least groups for each place in the pool, so that no worker finishes long after the others."""
 
 CHECKPOINT_SECONDS = 1.0
-"""Least time between two checkpoints."""
-CHECKPOINT_SHARE = 50
-"""Least time between two checkpoints, in multiples of what the last one took."""
+"""Least seconds between two checkpoints."""
+CHECKPOINT_FACTOR = 50
+"""Least time between two checkpoints, in multiples of the time that the last one took."""
 
 
 Result: TypeAlias = CountResult | Crash[CountTask]
-"""What a worker answers for a task."""
+"""The result of a task."""
 
 
 class DatasetHistogram:
-    """The colours of a dataset, on their way into one histogram.
+    """The sum of the histograms of a dataset's images.
 
     Attributes:
         total: The sum so far.
-        summary: What has been done so far.
+        summary: The totals so far.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class DatasetHistogram:
         checkpoint: Checkpoint,
         listener: FitListener,
     ) -> None:
-        """Begin with no image.
+        """Begin with an empty histogram.
 
         Args:
-            settings: What is counted of every image.
-            pool: The workers.
-            backend: Name of the one that they count with.
-            checkpoint: Where what is counted is kept, for another time.
-            listener: Is told of every image.
+            settings: How to count the colours of an image.
+            pool: The workers that count.
+            backend: Name of the backend of the workers.
+            checkpoint: The checkpoint of the fit.
+            listener: The listener that is told of every image.
         """
         self.total = HistogramSum()
         self.summary = FitSummary()
-        self._images: set[bytes] = set()  # those in the sum
-        self._resumed: frozenset[bytes] = frozenset()  # those that were in it at first
+        self._images: set[bytes] = set()  # digests of the images in the sum
+        self._resumed: frozenset[bytes] = frozenset()  # digests of the images in the checkpoint
         self._settings = settings
         self._pool = pool
         self._dispatcher: Dispatcher[Result] = Dispatcher(pool.done, listener.message)
@@ -85,22 +85,22 @@ class DatasetHistogram:
         self._checkpoint = checkpoint
         self._listener = listener
         self._tasks: Iterator[CountTask] = iter(())
-        self._under_way = 0  # tasks
-        self._suspects: deque[Job] = deque()  # of groups whose worker died
-        self._saving_due = time.monotonic() + CHECKPOINT_SECONDS
+        self._n_running = 0  # tasks that the pool works on
+        self._retries: deque[Job] = deque()  # images of groups whose worker died
+        self._next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
 
-    def resume(self, found: Scan) -> None:
-        """Go on from the checkpoint, if there is one of images that are all still there."""
+    def resume(self, scan: Scan) -> None:
+        """Continue from the checkpoint, if there is one and all its images are still in the dataset."""
         try:
             progress = self._checkpoint.load()
             if progress is None:
                 return
-            n_found = sum(_describe(path)[1] in progress.images for path in found.paths())
+            n_found = sum(_examine(path)[1] in progress.images for path in scan.paths())
             if n_found < len(progress.images):
-                gone = count(len(progress.images) - n_found, "image")
-                raise StaleError(f"{gone} of those counted changed or left")
+                gone = count(len(progress.images) - n_found, "counted image")
+                raise StaleError(f"{gone} changed or disappeared")
         except StaleError as error:
-            self._listener.message(f"{self._checkpoint.path}: {error}: starting anew")
+            self._listener.message(f"{self._checkpoint.path}: {error}: starting from the beginning")
             return
         self.total.add(progress.histogram)
         self._images = progress.images
@@ -108,14 +108,14 @@ class DatasetHistogram:
         self.summary.resumed = n_found
         self._listener.resumed(n_found)
 
-    def run(self, found: Scan) -> None:
-        """Count all images that are not in the sum, or as many as there is time for."""
-        self._tasks = self._group_jobs(found)
-        self._dispatcher.run(self._hand_out, lambda: self._under_way > 0, self._take)
+    def run(self, scan: Scan) -> None:
+        """Count all images that are not in the sum yet, until the fit is interrupted."""
+        self._tasks = self._group_jobs(scan)
+        self._dispatcher.run(self._hand_out, lambda: self._n_running > 0, self._take)
         self.summary.signal = self._dispatcher.signal
 
     def save(self) -> None:
-        """Write a checkpoint; if that fails, say so and go on."""
+        """Write a checkpoint. If writing fails, tell the listener and continue."""
         start = time.monotonic()
         if self._images:
             try:
@@ -123,59 +123,60 @@ class DatasetHistogram:
             except OutputError as error:
                 self._listener.message(f"no checkpoint: {error}")
         end = time.monotonic()
-        self._saving_due = end + max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (end - start))
+        self._next_checkpoint = end + max(CHECKPOINT_SECONDS, CHECKPOINT_FACTOR * (end - start))
 
-    def _group_jobs(self, found: Scan) -> Iterator[CountTask]:
-        """Yield the images a few at a time; or each alone, where there is a limit to its time."""
-        most = max(1, min(GROUP_IMAGES, found.total // (GROUPS * self._pool.capacity)))
+    def _group_jobs(self, scan: Scan) -> Iterator[CountTask]:
+        """Yield the images in groups; or each image alone, where the time of an image is limited."""
+        max_images = max(1, min(GROUP_IMAGES, scan.total // (GROUPS * self._pool.capacity)))
         if self._pool.timeout is not None:
-            most = 1
+            max_images = 1
         group: list[Job] = []
         n_bytes = 0
-        for job in found.jobs():
-            size, digest = _describe(job.source)
+        for job in scan.jobs():
+            size, digest = _examine(job.source)
             if digest in self._resumed:
                 continue
             group.append(job)
             n_bytes += size
-            if len(group) == most or n_bytes >= GROUP_BYTES:
+            if len(group) == max_images or n_bytes >= GROUP_BYTES:
                 yield self._task(*group)
                 group, n_bytes = [], 0
         if group:
             yield self._task(*group)
 
-    def _task(self, *jobs: Job, again: bool = False) -> CountTask:
-        return CountTask(jobs, self._settings, self._backend, again)
+    def _task(self, *jobs: Job, is_retry: bool = False) -> CountTask:
+        return CountTask(jobs, self._settings, self._backend, is_retry)
 
     def _hand_out(self) -> bool:
-        """Give one task to the workers if they have room. Return whether there was a task."""
-        if self._under_way >= self._pool.capacity:
+        """Submit one task if the pool has room. Return whether a task was submitted."""
+        if self._n_running >= self._pool.capacity:
             return False
         task = next(self._tasks, None)
-        if task is None and self._suspects and not self._under_way:
-            task = self._task(self._suspects.popleft(), again=True)
+        if task is None and self._retries and not self._n_running:
+            task = self._task(self._retries.popleft(), is_retry=True)
         if task is None:
             return False
         self._pool.submit(task)
-        self._under_way += 1
+        self._n_running += 1
         return True
 
     def _take(self, result: Result) -> None:
-        self._under_way -= 1
+        """Add the result of a task to the sum, or note its images for another try."""
+        self._n_running -= 1
         if isinstance(result, CountResult):
             self.total.add(result.histogram)
             for outcome in result.outcomes:
                 self._finish(outcome)
-        elif result.task.again:
+        elif result.task.is_retry:
             error = f"{result.reason}, and again when it was tried alone"
             self._finish(Outcome(result.task.jobs[0], 0.0, error=error))
         else:
-            self._suspects.extend(result.task.jobs)
-        if time.monotonic() >= self._saving_due:
+            self._retries.extend(result.task.jobs)
+        if time.monotonic() >= self._next_checkpoint:
             self.save()
 
     def _finish(self, outcome: Outcome) -> None:
-        """Note an image that is counted or failed, and tell of it."""
+        """Add an image to the totals, and tell the listener of it."""
         source = os.path.abspath(outcome.job.source)  # noqa: PTH100 - resolve() would follow links
         if outcome.version is None:
             self.summary.failed += 1
@@ -194,7 +195,7 @@ class DatasetHistogram:
         self._listener.finished(outcome, line)
 
 
-def _describe(path: Path) -> tuple[int, bytes | None]:
-    """Return a file's bytes and digest as they are now: 0 and None if the file cannot be examined."""
+def _examine(path: Path) -> tuple[int, bytes | None]:
+    """Return a file's present size in bytes and digest; 0 and None if the file cannot be examined."""
     version = find_version(path)
     return (0, None) if version is None else (version.size, version.digest(os.path.abspath(path)))  # noqa: PTH100

@@ -1,6 +1,6 @@
 """One palette for a dataset: the colours of all its images are counted, and their sum is clustered.
 
-What is counted is exact in any order, so the palette depends on the images and the options alone.
+The sum is exact in any order of the images, so the palette depends on the images and the options alone.
 """
 
 from __future__ import annotations
@@ -35,58 +35,63 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """A palette to make."""
+    """The settings of a fit."""
 
     out: Path
-    """Its file."""
+    """The file of the palette."""
     options: FitOptions
     """How to cluster."""
-    counting: CountSettings
-    """What is counted of every image."""
+    count_settings: CountSettings
+    """How to count the colours of an image."""
     names: tuple[str, ...]
-    """Of the clusters; empty if they have none."""
+    """Names of the clusters; empty if they have none."""
     k_range: KRange | None = None
-    """Where the number of clusters is looked for; None if `options` say it."""
+    """The numbers of clusters to choose from; None where `options.k` is the number."""
 
 
 def fit(
-    found: Scan, settings: FitSettings, pool: CountPool, counter: str, backend: Backend, listener: FitListener
+    scan: Scan,
+    settings: FitSettings,
+    pool: CountPool,
+    cpu_backend: str,
+    backend: Backend,
+    listener: FitListener,
 ) -> tuple[FitSummary, Palette | None]:
-    """Make one palette for all images, and write it.
+    """Fit one palette to all images, and write its file.
 
-    If it ends early, for whatever reason, a checkpoint stays, and the next fit goes on from it.
+    If the fit ends early, for whatever reason, a checkpoint stays, and the next fit continues from it.
 
     Args:
-        found: The images.
-        settings: What is to be made.
-        pool: Workers, which count.
-        counter: Name of the backend that they count with.
-        backend: What clusters.
-        listener: Told of every image.
+        scan: The images.
+        settings: The settings of the fit.
+        pool: The workers that count colours.
+        cpu_backend: Name of the backend that the workers use, and that clusters if `backend` fails.
+        backend: The backend that clusters.
+        listener: The listener that is told of every image.
 
     Returns:
-        The totals; and the palette, if there is one.
+        The totals; and the palette, or None if no image was counted or the fit was interrupted.
 
     Raises:
-        OutputError: The palette cannot be written, or another process is about to.
+        OutputError: The palette cannot be written, or another process is about to write it.
         BackendError: The clustering failed.
     """
     start = time.perf_counter()
     with exclusive(settings.out):
         _refuse_to_replace(settings.out, settings.names)
-        checkpoint = Checkpoint(settings.out, asdict(settings.counting))
-        dataset = DatasetHistogram(settings.counting, pool, counter, checkpoint, listener)
-        dataset.resume(found)
+        checkpoint = Checkpoint(settings.out, asdict(settings.count_settings))
+        dataset = DatasetHistogram(settings.count_settings, pool, cpu_backend, checkpoint, listener)
+        dataset.resume(scan)
         palette, complete = None, False
         try:
-            dataset.run(found)
+            dataset.run(scan)
             summary = dataset.summary
             total = dataset.total.sum()
             summary.pixels, summary.colors = total.n_pixels, total.n_colors
             if summary.signal is None and summary.images:
-                selected = _cluster(total, settings, backend, counter, listener)
+                selected = _cluster(total, settings, backend, cpu_backend, listener)
                 palette = replace(selected.palette, names=settings.names)
-                write_palette(settings.out, palette, fitted=_fitted(settings, summary, selected))
+                write_palette(settings.out, palette, fitted=_describe_fit(settings, summary, selected))
             complete = summary.signal is None
         finally:
             if complete:
@@ -98,36 +103,41 @@ def fit(
 
 
 def _refuse_to_replace(out: Path, names: tuple[str, ...]) -> None:
-    """Raise an OutputError if the file is there and is no palette, or one with names that would be lost."""
+    """Raise an OutputError if the file exists and is no fitted palette, or has names that would be lost.
+
+    Args:
+        out: The file of the palette.
+        names: The names of the new palette's clusters.
+    """
     if not os.path.lexists(out):
         return
     try:
         former = read_json_palette(out)
     except OptionError as error:
-        raise OutputError(f"{out} is there, and no fit wrote it: choose another -o.") from error
+        raise OutputError(f"{out} exists, and no fit wrote it: choose another -o.") from error
     if former.names and not names:
-        given = shlex.quote(",".join(former.names))
-        raise OutputError(f"{out} has names, which would be lost: give them by --names {given}.")
+        former_names = shlex.quote(",".join(former.names))
+        raise OutputError(f"{out} has names, which would be lost: repeat them with --names {former_names}.")
 
 
 def _cluster(
-    total: ColorHistogram, settings: FitSettings, backend: Backend, on_cpu: str, listener: FitListener
+    total: ColorHistogram, settings: FitSettings, backend: Backend, cpu_backend: str, listener: FitListener
 ) -> SelectedPalette:
-    """The palette of all colours; on the CPU where the GPU fails."""
+    """Return the palette of all colours, clustered on the CPU if the GPU fails."""
     try:
         return select_k(backend, total, settings.options, settings.k_range)
     except BackendError as error:
         if backend.name not in GPU_BACKENDS:
             raise
         listener.message(f"clustered on the CPU: {backend.name}: {error}")
-        return select_k(load(on_cpu), total, settings.options, settings.k_range)
+        return select_k(load(cpu_backend), total, settings.options, settings.k_range)
     except MemoryError as error:
         pixels = count(total.n_pixels, "pixel")
         raise BackendError(f"There is not enough memory for {backend.name} and {pixels}.") from error
 
 
-def _fitted(settings: FitSettings, summary: FitSummary, selected: SelectedPalette) -> dict[str, object]:
-    """What the palette's file tells of how it came about: the same for the same images and options."""
+def _describe_fit(settings: FitSettings, summary: FitSummary, selected: SelectedPalette) -> dict[str, object]:
+    """Return the field `fitted` of the palette's file, which is equal for equal images and options."""
     fitted: dict[str, object] = {
         "images": summary.images,
         "failed": summary.failed,
@@ -135,8 +145,8 @@ def _fitted(settings: FitSettings, summary: FitSummary, selected: SelectedPalett
         "colors": summary.colors,
         "algorithm": ALGORITHM,
         **asdict(settings.options),
-        "alpha": settings.counting.alpha,
-        "max_pixels": settings.counting.max_pixels,
+        "alpha": settings.count_settings.alpha,
+        "max_pixels": settings.count_settings.max_pixels,
     }
     if selected.curve is not None:
         fitted |= {"k": len(selected.palette.counts), "k_curve": as_pairs(selected.curve)}

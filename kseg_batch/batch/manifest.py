@@ -1,10 +1,10 @@
 """The journal of all runs into an output folder: manifest.jsonl, one JSON object per line.
 
-A line is appended when an image is begun and when it is done or failed; the last line of an image counts.
-So whatever moment a run is killed at, the next one knows which files may have been written. When a run ends,
-the lines that no longer count are taken out, which leaves one per image.
+A line is appended when the work on an image begins, and when the image is done or has failed. The last line
+of an image is valid. So even after a run is killed, the next run knows which files may have been written.
+When a run ends, the lines that are no longer valid are removed, so that one line per image is left.
 
-Only the place of each image's last line is kept in memory, 150 bytes an image.
+Only the offset of each image's last line is kept in memory, 150 bytes per image.
 """
 
 from __future__ import annotations
@@ -39,33 +39,33 @@ EntryStatus = Literal["started", "done", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the journal knows of an image."""
+    """The state of an image in the journal."""
 
     name: str
-    """Its stem: what its outputs are called."""
+    """The stem of the image, `Job.name`."""
     source: str
-    """The absolute path of its file."""
+    """The absolute path of the image file."""
     status: EntryStatus
-    """`started` for one that was begun by a run that did not live to see its end."""
+    """The status. `started` stays where a run ended before the image was done or had failed."""
     error: str | None
-    """Why it failed."""
+    """Why the image failed; None if it did not."""
     version: SourceVersion | None
-    """Of the source, when it was done."""
+    """The version of the image file that the outputs were made from; None if the image is not done."""
     fingerprint: str
-    """Of the options that its outputs were made with."""
+    """The fingerprint of the options that the outputs were made with."""
     filter: str
-    """The flags that chose the clusters of its `masked` and `kept` outputs; empty if they are not known."""
+    """The flags that chose the clusters of the `masked` and `kept` outputs; empty if they are not known."""
     disabled: tuple[int, ...]
-    """The clusters that are not shown in them."""
+    """The clusters that are not shown in the `masked` and `kept` outputs."""
     outputs: Mapping[str, int | None]
-    """Its files below the output folder, and their bytes; None for one that may not be complete."""
+    """The name of each output file, and its size in bytes; None for a file that may be incomplete."""
 
     @classmethod
-    def of_line(cls, line: Mapping[str, Any]) -> Self:
-        """The entry of a line of the journal.
+    def from_line(cls, line: Mapping[str, Any]) -> Self:
+        """Return the entry of a line of the journal.
 
         Raises:
-            KeyError: It is none of ours.
+            KeyError: The line was not written by this version of kseg-batch.
         """
         version = line["version"]
         return cls(
@@ -80,8 +80,8 @@ class Entry:
             outputs=line["outputs"],
         )
 
-    def line(self, outcome: Outcome | None = None) -> dict[str, Any]:
-        """The entry as a line, with what there is to tell of the outcome."""
+    def to_line(self, outcome: Outcome | None = None) -> dict[str, Any]:
+        """Return the line of the entry, with the figures and notes of the outcome if there is one."""
         line: dict[str, Any] = {
             "name": self.name,
             "source": self.source,
@@ -112,18 +112,25 @@ class Entry:
 
 
 class Manifest:
-    """The journal, for reading; a `Journal` also writes it."""
+    """The journal, for reading. A `Journal` also writes.
+
+    Attributes:
+        path: The path of the file.
+    """
 
     def __init__(self, out: Path) -> None:
-        """Find every image's last line. A torn last line, of a run that was killed, is left aside.
+        """Find the last line of every image. Ignore an incomplete last line of a run that was killed.
+
+        Args:
+            out: The output folder.
 
         Raises:
-            OutputError: The journal cannot be read, or is none of ours.
+            OutputError: The journal cannot be read, or was not written by this version of kseg-batch.
         """
         self.path = out / NAME
-        self._places: dict[bytes, int] = {}
+        self._offsets: dict[bytes, int] = {}  # of the last line of each image, by the digest of its name
         self._n_lines = 0
-        self._end = 0
+        self._end = 0  # offset behind the last complete line
         self._reader: BinaryIO | None = None
         try:
             if self.path.exists():
@@ -141,7 +148,7 @@ class Manifest:
                 if not raw.endswith(b"\n"):
                     break
                 if raw.strip(b"\0\n"):  # after a power cut a file system may leave zeros
-                    self._places[digest(Entry.of_line(json.loads(raw)).name)] = self._end
+                    self._offsets[digest(Entry.from_line(json.loads(raw)).name)] = self._end
                 self._n_lines += 1
                 self._end += len(raw)
         except OSError as error:
@@ -153,12 +160,12 @@ class Manifest:
             ) from error
 
     def last(self, name: str) -> Entry | None:
-        """What the journal knows of the image with that stem."""
-        place = self._places.get(digest(name))
-        if place is None or self._reader is None:
+        """Return the last entry of the image with this name; None if there is none."""
+        offset = self._offsets.get(digest(name))
+        if offset is None or self._reader is None:
             return None
-        self._reader.seek(place)
-        return Entry.of_line(json.loads(self._reader.readline()))
+        self._reader.seek(offset)
+        return Entry.from_line(json.loads(self._reader.readline()))
 
     def close(self) -> None:
         """Close the file."""
@@ -178,21 +185,26 @@ class Journal(Manifest):
     """The journal, for the one run that writes to the output folder."""
 
     def __init__(self, out: Path) -> None:
-        """Lock the output folder against other runs, and mend a torn last line.
+        """Lock the output folder against other runs, and remove an incomplete last line.
+
+        Args:
+            out: The output folder.
 
         Raises:
-            OutputError: Another run writes there, or the journal cannot be read or written.
+            OutputError: Another run writes to the folder, or the journal cannot be read or written.
         """
         self._lock = FileLock(out / LOCK)
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
-            raise OutputError(f"Another run is writing to {out}: let it end, or choose another -o.") from None
+            raise OutputError(
+                f"Another run is writing to {out}: wait for its end, or choose another -o."
+            ) from None
         except OSError as error:
             raise OutputError(f"{out} cannot be written: {error.strerror}.") from error
         try:
             super().__init__(out)
-            with self._explained():
+            with self._as_output_error():
                 self._writer = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
                 if os.fstat(self._writer).st_size > self._end:
                     os.truncate(self._writer, self._end)
@@ -204,15 +216,19 @@ class Journal(Manifest):
             raise
 
     def add(self, entry: Entry, outcome: Outcome | None = None) -> dict[str, Any]:
-        """Append an image's line, which goes to the disk's cache at once, and return it.
+        """Append the line of an image, hand it to the operating system at once, and return it.
+
+        Args:
+            entry: The state of the image.
+            outcome: The outcome of the image; None when the work on it begins.
 
         Raises:
-            OutputGoneError: There is no room for it, or the like.
+            OutputGoneError: The line cannot be written, as when the disk is full.
         """
-        line = entry.line(outcome)
+        line = entry.to_line(outcome)
         data = memoryview(json.dumps(line).encode() + b"\n")
         try:
-            with self._explained():
+            with self._as_output_error():
                 written = 0
                 while written < len(data):
                     written += os.write(self._writer, data[written:])
@@ -220,21 +236,21 @@ class Journal(Manifest):
             with contextlib.suppress(OSError):
                 os.truncate(self._writer, self._end)
             raise
-        self._places[digest(entry.name)] = self._end
+        self._offsets[digest(entry.name)] = self._end
         self._n_lines += 1
         self._end += len(data)
         return line
 
     def close(self) -> None:
-        """Leave one line per image, and see that they are on the disk.
+        """Write all lines to the disk, and leave one line per image.
 
         Raises:
-            OutputGoneError: What was written did not reach the disk.
+            OutputGoneError: The lines cannot be written to the disk.
         """
         try:
-            with self._explained():
+            with self._as_output_error():
                 os.fsync(self._writer)
-            if self._n_lines > len(self._places):
+            if self._n_lines > len(self._offsets):
                 self._compact()
         finally:
             os.close(self._writer)
@@ -245,18 +261,18 @@ class Journal(Manifest):
         temporary = self.path.with_name(f"{NAME}{SUFFIX}")
         try:
             with temporary.open("wb") as file, self.path.open("rb") as reader:
-                for place in sorted(self._places.values()):
-                    reader.seek(place)
+                for offset in sorted(self._offsets.values()):
+                    reader.seek(offset)
                     file.write(reader.readline())
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
-        except OSError:  # as for want of room: the journal is whole without it, only longer
+        except OSError:  # such as a full disk: the journal stays valid, only longer
             with contextlib.suppress(OSError):
                 temporary.unlink()
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_output_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

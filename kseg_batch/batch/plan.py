@@ -1,4 +1,4 @@
-"""What is to be done, what is done already, and why."""
+"""The plan of a run: which images are processed, which are skipped, and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.batch.manifest import Entry
-from kseg_batch.batch.storage.outputs import BY_SELECTION, kind_of, names
+from kseg_batch.batch.storage.outputs import BY_SELECTION, kind_of, output_names
 from kseg_batch.batch.storage.source import describe_change
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.reference import ALGORITHM
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from kseg_batch.batch.workers.jobs import Outcome, Settings
 
 Redo = Literal["changed", "failed", "all"]
-"""What is done again: what changed or was not done, what failed and nothing else, or everything."""
+"""Which images are processed: those that changed or are not done, only those that failed, or all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the plan has for an image."""
+    """The plan for one image."""
 
     job: Job
     skip: bool
-    """Whether nothing is to be done."""
+    """Whether the image is skipped."""
     reason: str
-    """Why it is done, or skipped."""
+    """Why the image is processed, or skipped."""
     entry: Entry
-    """Its line in the journal when it is begun; its last one if it is skipped."""
+    """The entry that the journal gets when the image is begun; the last entry if the image is skipped."""
     former: Mapping[str, int | None]
-    """Its files of earlier runs."""
+    """The outputs of earlier runs, with their sizes in bytes."""
     kept: Mapping[str, int | None]
-    """Those of kinds that are not to be written this time, which stay."""
+    """The former outputs that stay, because their kinds are not written this time."""
 
     def finished(self, outcome: Outcome, settings: Settings) -> Entry:
-        """Its line when it is done or failed. One that failed keeps what it had."""
+        """Return the entry of the image when it is done or has failed. A failed image keeps its outputs."""
         if outcome.error is not None:
             return replace(self.entry, status="failed", error=outcome.error, outputs=self.former)
         entry = self.entry
@@ -58,18 +58,18 @@ class Step:
 
 
 class Planner:
-    """Compares images with the journal."""
+    """Plans the steps of a run, by comparing the images with the journal."""
 
     def __init__(
         self, manifest: Manifest, settings: Settings, *, exact: bool, redo: Redo = "changed"
     ) -> None:
-        """Take what decides.
+        """Compute the fingerprint of the settings.
 
         Args:
             manifest: The journal.
-            settings: What is wanted of every image.
-            exact: Whether the backend is one of those that give the same bytes.
-            redo: What is done again.
+            settings: What to do with every image.
+            exact: Whether the backend is exact, so that its outputs have the same bytes on every machine.
+            redo: Which images are processed again.
         """
         self._manifest = manifest
         self._settings = settings
@@ -77,16 +77,16 @@ class Planner:
         self._fingerprint = fingerprint(settings, exact=exact)
 
     def steps(self, jobs: Iterable[Job]) -> Iterator[Step]:
-        """What to do with each image.
+        """Yield the step of each image.
 
         Raises:
-            SourceError: An image's outputs are there already, of another image that is still there.
+            SourceError: An image's outputs would replace the outputs of another image that still exists.
         """
         for job in jobs:
             source = os.path.abspath(job.source)  # noqa: PTH100 - resolve() would follow links
             last = self._manifest.last(job.name)
             if last is not None and last.source != source:
-                self._refuse_other(job, last)
+                self._refuse_collision(job, last)
             reason = self._reason(job, last)
             if last is not None and reason is None:
                 skipped = "done" if last.status == "done" else f"{last.status}, and only failed ones are done"
@@ -104,14 +104,14 @@ class Planner:
         if last is not None and last.fingerprint == self._fingerprint and not self._changed(job, last):
             replaced = self._settings.save
             if self._filter_changed(last):
-                replaced |= BY_SELECTION  # no two of them show different clusters
+                replaced |= BY_SELECTION  # outputs of both kinds must show the same clusters
             else:
                 begun = replace(begun, filter=last.filter, disabled=last.disabled)
             kept = {name: size for name, size in former.items() if kind_of(name) not in replaced}
         job = replace(job, replaces=tuple(name for name in former if name not in kept))
         palette = self._settings.palette
         cluster_names = () if palette is None else palette.names
-        possible = dict.fromkeys(names(job, self._settings.save, self._settings.fit.k, cluster_names))
+        possible = dict.fromkeys(output_names(job, self._settings.save, self._settings.fit.k, cluster_names))
         begun = replace(begun, outputs={**former, **possible})
         return Step(job, False, reason, begun, former, kept)
 
@@ -119,7 +119,7 @@ class Planner:
         return Entry(job.name, source, "started", None, None, self._fingerprint, "", (), {})
 
     def _reason(self, job: Job, last: Entry | None) -> str | None:
-        """Why an image is to be done; None if it is not, or is new."""
+        """Return why an image is processed; None if it is skipped, or is new."""
         if last is None:
             return None
         if self._redo == "all":
@@ -135,13 +135,13 @@ class Planner:
         return self._changed(job, last) or self._missing(last)
 
     def _changed(self, job: Job, last: Entry) -> str | None:
-        """Return how the source differs from the last one; None if it does not."""
+        """Return how the image file differs from its last version; None if it does not."""
         if last.version is None:
             return "it was not done"
         return describe_change(job.source, last.version, checksum=self._settings.checksum)
 
     def _missing(self, last: Entry) -> str | None:
-        """Which of its outputs is not what was written, if one is not."""
+        """Return which output is missing, outdated or damaged; None if all are as they were written."""
         out, settings = self._manifest.path.parent, self._settings
         if absent := settings.save - {kind_of(name) for name in last.outputs}:
             return f"--save {min(absent)} is new"
@@ -153,11 +153,14 @@ class Planner:
         return None
 
     def _filter_changed(self, last: Entry) -> bool:
-        """Whether other clusters are to be shown than were."""
+        """Return whether the clusters that `masked` and `kept` show are chosen by other flags than before."""
         return bool(self._settings.save & BY_SELECTION) and last.filter != str(self._settings.selection)
 
-    def _refuse_other(self, job: Job, last: Entry) -> None:
-        """Raise if the outputs belong to another image; one that is gone may have been moved here."""
+    def _refuse_collision(self, job: Job, last: Entry) -> None:
+        """Raise a SourceError if the outputs belong to another image file that still exists.
+
+        A file that is gone may have been moved to the path of this job.
+        """
         if os.path.exists(last.source) and not os.path.samefile(last.source, job.source):  # noqa: PTH110, PTH121
             raise SourceError(
                 f"{self._manifest.path.parent} holds the outputs of {last.source}, which those of "
@@ -166,13 +169,20 @@ class Planner:
 
 
 def fingerprint(settings: Settings, *, exact: bool) -> str:
-    """16 hexadecimal digits that change with whatever changes the pixels of an output, but the filter."""
+    """Return 16 hexadecimal digits that differ if the outputs of two settings may have different pixels.
+
+    The selection of clusters is left out, because the entry of an image has it.
+
+    Args:
+        settings: What to do with every image.
+        exact: Whether the backend is exact, so that its outputs have the same bytes on every machine.
+    """
     content: dict[str, object] = {
         "algorithm": ALGORITHM,
         "alpha": settings.alpha,
         **asdict(settings.regions),
     }
-    if (palette := settings.palette) is not None:  # with which every backend is exact
+    if (palette := settings.palette) is not None:  # every backend is exact with a palette
         content |= {
             "centers": palette.fixed_centers.tolist(),
             "color_space": palette.color_space,
@@ -187,6 +197,6 @@ def fingerprint(settings: Settings, *, exact: bool) -> str:
 
 def _size(path: Path) -> int | None:
     try:
-        return os.stat(path).st_size  # noqa: PTH116 - of every output of every image
+        return os.stat(path).st_size  # noqa: PTH116 - called for every output of every image
     except OSError:
         return None

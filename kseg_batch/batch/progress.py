@@ -1,7 +1,7 @@
-"""What a run says while it goes on: on a terminal, in a cron log, in a log file, or as JSON.
+"""The progress and the summary of a run: on a terminal, in a cron log, in a log file, or as JSON.
 
-Standard output has the summary, or with --json an object per image and the summary; all else goes to
-standard error. A bar on a terminal, a line now and then anywhere else.
+Standard output gets the summary, or with --json an object for each image and the summary. All else goes to
+standard error: a progress bar on a terminal, a line now and then elsewhere.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """A file that gets a line with the time for everything that happens; no file, no lines."""
+    """A log file, which gets a line with the time for each image and message."""
 
     def __init__(self, path: Path | None) -> None:
-        """Open it to append.
+        """Open the file for appending.
+
+        Args:
+            path: The log file; None for no log.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The file cannot be written.
         """
         self._path = path
         try:
@@ -42,7 +45,7 @@ class Log:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
     def add(self, text: str) -> None:
-        """Write a line. If that fails, say so once and go on without: the manifest has what matters."""
+        """Write a line. If writing fails, print a message and stop logging: the manifest has all outcomes."""
         if self._file is None:
             return
         now = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -51,7 +54,9 @@ class Log:
             self._file.flush()
         except OSError as error:
             self._file = None
-            print_status(f"kseg-batch: {self._path} cannot be written: {error.strerror}; going on without it")
+            print_status(
+                f"kseg-batch: {self._path} cannot be written: {error.strerror}; continuing without it"
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -60,16 +65,19 @@ class Log:
 
 
 class Reporter:
-    """Tells people of a run's images. Use it as a context manager."""
+    """Reports the images of a run or a fit to the user: it is a `RunListener` and a `FitListener`.
+
+    Use a reporter as a context manager.
+    """
 
     def __init__(self, total: int, log: Log, *, as_json: bool = False, quiet: bool = False) -> None:
         """Begin with no image.
 
         Args:
-            total: How many images there are.
-            log: Gets a line for everything.
-            as_json: Whether standard output gets a JSON object per image.
-            quiet: Whether to print nothing but failures.
+            total: The number of images.
+            log: The log file.
+            as_json: Whether standard output gets a JSON object for each image.
+            quiet: Whether to show no progress.
         """
         self._failed = 0
         self._fallbacks = 0
@@ -109,7 +117,7 @@ class Reporter:
         if outcome.fallback is not None:
             self._fallbacks += 1
             text = f"{source}: done on the CPU: {outcome.fallback}"
-            if self._fallbacks == 1:  # when the GPU fails there may be thousands; the manifest names them all
+            if self._fallbacks == 1:  # a GPU that fails may leave thousands; the manifest names all of them
                 self.message(text)
             else:
                 self._log.add(text)
@@ -134,8 +142,8 @@ class Reporter:
             self.message(f"{progress}, {self._failed} failed, {left} left")
 
 
-def summary_lines(summary: RunSummary, found: Scan, settings: Settings, backend: str) -> list[str]:
-    """What a run did, for people."""
+def summary_lines(summary: RunSummary, scan: Scan, settings: Settings, backend: str) -> list[str]:
+    """Return the summary of a run as lines of text."""
     lines = []
     if summary.done or not summary.skipped:
         rate = summary.done / summary.seconds
@@ -144,20 +152,20 @@ def summary_lines(summary: RunSummary, found: Scan, settings: Settings, backend:
             f"{summary.seconds:.2f} s: {rate:.1f} images/s with {backend}"
         )
     if summary.skipped:
-        lines.append(f"{count(summary.skipped, 'image')} skipped: there was nothing to do for them")
+        lines.append(f"{count(summary.skipped, 'image')} skipped: there was nothing to do")
     if summary.failed:
-        lines.append(f"{count(summary.failed, 'image')} failed: named above, and in the manifest")
+        lines.append(f"{count(summary.failed, 'image')} failed: listed above and in the manifest")
     if summary.stopped is not None:
-        lines.append(f"stopped early: {summary.stopped}; the same command goes on where this run ended")
+        lines.append(f"stopped early: {summary.stopped}; the same command continues with the rest")
     if summary.signal is not None:
-        lines.append("interrupted: what is written is complete; the same command goes on with the rest")
+        lines.append("interrupted: all files written are complete; the same command continues with the rest")
     if summary.fallbacks:
         lines.append(f"{count(summary.fallbacks, 'image')} done on the CPU instead: noted in the manifest")
     if summary.noted:
         lines.append(f"{count(summary.noted, 'image')} with a note in the manifest")
     if summary.swept:
-        lines.append(f"{count(summary.swept, 'incomplete file')} of a run that was killed removed")
-    lines += found.passed_over.texts()
+        lines.append(f"{count(summary.swept, 'incomplete file')} of a killed run removed")
+    lines += scan.passed_over.as_lines()
     for kind in sorted(settings.save):
         lines.append(f"{kind:<10} {settings.out / (ANNOTATIONS if kind == 'coco' else kind)}")
     lines.append(f"{'manifest':<10} {settings.out / NAME}")

@@ -1,4 +1,4 @@
-"""One procedure from a list of images to a complete output folder.
+"""A run: one procedure from a list of images to a complete output folder.
 
 plan -> scheduler -> executors -> journal
 """
@@ -13,7 +13,7 @@ from kseg_batch.batch.coco_dataset import Annotations
 from kseg_batch.batch.manifest import Journal
 from kseg_batch.batch.plan import Planner
 from kseg_batch.batch.scheduler import Scheduler
-from kseg_batch.batch.storage.outputs import prepare, sweep
+from kseg_batch.batch.storage.outputs import prepare_folders, remove_leftovers
 from kseg_batch.batch.summary import RunSummary
 from kseg_batch.batch.workers.executors import open_gpus
 from kseg_batch.errors import OutputError
@@ -38,15 +38,18 @@ def run(
     *,
     redo: Redo = "changed",
 ) -> RunSummary:
-    """Do all jobs that are not done yet.
+    """Segment all images that are not done yet.
 
     Args:
-        jobs: The images. The next one is asked for when there is room for it.
+        jobs: The images. The next image is taken when an executor has room for it.
         sources: The files and folders that the images come from.
         settings: What to do with every image.
-        executors: What does the images.
-        listener: Is told of every image, when its line is in the journal.
-        redo: Which images are done again.
+        executors: The executors that process the images.
+        listener: The listener that is told of every image, when the journal has its line.
+        redo: Which images are processed again.
+
+    Returns:
+        The totals.
 
     Raises:
         BackendUnavailableError: A required GPU cannot be opened. Nothing was written.
@@ -57,15 +60,15 @@ def run(
     with ExitStack() as cleanup:
         gpus = cleanup.enter_context(open_gpus(settings, executors))
         annotations = Annotations(settings.out, wanted="coco" in settings.save)
-        prepare(settings.out, settings.save, sources)
+        prepare_folders(settings.out, settings.save, sources)
         journal = cleanup.enter_context(Journal(settings.out))
-        summary = RunSummary(swept=sweep(settings.out))
+        summary = RunSummary(swept=remove_leftovers(settings.out))
         steps = Planner(journal, settings, exact=executors.exact, redo=redo).steps(jobs)
         scheduler = Scheduler(settings, executors, gpus, journal, summary, listener)
-        cleanup.enter_context(scheduler).run(annotations.watch(steps))
+        cleanup.enter_context(scheduler).run(annotations.invalidate(steps))
         try:
-            for text in annotations.write(journal):
-                listener.message(text)
+            for message in annotations.write(journal):
+                listener.message(message)
         except OutputError as error:
             summary.stopped = summary.stopped or str(error)
         summary.seconds = time.perf_counter() - start

@@ -1,7 +1,7 @@
-"""Which image goes to which executor, and what becomes of it.
+"""The scheduler of a run: it hands images to executors, and records their outcomes.
 
-Images that a GPU could not do are done again by CPU workers. An image whose worker died is tried once more
-when all others are done, alone, so that the image has the machine's memory to itself.
+Images that a GPU could not process are processed by CPU workers. An image whose worker died is tried once
+more when all others are done, alone, so that the image has the machine's memory to itself.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from kseg_batch.batch.workers.jobs import Settings
 
 Result: TypeAlias = Outcome | Lost | Crash[ImageTask]
-"""What an executor answers for a job."""
+"""The result of a job."""
 
 
 class Scheduler:
-    """Takes a run from its first image to its last. A context manager: it stops the executors at its end."""
+    """Hands out the images of a run. Use a scheduler as a context manager, which stops the executors."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class Scheduler:
 
         Args:
             settings: What to do with every image.
-            executors: The pool of CPU workers, among others.
+            executors: The executors of the run, for their pool of CPU workers.
             gpus: The process of each GPU.
-            journal: Gets the lines of every image.
-            summary: Counts every image.
-            listener: Is told of every image.
+            journal: The journal, to which the lines of every image are added.
+            summary: The totals, in which every image is counted.
+            listener: The listener that is told of every image.
         """
         self._settings = settings
         self._journal = journal
@@ -63,12 +63,12 @@ class Scheduler:
         self._cpu = TrackedExecutor(CpuExecutor(executors.pool, settings, executors.backend))
         self._gpu_processes = gpus
         self._gpus = [TrackedExecutor(process) for process in gpus]
-        self._todo: Iterator[Step] | None = None
-        self._begun: dict[str, Step] = {}  # images that are neither done nor failed
-        self._retries: deque[Job] = deque()  # images that a GPU could not do
-        self._reasons: dict[str, str] = {}  # why a GPU could not
-        self._suspects: deque[Job] = deque()  # images at which a worker died
-        self._tried_again: set[str] = set()
+        self._steps: Iterator[Step] | None = None
+        self._begun: dict[str, Step] = {}  # by name, the images that are neither done nor failed
+        self._lost: deque[Job] = deque()  # images that a GPU could not process
+        self._fallbacks: dict[str, str] = {}  # by name, why a GPU could not process an image
+        self._retries: deque[Job] = deque()  # images whose worker died
+        self._retried: set[str] = set()  # names of images whose worker died, for all of the run
 
     def __enter__(self) -> Scheduler:
         return self
@@ -80,31 +80,31 @@ class Scheduler:
             remove_temporaries(self._settings.out, step.job, self._settings.save)
 
     def run(self, steps: Iterator[Step]) -> None:
-        """Do all steps, or as many as there is time for."""
-        self._todo = steps
+        """Carry out all steps, or, if the run is interrupted, those that are finished in time."""
+        self._steps = steps
         self._dispatcher.run(self._hand_out, self._is_busy, self._take)
         self._summary.signal = self._dispatcher.signal
 
     def _is_busy(self) -> bool:
         return any(tracked.names for tracked in (self._cpu, *self._gpus))
 
-    # ---- what goes out ---------------------------------------------------------------------------------
+    # ---- handing out images ----------------------------------------------------------------------------
 
     def _hand_out(self) -> bool:
-        """Give one image to an executor that has room, or skip it. Return whether there was an image."""
-        if self._retries and self._cpu.has_room:
-            self._cpu.submit(self._retries.popleft())
+        """Submit one image to an executor that has room, or skip one. Return whether there was an image."""
+        if self._lost and self._cpu.has_room:
+            self._cpu.submit(self._lost.popleft())
             return True
         working = [gpu for gpu in self._gpus if gpu.executor.capacity] or [self._cpu]
         free = next((tracked for tracked in working if tracked.has_room), None)
-        if free is not None and self._todo is not None:
-            step = next(self._todo, None)
+        if free is not None and self._steps is not None:
+            step = next(self._steps, None)
             if step is not None:
                 self._begin(step, free)
                 return True
-            self._todo = None
-        if self._todo is None and self._suspects and not self._is_busy():
-            self._cpu.submit(self._suspects.popleft())
+            self._steps = None
+        if self._steps is None and self._retries and not self._is_busy():
+            self._cpu.submit(self._retries.popleft())
             return True
         return False
 
@@ -116,10 +116,10 @@ class Scheduler:
         self._journal.add(step.entry)
         self._begun[step.job.name] = step
         if tracked is self._cpu and self._gpus:
-            self._reasons[step.job.name] = "; ".join(str(gpu.failure) for gpu in self._gpu_processes)
+            self._fallbacks[step.job.name] = "; ".join(str(gpu.failure) for gpu in self._gpu_processes)
         tracked.submit(step.job)
 
-    # ---- what comes back -------------------------------------------------------------------------------
+    # ---- taking results --------------------------------------------------------------------------------
 
     def _take(self, result: Result) -> None:
         if isinstance(result, Outcome):
@@ -127,29 +127,31 @@ class Scheduler:
             self._finish(result)
         elif isinstance(result, Lost):
             self._release(result.job)
-            self._reasons[result.job.name] = result.reason
-            self._retries.append(result.job)
+            self._fallbacks[result.job.name] = result.reason
+            self._lost.append(result.job)
         else:
             self._release(result.task.job)
-            self._crashed(result.task.job, result.reason)
+            self._retry(result.task.job, result.reason)
 
     def _release(self, job: Job) -> None:
+        """Free the place of a job in its executor."""
         for tracked in (self._cpu, *self._gpus):
             tracked.names.discard(job.name)
 
-    def _crashed(self, job: Job, reason: str) -> None:
+    def _retry(self, job: Job, reason: str) -> None:
+        """Note a job whose worker died for another try, or give it up if the worker died twice."""
         remove_temporaries(self._settings.out, job, self._settings.save)
-        if job.name in self._tried_again:
+        if job.name in self._retried:
             step = self._begun[job.name]
             remove(self._settings.out, step.entry.outputs.keys() - step.former.keys())
             self._finish(Outcome(job, 0.0, error=f"{reason}, and again when it was tried alone"))
         else:
-            self._tried_again.add(job.name)
-            self._suspects.append(job)
+            self._retried.add(job.name)
+            self._retries.append(job)
 
     def _finish(self, outcome: Outcome) -> None:
-        """Write an image's line into the journal, and tell the listener."""
-        if (reason := self._reasons.pop(outcome.job.name, None)) is not None:
+        """Add the last line of an image to the journal, and tell the listener."""
+        if (reason := self._fallbacks.pop(outcome.job.name, None)) is not None:
             note = f"it was done on the CPU: {reason}"
             outcome = replace(outcome, fallback=reason, notes=(*outcome.notes, note))
         step = self._begun.pop(outcome.job.name)

@@ -1,4 +1,4 @@
-"""What a run has done, and who is told of it."""
+"""The totals of a run and of a fit, and the protocols of their listeners."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ class RunSummary:
     """The totals of a run."""
 
     done: int = 0
-    """Images with all their outputs written."""
+    """Images with all outputs written."""
     skipped: int = 0
-    """Images that had been done before."""
+    """Images with nothing to do: they were done before, or are left out by `--retry-failed`."""
     failed: int = 0
     """Images that could not be read, segmented or written."""
     noted: int = 0
-    """Images done with a note in the manifest."""
+    """Images done that have a note in the manifest."""
     fallbacks: int = 0
-    """Images done on the CPU because the GPU could not."""
+    """Images done on the CPU because the GPU could not process them."""
     pixels: int = 0
     """Pixels of the images done."""
     seconds: float = 0.0
-    """Wall time of the run so far."""
+    """Wall time of the run so far, in seconds."""
     swept: int = 0
     """Incomplete files of an earlier run that were removed."""
     signal: int | None = None
-    """The signal that ended the run before its time."""
+    """Number of the signal that interrupted the run; None if none did."""
     stopped: str | None = None
-    """Why the run ended before its time, if it was not interrupted."""
+    """Why the run stopped early; None if it did not, or was interrupted."""
 
     def add(self, outcome: Outcome) -> None:
-        """Count an image in."""
+        """Add an image to the totals."""
         if outcome.palette is None:
             self.failed += 1
         else:
@@ -48,16 +48,16 @@ class RunSummary:
 
 
 class RunListener(Protocol):
-    """Who is told what happens."""
+    """A listener that is told of the images of a run."""
 
     def skipped(self, step: Step) -> None:
-        """Nothing is to be done for an image."""
+        """Take note of an image that is skipped."""
 
     def finished(self, outcome: Outcome, line: dict[str, object]) -> None:
-        """An image is done or failed, and this is its line in the journal."""
+        """Take note of an image that is done or has failed, and of its line in the journal."""
 
     def message(self, text: str) -> None:
-        """Something else that people should know."""
+        """Take note of any other event, described by a line of text for the user."""
 
 
 @dataclass(slots=True)
@@ -71,30 +71,30 @@ class FitSummary:
     failed: int = 0
     """Images that could not be read."""
     noted: int = 0
-    """Images of which there is something to note."""
+    """Images counted that have a note."""
     pixels: int = 0
-    """Pixels of all images, but transparent ones."""
+    """Pixels of all images, without the transparent ones that were left out."""
     colors: int = 0
-    """Distinct colours of them."""
+    """Distinct colours of these pixels."""
     seconds: float = 0.0
-    """Wall time."""
+    """Wall time in seconds."""
     signal: int | None = None
-    """The signal that ended it before its time."""
+    """Number of the signal that interrupted the fit; None if none did."""
 
     @property
     def images(self) -> int:
-        """Images in the sum."""
+        """Images in the sum of histograms."""
         return self.counted + self.resumed
 
 
 class FitListener(Protocol):
-    """Who is told what happens."""
+    """A listener that is told of the images of a fit."""
 
     def resumed(self, n_images: int) -> None:
-        """So many images are counted already."""
+        """Take note of the number of images that an earlier fit counted."""
 
     def finished(self, outcome: Outcome, line: dict[str, Any]) -> None:
-        """An image is counted or failed; the line says so."""
+        """Take note of an image that is counted or has failed, and of its line for `--json`."""
 
     def message(self, text: str) -> None:
-        """Something else that people should know."""
+        """Take note of any other event, described by a line of text for the user."""

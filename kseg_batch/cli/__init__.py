@@ -1,4 +1,4 @@
-"""The command line: flags in; printing and exit codes out. A module for each command."""
+"""The command line: a module for each command, with its flags, its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # any file name can be printed anywhere
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     app()
 
 
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    """Clean up before the end that was asked for."""
+def _exit_on_signal(number: int, _: FrameType | None) -> NoReturn:
+    """Exit by an exception, so that all resources are cleaned up first."""
     raise SystemExit(EXIT_SIGNAL + number)
 
 
 def show_version(value: bool) -> None:
-    """Print the version and end."""
+    """Print the version and exit."""
     if value:
         from importlib.metadata import version
 
@@ -55,7 +55,8 @@ def show_version(value: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Colour segmentation of photos by exact k-means, in bulk."""

@@ -1,4 +1,4 @@
-"""Choose a backend by the flags, and say where the choice is not the one that was hoped for."""
+"""The choice of a backend by the flags, with a message where a preferred backend cannot be used."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ B = TypeVar("B", bound="BackendInfo")
 def choose_backend(
     choose: Callable[..., Choice[B]], name: str, gpu: bool | None, require_gpu: bool, options: FitOptions
 ) -> Choice[B]:
-    """Take a backend, and say on stderr where it is not the one that was hoped for.
+    """Choose a backend, and print a message on standard error if a preferred one cannot be used.
 
     Args:
-        choose: `backends.choose`, or `backends.find` to open no GPU.
-        name: Of the backend, or auto.
-        gpu: Whether a GPU is preferred; None for either.
-        require_gpu: Whether nothing else will do.
-        options: What the backend will be asked to do.
+        choose: `registry.choose`, or `registry.find`, which opens no GPU.
+        name: Name of the backend, or auto.
+        gpu: True to prefer a GPU, False to use none, None for no preference.
+        require_gpu: Whether to fail if no GPU can be used.
+        options: The options that the backend has to support.
+
+    Raises:
+        BackendUnavailableError: No backend can run, or the required one cannot.
     """
     from kseg_batch.backends.registry import GPU_BACKENDS
 
     if require_gpu or (gpu and name != "auto"):
         return choose(name, only="gpu", options=options)
     choice = choose(name, only="cpu" if gpu is False else None, options=options)
-    missed = [p for p in choice.unavailable if gpu or p.installed]
-    if missed:
-        reasons = "; ".join(f"{p.name}: {p.reason}" for p in missed)
-        place, used = "GPU" if choice.backend.name in GPU_BACKENDS else "CPU", choice.backend.name
-        print(f"kseg-batch: running on the {place} with {used} ({reasons})", file=sys.stderr)
+    unavailable = [backend for backend in choice.unavailable if gpu or backend.installed]
+    if unavailable:
+        reasons = "; ".join(f"{backend.name}: {backend.reason}" for backend in unavailable)
+        chosen = choice.backend.name
+        device = "GPU" if chosen in GPU_BACKENDS else "CPU"
+        print(f"kseg-batch: running on the {device} with {chosen} ({reasons})", file=sys.stderr)
     return choice

@@ -1,4 +1,7 @@
-"""Flags from a file: kseg.toml, or the table [tool.kseg-batch] of a pyproject.toml. The command line wins."""
+"""Flags from a TOML file, such as the table [tool.kseg-batch] of pyproject.toml.
+
+Flags on the command line override those of the file.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,32 @@ if TYPE_CHECKING:
 
 TABLE = ("tool", "kseg-batch")
 PROJECT = Path("pyproject.toml")
-"""Looked at in the current folder where no file is named."""
+"""The default file, in the current folder."""
 
 
-def find(named: str | None) -> Path | None:
-    """The file that flags come from, if there is one.
+def find_config(path: str | None) -> Path | None:
+    """Return the file that has flags; None if there is none.
+
+    Args:
+        path: The value of `--config`; None for the default file, if that has the table [tool.kseg-batch].
 
     Raises:
-        OptionError: The project's file is no TOML.
+        OptionError: The default file cannot be read, or is not TOML.
     """
-    if named is not None:
-        return Path(named)
+    if path is not None:
+        return Path(path)
     return PROJECT if PROJECT.is_file() and TABLE[1] in _read(PROJECT).get(TABLE[0], {}) else None
 
 
-def flags(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
-    """Flags by name, with underscores, and their values.
+def read_flags(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
+    """Return the values of the flags in a file, by the names of the flags with underscores.
 
     Args:
-        path: A TOML file with flags at its top, or in the table [tool.kseg-batch].
-        known: The names that there are, with underscores, and whether each may be repeated.
+        path: A TOML file with flags at the top level, or in the table [tool.kseg-batch].
+        known: The names of all flags, with underscores, and whether each flag may be repeated.
 
     Raises:
-        OptionError: It cannot be read, is no TOML, or has something that is no flag.
+        OptionError: The file cannot be read, is not TOML, or has a key that is no flag.
     """
     content = _read(path)
     if TABLE[0] in content:

@@ -1,4 +1,4 @@
-"""What `run --dry-run` prints."""
+"""The output of `run --dry-run`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def show_plan(request: RunRequest, *, exact: bool) -> None:
-    """Print what a run would do, and why.
+    """Print which images a run would process or skip, and why.
 
     Args:
-        request: What the run is asked to do.
-        exact: Whether its backend is one of those that give the same bytes.
+        request: The request of the run.
+        exact: Whether the backend is exact.
     """
-    settings, found = request.settings, request.found
+    settings, scan = request.settings, request.scan
     refuse_sources_inside(settings.out, settings.save, request.sources)
     totals = {"do": 0, "skip": 0}
     with Manifest(settings.out) as manifest:
-        for step in Planner(manifest, settings, exact=exact, redo=request.redo).steps(found.jobs()):
+        for step in Planner(manifest, settings, exact=exact, redo=request.redo).steps(scan.jobs()):
             action = "skip" if step.skip else "do"
             totals[action] += 1
             if request.as_json:
@@ -38,5 +38,5 @@ def show_plan(request: RunRequest, *, exact: bool) -> None:
                 typer.echo(f"{action:<5}{step.job.source}: {step.reason}")
     if not request.as_json:
         typer.echo(f"{count(totals['do'], 'image')} to do, {totals['skip']:,} to skip; nothing was written")
-        for text in found.passed_over.texts():
-            typer.echo(text)
+        for line in scan.passed_over.as_lines():
+            typer.echo(line)

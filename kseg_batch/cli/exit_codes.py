@@ -1,4 +1,4 @@
-"""Exit codes, and the sentence with which a command that fails ends."""
+"""Exit codes, and the message of a command that fails."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ EXIT_USAGE = 2
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
 EXIT_SIGNAL = 128
-"""Added to a signal's number, as shells do."""
+"""Base of the exit codes for signals: the number of the signal is added, as shells do."""
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say why on stderr, and end."""
+    """Print a message on standard error, and exit."""
     print(f"kseg-batch: {message}", file=sys.stderr)
     raise typer.Exit(code)
 
 
 @contextlib.contextmanager
 def exit_with_message(interrupted: str = "interrupted", image: Path | None = None) -> Generator[None]:
-    """End a command that fails in here with one sentence on stderr and its exit code.
+    """Turn an exception of the body into one sentence on standard error and an exit code.
 
     Args:
         interrupted: The sentence for Ctrl-C.
-        image: What it works on, if it is one file.
+        image: The image file of the command, if it works on one only. Errors begin with its path.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def exit_with_message(interrupted: str = "interrupted", image: Path | None = Non
     except KsegError as error:
         fail(str(error), EXIT_NOTHING_DONE)
     except OSError as error:
-        if error.filename is None:  # it is of no file that somebody named
+        if error.filename is None:  # not about a file of the user, so an error in the program
             raise
         fail(f"{error.filename} cannot be used: {error.strerror}.", EXIT_NOTHING_DONE)
     except KeyboardInterrupt:
@@ -69,7 +69,7 @@ def exit_code(*, signal: int | None, failed: bool, done: bool, stopped: bool = F
         signal: The signal that interrupted the command, if one did.
         failed: Whether an image failed, or a folder could not be read.
         done: Whether an image is done, now or before.
-        stopped: Whether the command ended before its time.
+        stopped: Whether the command stopped early.
     """
     if signal is not None:
         return EXIT_SIGNAL + signal

@@ -1,4 +1,4 @@
-"""Flags that several commands have, each described once. Defaults stand with the commands."""
+"""Flags and messages that several commands share. The commands themselves have the defaults of the flags."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+NOT_COMPILED = "compiling the kernels, once on this machine; the first image waits until they are compiled"
+"""Message before the first image where the kernels have yet to be compiled."""
+
 
 class AlphaKind(StrEnum):
-    """What becomes of transparent pixels."""
+    """Treatments of transparent pixels."""
 
     keep = "keep"
     ignore = "ignore"
@@ -24,43 +27,49 @@ class Space(StrEnum):
 
 
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SRC", help="Folders, searched recursively, and files.")
+    list[str], typer.Argument(metavar="SRC", help="Image files, and folders, searched recursively.")
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option("--include", help="Glob of files to take, in place of the extensions; repeatable."),
+    typer.Option("--include", help="Glob of image files, in place of the extensions; repeatable."),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option("--exclude", help="Glob of files and folders to pass over; repeatable."),
 ]
 Alpha = Annotated[
-    AlphaKind, typer.Option("--alpha", help="Leave transparent pixels out, or take the colours under them.")
+    AlphaKind,
+    typer.Option("--alpha", help="keep leaves transparent pixels out; ignore takes the colours under them."),
 ]
-MaxPixels = Annotated[str, typer.Option("--max-pixels", help="Refuse larger images before decoding them.")]
+MaxPixels = Annotated[
+    str,
+    typer.Option("--max-pixels", help="Most pixels of an image; larger ones fail before they are decoded."),
+]
 
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Processes on the CPU.  [default: one per core]")
+    int | None, typer.Option("--workers", help="CPU worker processes.  [default: one per core]")
 ]
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: any]")
+    float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: no limit]")
 ]
-Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Use a GPU if there is one, or do not.")]
-RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")]
-Backend = Annotated[
-    str, typer.Option("--backend", help="What clusters: auto, cupy, numba-cuda, numba or opencv.")
-]
+Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Prefer a GPU, or use the CPU only.")]
+RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail if no GPU can be used.")]
+Backend = Annotated[str, typer.Option("--backend", help="Backend: auto, cupy, numba-cuda, numba or opencv.")]
 
-Attempts = Annotated[int, typer.Option("--attempts", help="Starts, of which the best is kept.")]
-MaxIter = Annotated[int, typer.Option("--max-iter", help="Most iterations.")]
-Eps = Annotated[float, typer.Option("--eps", help="Stop when no centre moved by more grey levels.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of the random numbers.")]
-Init = Annotated[str | None, typer.Option("--init", help="k-means++, or random with the opencv backend.")]
+Attempts = Annotated[int, typer.Option("--attempts", help="Number of k-means starts; the best one is kept.")]
+MaxIter = Annotated[int, typer.Option("--max-iter", help="Most iterations of Lloyd's algorithm.")]
+Eps = Annotated[
+    float, typer.Option("--eps", help="Stop when no centre moves by more than this, in grey levels.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the random number generator.")]
+Init = Annotated[
+    str | None, typer.Option("--init", help="Initial centres: k-means++, or random with opencv.")
+]
 ColorSpace = Annotated[
-    Space, typer.Option("--color-space", help="Where distances between colours are measured.")
+    Space, typer.Option("--color-space", help="Colour space in which distances are measured.")
 ]
 Smooth = Annotated[
-    int, typer.Option("--smooth", help="Radius of a majority filter over the labels, 0 to 7 pixels.")
+    int, typer.Option("--smooth", help="Radius of the majority filter over the labels, 0 to 7 pixels.")
 ]
 MinRegion = Annotated[
     int,

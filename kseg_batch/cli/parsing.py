@@ -1,4 +1,4 @@
-"""Values of flags that are written in a way of their own: sizes, numbers of pixels, lists of GPUs."""
+"""Parsers for the values of flags: sizes, numbers of pixels, lists of GPUs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from kseg_batch.kmeans.options import FitOptions
 
 
 def parse_bytes(text: str) -> int:
-    """A size such as 4G, 800M or 6000000000 as bytes; K, M and G are powers of 1024.
+    """Return the bytes of a size such as 4G, 800M or 6000000000; K, M and G are powers of 1024.
 
     Raises:
-        OptionError: It is not one.
+        OptionError: The text is not a size.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)I?B?", text.strip().upper())
     if match is None:
@@ -21,10 +21,10 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_pixels(text: str) -> int:
-    """A number of pixels such as 200M or 50000000; K, M and G are powers of 1000.
+    """Return a number of pixels, given as 200M or 50000000; K, M and G are powers of 1000.
 
     Raises:
-        OptionError: It is not one.
+        OptionError: The text is not a number of pixels.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip().upper())
     pixels = int(float(match[1]) * 1000 ** " KMG".index(match[2] or " ")) if match else 0
@@ -34,10 +34,10 @@ def parse_pixels(text: str) -> int:
 
 
 def parse_devices(text: str) -> tuple[int, ...] | None:
-    """The numbers in a list such as 0,1; None for `all`.
+    """Return the numbers in a list of GPUs such as 0,1; None for `all`.
 
     Raises:
-        OptionError: It is no such list, or names a device twice.
+        OptionError: The text is not such a list, or names a GPU twice.
     """
     if text.strip().lower() == "all":
         return None
@@ -50,7 +50,7 @@ def parse_devices(text: str) -> tuple[int, ...] | None:
 
 
 def refuse_empty(*paths: str | None) -> None:
-    """Raise an OptionError if a path is empty, as after an unset variable of a shell."""
+    """Raise an OptionError if a path is empty, as the value of an unset shell variable is."""
     if "" in paths:
         raise OptionError("A path is empty: is a variable unset?")
 
@@ -62,10 +62,10 @@ def refuse_contradiction(gpu: bool | None, *, require_gpu: bool) -> None:
 
 
 def parse_k_list(text: str) -> tuple[int, ...]:
-    """Numbers of clusters such as 2,3,8, ascending.
+    """Return the numbers of clusters in a list such as 2,3,8, in ascending order without duplicates.
 
     Raises:
-        OptionError: They are none, or out of range.
+        OptionError: The text is not such a list, or a number is out of range.
     """
     if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
         raise OptionError(f"--k must be numbers of clusters such as 2,3,8, not {text!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -35,23 +35,30 @@ from kseg_batch.cli.flags import (
     Workers,
 )
 
-if TYPE_CHECKING:
-    pass
 
+def read_config(context: typer.Context, value: str | None) -> str | None:
+    """Make the flags of a file the defaults of the command line.
 
-def read_config(context: typer.Context, named: str | None) -> str | None:
-    """Take flags that are not on the command line from a file."""
-    from kseg_batch.cli import config
+    Args:
+        context: The context of the command.
+        value: The value of `--config`.
+
+    Returns:
+        The path of the file; None if there is none.
+    """
+    from kseg_batch.cli.config import find_config, read_flags
 
     with exit_with_message():
-        path = config.find(named)
+        path = find_config(value)
         if path is not None:
             known = {
-                p.name: bool(getattr(p, "multiple", False))
-                for p in context.command.params
-                if p.name and p.param_type_name == "option" and p.name not in ("config", "help")
+                parameter.name: bool(getattr(parameter, "multiple", False))
+                for parameter in context.command.params
+                if parameter.name
+                and parameter.param_type_name == "option"
+                and parameter.name not in ("config", "help")
             }
-            context.default_map = config.flags(path, known)
+            context.default_map = read_flags(path, known)
         return None if path is None else str(path)
 
 
@@ -59,56 +66,66 @@ def run(
     context: typer.Context,
     sources: Sources,
     out: Annotated[
-        str | None, typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]")
+        str | None,
+        typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]"),
     ] = None,
     k: Annotated[
         str,
         typer.Option(
-            "--k", "-k", metavar="N|auto[:LOW-HIGH]", help="Clusters, 1 to 256, or chosen for each image."
+            "--k",
+            "-k",
+            metavar="N|auto[:LOW-HIGH]",
+            help="Number of clusters, 1 to 256; auto chooses the number for each image.",
         ),
     ] = "3",
     palette: Annotated[
         str | None,
         typer.Option(
             "--palette",
-            help="Clusters for all images, in place of their own: a file of kseg-batch fit, a GIMP palette, "
-            "a list of hexadecimal colours, or '#112233,#aabbcc'.",
+            help="Palette whose colours are the clusters of all images: a file of kseg-batch fit, a GIMP "
+            "palette, a list of hexadecimal colours, or '#112233,#aabbcc'.",
         ),
     ] = None,
     save: Annotated[
         list[SaveKind] | None,
-        typer.Option("--save", help="A kind of output; repeat it for more.  [default: segmented, masks]"),
+        typer.Option("--save", help="Kind of output; repeatable.  [default: segmented, masks]"),
     ] = None,
     disable: Annotated[
         list[str] | None,
         typer.Option(
             "--disable",
             metavar="CLUSTER",
-            help="A cluster to black out in the photo: its number, its name, or a colour such as green or "
-            "#2e8b57; repeat it for more. Saves masked.",
+            help="Cluster to black out in the photo: its number, its name, or a colour such as green or "
+            "#2e8b57; repeatable. Implies --save masked.",
         ),
     ] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            "--keep", metavar="CLUSTER", help="A cluster to show, all others black; otherwise as --disable."
+            "--keep",
+            metavar="CLUSTER",
+            help="Cluster to show while all others are black; otherwise as --disable.",
         ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", help="Farthest Delta E of the cluster that a colour means.")
+        float,
+        typer.Option("--tolerance", help="Largest Delta E between a colour and the cluster it selects."),
     ] = 55.0,
     workers: Workers = None,
     timeout: Timeout = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Process images again that are done already.")
+    ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Do again what failed, and nothing else.")
+        bool, typer.Option("--retry-failed", help="Process only images that failed before.")
     ] = False,
     checksum: Annotated[
         bool,
-        typer.Option("--checksum", help="Tell a changed source by its content, not its size and time."),
+        typer.Option("--checksum", help="Detect changed images by content, not by size and time."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done and why; write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print which images would be processed, and why; write nothing."),
     ] = False,
     include: Include = None,
     exclude: Exclude = None,
@@ -122,7 +139,9 @@ def run(
     ] = None,
     gpu_memory: Annotated[
         str | None,
-        typer.Option("--gpu-memory", help="GPU memory to use, such as 4G.  [default: 4/5 of what is free]"),
+        typer.Option(
+            "--gpu-memory", help="Most GPU memory to use, such as 4G.  [default: 4/5 of the free memory]"
+        ),
     ] = None,
     backend: Backend = "auto",
     attempts: Attempts = 10,
@@ -139,7 +158,7 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
     log_file: Annotated[
-        str | None, typer.Option("--log-file", help="Append a line per image, with the time, to this file.")
+        str | None, typer.Option("--log-file", help="Log file, to which a line per image is appended.")
     ] = None,
     config: Annotated[
         str | None,
@@ -151,8 +170,8 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Segment photos: write the segmented image and the masks of its clusters for each one."""
-    from kseg_batch.batch.storage.scan import FileSelection, Scan, beside
+    """Segment photos: write the segmented image and the masks of its clusters for each photo."""
+    from kseg_batch.batch.storage.scan import FileSelection, Scan, default_output
     from kseg_batch.batch.workers.jobs import Limits, Settings
     from kseg_batch.cli.parsing import parse_pixels, refuse_empty
     from kseg_batch.cli.run_batch import carry_out
@@ -167,7 +186,7 @@ def run(
 
     if config is not None and not quiet:
         print(f"kseg-batch: flags from {config}", file=sys.stderr)
-    with exit_with_message("interrupted: what is written so far is complete"):
+    with exit_with_message("interrupted: all files written are complete"):
         refuse_empty(*sources, out)
         redo = choose_redo(overwrite=overwrite, retry_failed=retry_failed)
         clusters = choose_clusters(
@@ -186,7 +205,7 @@ def run(
         gpus = choose_gpus(backend, gpu, require_gpu=require_gpu, device=device, gpu_memory=gpu_memory)
         paths = [Path(source) for source in sources]
         settings = Settings(
-            out=beside(paths, "-kseg") if out is None else Path(out),
+            out=default_output(paths, "-kseg") if out is None else Path(out),
             fit=clusters.options,
             palette=clusters.palette,
             save=choose_outputs(save, selection),
@@ -197,10 +216,10 @@ def run(
             checksum=checksum,
             k_range=clusters.k_range,
         )
-        wanted = FileSelection(tuple(include or ()), tuple(exclude or ()))
+        file_selection = FileSelection(tuple(include or ()), tuple(exclude or ()))
         request = RunRequest(
             sources=paths,
-            found=Scan(paths, full_names=full_names, selection=wanted),
+            scan=Scan(paths, full_names=full_names, selection=file_selection),
             settings=settings,
             limits=limits,
             gpus=gpus,

@@ -1,4 +1,4 @@
-"""What `run` does once its flags are read: carry the request out, and tell people of it."""
+"""The second half of `run`: carry out the request that the flags make, and report the result."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kseg_batch.batch.workers.executors import choose_executors
 from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.dry_run import show_plan
 from kseg_batch.cli.exit_codes import exit_code
+from kseg_batch.cli.flags import NOT_COMPILED
 from kseg_batch.console import print_status
 from kseg_batch.errors import count
 from kseg_batch.processes import usable_cores
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 
 
 def carry_out(request: RunRequest) -> int:
-    """Do what a run is asked to do, and return its exit code."""
+    """Carry out a request, and return the exit code of the run."""
     settings, limits, gpus = request.settings, request.limits, request.gpus
     with ExitStack() as cleanup:
         pool = cleanup.enter_context(
             cpu_pool(limits.workers or usable_cores(), limits.timeout, regions=bool(settings.regions))
         )
-        if _may_start_early(request):
-            pool.start(request.found.total)  # while this process loads what it needs itself
+        if _needs_cpu_workers(request):
+            pool.start(request.scan.total)  # in parallel to the imports of this process
         backend = choose_backend(find, gpus.backend, gpus.preferred, gpus.required, settings.fit).backend
         required = gpus.required or gpus.backend != "auto"
         executors = choose_executors(
@@ -47,46 +48,46 @@ def carry_out(request: RunRequest) -> int:
             return 0
         log = cleanup.enter_context(closing(Log(request.log_file)))
         sources = ", ".join(map(str, request.sources))
-        log.add(f"begun: {count(request.found.total, 'image')} in {sources}, to {settings.out}")
-        with Reporter(request.found.total, log, as_json=request.as_json, quiet=request.quiet) as reporter:
-            for folder, reason in request.found.passed_over.unreadable:
+        log.add(f"begun: {count(request.scan.total, 'image')} in {sources}, to {settings.out}")
+        with Reporter(request.scan.total, log, as_json=request.as_json, quiet=request.quiet) as reporter:
+            for folder, reason in request.scan.passed_over.unreadable:
                 reporter.message(f"failed: {folder}: it cannot be read: {reason}")
             compiled = backend.compiled and (not settings.regions or load_cleaner().compiled)
             if not (request.quiet or compiled or executors.gpus):
-                reporter.message("the kernels are not compiled yet: the first image waits for it, once")
-            jobs = request.found.jobs()
+                reporter.message(NOT_COMPILED)
+            jobs = request.scan.jobs()
             summary = run(jobs, request.sources, settings, executors, reporter, redo=request.redo)
         _summarise(summary, request, backend.name, log)
     return exit_code(
         signal=summary.signal,
         stopped=summary.stopped is not None,
-        failed=bool(summary.failed or request.found.passed_over.unreadable),
+        failed=bool(summary.failed or request.scan.passed_over.unreadable),
         done=bool(summary.done or summary.skipped),
     )
 
 
-def _may_start_early(request: RunRequest) -> bool:
-    """Return whether CPU workers are sure to be needed, before it is known what is done already."""
+def _needs_cpu_workers(request: RunRequest) -> bool:
+    """Return whether CPU workers are certain to be needed, before the backend and the plan are known."""
     fresh = not (request.settings.out / NAME).exists()
     return fresh and not request.dry_run and (request.gpus.preferred is False or not gpu_package_installed())
 
 
 def _summarise(summary: RunSummary, request: RunRequest, backend: str, log: Log) -> None:
-    """Print what the run did, and add it to the log."""
-    lines = summary_lines(summary, request.found, request.settings, backend)
+    """Print the totals of the run, and add them to the log."""
+    lines = summary_lines(summary, request.scan, request.settings, backend)
     for line in lines:
         log.add(line)
     if request.as_json:
         passed_over = {
             name: len(value) if isinstance(value, list) else value
-            for name, value in asdict(request.found.passed_over).items()
+            for name, value in asdict(request.scan.passed_over).items()
         }
-        totals = {**asdict(summary), "images": request.found.total, "passed_over": passed_over}
+        totals = {**asdict(summary), "images": request.scan.total, "passed_over": passed_over}
         print(json.dumps({"summary": totals}), flush=True)
     for line in lines if not request.quiet else ():
         if request.as_json:
             print_status(line)
         else:
             typer.echo(line)
-    if request.quiet and (stop := summary.stopped):
-        print_status(f"kseg-batch: stopped early: {stop}")
+    if request.quiet and summary.stopped:
+        print_status(f"kseg-batch: stopped early: {summary.stopped}")

@@ -1,4 +1,4 @@
-"""From the flags of `run` to settings: what flags imply, and which flags contradict each other."""
+"""From the flags of `run` to settings: defaults, implications and contradictions of flags."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
 
 FITTING = ("k", "attempts", "max_iter", "eps", "seed", "init", "color_space")
-"""Flags that say how clusters are found, where none are given."""
+"""Flags that say how clusters are found. They contradict `--palette`, which gives the clusters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """Where the clusters of an image come from."""
+    """The source of an image's clusters: clustering, or a palette."""
 
     options: FitOptions
-    """How to find clusters; with a palette, its number of clusters and its colour space."""
+    """How to cluster. With a palette, k and the colour space are those of the palette."""
     k_range: KRange | None
-    """The numbers of clusters to choose from; None where the number is given."""
+    """The numbers of clusters to choose from; None where `options.k` is the number."""
     palette: Palette | None
-    """The clusters of all images, in place of their own."""
+    """The clusters of all images; None to find the clusters of each image."""
 
     def select(self, disable: list[str] | None, keep: list[str] | None, tolerance: float) -> ClusterSelection:
-        """Return the clusters to show that `--disable` or `--keep` name."""
+        """Return the selection of clusters that `--disable`, `--keep` and `--tolerance` make."""
         names = () if self.palette is None else self.palette.names
         return ClusterSelection.parse(disable or (), keep or None, tolerance, k=self.options.k, names=names)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuChoice:
-    """Which backend, and which GPUs, are asked for."""
+    """The backend and the GPUs that the flags ask for."""
 
     backend: str
-    """The name of a backend, or auto."""
+    """Name of the backend, or auto."""
     preferred: bool | None
-    """Whether a GPU is preferred; None for either."""
+    """True to prefer a GPU, False to use none, None for no preference."""
     required: bool
-    """Whether nothing but a GPU will do."""
+    """Whether to fail if no GPU can be used."""
     devices: tuple[int, ...] | None
     """The CUDA numbers of the GPUs; None for all."""
     options: GpuOptions
@@ -67,10 +67,10 @@ class GpuChoice:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run is asked to do."""
+    """A run as the flags ask for."""
 
     sources: list[Path]
-    found: Scan
+    scan: Scan
     """The images in the sources."""
     settings: Settings
     limits: Limits
@@ -81,9 +81,9 @@ class RunRequest:
     as_json: bool
     """Whether standard output gets JSON."""
     quiet: bool
-    """Whether nothing but failures is printed."""
+    """Whether to print nothing but failures."""
     log_file: Path | None
-    """The file that gets a line for every image."""
+    """The log file; None for no log."""
 
 
 def choose_clusters(
@@ -98,35 +98,43 @@ def choose_clusters(
     init: str | None,
     color_space: str,
 ) -> Clusters:
-    """Return where the clusters come from: from a palette, or from each image by the other flags.
+    """Return the source of the clusters: the palette, or clustering by the other flags.
 
     Raises:
         OptionError: A flag is out of range, or contradicts `--palette`.
     """
-    most, k_range = parse_k(k)
-    options = FitOptions(most, attempts, max_iter, eps, seed, init, color_space)  # type: ignore[arg-type] # checked there
+    max_k, k_range = parse_k(k)
+    options = FitOptions(max_k, attempts, max_iter, eps, seed, init, color_space)  # type: ignore[arg-type] # checked there
     if palette is None:
         return Clusters(options, k_range, None)
-    given = _read_palette(palette, context)
-    return Clusters(FitOptions(len(given.counts), color_space=given.color_space), None, given)
+    fixed = _read_palette(palette, context)
+    return Clusters(FitOptions(len(fixed.counts), color_space=fixed.color_space), None, fixed)
 
 
 def _read_palette(text: str, context: typer.Context) -> Palette:
     """Read the palette, and print its warnings on standard error.
 
-    Flags that say how to find clusters contradict a palette, but for those in a file if the palette is on the
-    command line.
+    A palette on the command line overrides the flags in a file that say how clusters are found.
+
+    Args:
+        text: The value of `--palette`.
+        context: The context of the command, which knows where each flag comes from.
+
+    Raises:
+        OptionError: The palette cannot be read, or another flag contradicts it.
     """
-    places = {name: getattr(context.get_parameter_source(name), "name", "") for name in ("palette", *FITTING)}
+    origins = {
+        name: getattr(context.get_parameter_source(name), "name", "") for name in ("palette", *FITTING)
+    }
     for name in FITTING:
-        if places[name] in ("COMMANDLINE", places["palette"]):
+        if origins[name] in ("COMMANDLINE", origins["palette"]):
             flag = name.replace("_", "-")
             raise OptionError(f"--{flag} and --palette contradict each other: a palette has its clusters.")
-    with warnings.catch_warnings(record=True) as notes:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         palette = read_palette(text)
-    for note in notes:
-        print(f"kseg-batch: {note.message}", file=sys.stderr)
+    for warning in caught:
+        print(f"kseg-batch: {warning.message}", file=sys.stderr)
     return palette
 
 
@@ -134,13 +142,13 @@ def choose_outputs(save: list[SaveKind] | None, selection: ClusterSelection) -> 
     """Return the kinds of output to write.
 
     Raises:
-        OptionError: A kind needs a selection of clusters or a package, and there is none.
+        OptionError: A kind needs a selection of clusters, or a package that is not installed.
     """
     kinds: set[Save] = {kind.value for kind in save or (SaveKind.segmented, SaveKind.masks)}
     if selection.targets:
         kinds.add("masked")
-    elif unclear := kinds & BY_SELECTION:
-        raise OptionError(f"--save {min(unclear)} needs --disable or --keep: which clusters does it show?")
+    elif undefined := kinds & BY_SELECTION:
+        raise OptionError(f"--save {min(undefined)} needs --disable or --keep, which select the clusters.")
     if "coco" in kinds:
         require_pycocotools()
     return frozenset(kinds)
@@ -149,7 +157,7 @@ def choose_outputs(save: list[SaveKind] | None, selection: ClusterSelection) -> 
 def choose_gpus(
     backend: str, gpu: bool | None, *, require_gpu: bool, device: str | None, gpu_memory: str | None
 ) -> GpuChoice:
-    """Return which backend and which GPUs are asked for.
+    """Return the backend and the GPUs that the flags ask for.
 
     Raises:
         OptionError: A flag is out of range, or two flags contradict each other.
@@ -163,7 +171,7 @@ def choose_gpus(
 
 
 def choose_redo(*, overwrite: bool, retry_failed: bool) -> Redo:
-    """Return which images are done again.
+    """Return which images are processed again.
 
     Raises:
         OptionError: Both flags are given.

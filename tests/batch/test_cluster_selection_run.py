@@ -15,7 +15,7 @@ from kseg_batch import Palette
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.manifest import Journal
 from kseg_batch.batch.plan import Planner, Step
-from kseg_batch.batch.storage.outputs import KINDS, Save, names, prepare
+from kseg_batch.batch.storage.outputs import KINDS, Save, output_names, prepare_folders
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers.jobs import Settings
 from kseg_batch.batch.workers.process_image import process_image
@@ -32,7 +32,7 @@ GREEN, WHITE = (0, 128, 0), (255, 255, 255)
 def test_no_two_images_have_masks_of_the_same_name() -> None:
     called = ("tree", "", "unmask", "x")
     stems = ["a", "a_mask", "a_mask_tree", "a_mask1", "a_mask_x", "a_mask_mask1", "a_mask_unmask"]
-    found = [name for stem in stems for name in names(Job(Path(), Path(stem)), ["masks"], 4, called)]
+    found = [name for stem in stems for name in output_names(Job(Path(), Path(stem)), ["masks"], 4, called)]
     assert found[:4] == [f"masks/a_mask{end}.png" for end in ("_tree", "1", "_unmask", "_x")]
     assert len(set(found)) == len(found) == 4 * len(stems)
 
@@ -59,7 +59,7 @@ def test_named_clusters_have_masks_of_their_name(tmp_path: Path) -> None:
         frozenset(KINDS),
         ClusterSelection.parse(keep=["tree", 2], k=3, names=("", "tree", "sky")),
     )
-    prepare(tmp_path, KINDS, [])
+    prepare_folders(tmp_path, KINDS, [])
     outcome = process_image(Job(tmp_path / "photo.png", Path("photo")), settings, Naming())
     assert (outcome.error, outcome.disabled) == (None, (0,))
     written = {
@@ -153,7 +153,7 @@ def test_a_run_that_is_killed_leaves_no_two_choices_behind(tmp_path: Path) -> No
     job = Job(source, Path("a"))
 
     def settings(keep: str, *kinds: Save) -> Settings:
-        prepare(tmp_path, kinds, [])
+        prepare_folders(tmp_path, kinds, [])
         return Settings(tmp_path, FitOptions(k=2), frozenset(kinds), ClusterSelection.parse(keep=keep, k=2))
 
     def step(journal: Journal, wanted: Settings) -> Step:

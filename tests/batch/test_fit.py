@@ -117,7 +117,7 @@ def test_names_are_not_lost(album: Path, pool: CountPool) -> None:
     result = kseg("fit", "p", cwd=album)
     assert result.returncode == 1
     assert result.stderr == (
-        f"kseg-batch: {path} has names, which would be lost: give them by --names 'in the dark,tree,'.\n"
+        f"kseg-batch: {path} has names, which would be lost: repeat them with --names 'in the dark,tree,'.\n"
     )
     fit_by(pool, path, [album / "p"], names=("shadow", "tree", ""))
     assert path.read_bytes() == first
@@ -133,11 +133,11 @@ def test_a_palette_is_replaced_and_nothing_else(album: Path, pool: CountPool) ->
     assert path.read_bytes() != first
     for content in ("{}", "[]", "#112233\n", "mine"):
         path.write_text(content)
-        with pytest.raises(OutputError, match="is there, and no fit wrote it: choose another -o"):
+        with pytest.raises(OutputError, match="exists, and no fit wrote it: choose another -o"):
             fit_by(pool, path, [album / "p"])
         assert path.read_text() == content
     before = (album / "p/a.png").read_bytes()
-    with pytest.raises(OutputError, match="png is there, and no fit wrote it"):
+    with pytest.raises(OutputError, match="png exists, and no fit wrote it"):
         fit_by(pool, album / "p/a.png", [album / "p"])
     assert (album / "p/a.png").read_bytes() == before
 
@@ -162,7 +162,7 @@ def test_json(album: Path) -> None:
     assert (summary["counted"], summary["failed"], summary["noted"], summary["resumed"]) == (6, 1, 1, 0)
     assert summary["palette"] == "new/folder/p.json"
     assert read_palette(album / "new/folder/p.json").counts.sum() == summary["pixels"]
-    assert "1 image with a note: --json shows it" in result.stderr
+    assert "1 image with a note: --json shows the notes" in result.stderr
 
 
 def test_damaged_images_are_named_and_left_out(album: Path, pool: CountPool) -> None:
@@ -176,7 +176,7 @@ def test_damaged_images_are_named_and_left_out(album: Path, pool: CountPool) -> 
         ["failed", "p/cut.jpg"],
         ["failed", "p/empty.png"],
     ]
-    assert "2 images failed: named above" in result.stdout
+    assert "2 images failed: listed above" in result.stdout
     content = json.loads((album / "p-palette.json").read_text())
     assert content["fitted"].pop("failed") == 2
     expected = json.loads((album / "whole.json").read_text())
@@ -227,7 +227,7 @@ def test_opencv_clusters_fewer_colors_than_clusters(tmp_path: Path) -> None:
     [
         (["p", "a.png"], 1, "say where to write: -o OUT."),
         (["a.png", "-o", "a.png/p.json"], 1, "a.png/p.json cannot be written: "),
-        (["a.png", "-o", "p"], 1, "p is there, and no fit wrote it: choose another -o."),
+        (["a.png", "-o", "p"], 1, "p exists, and no fit wrote it: choose another -o."),
         (["a.png", "--names", "a,b"], 2, "--names must be 3 names, one for each cluster, or none, not 2."),
         (["a.png", "--names", "a,b,2"], 2, "A cluster cannot be called '2': it would be taken for a number."),
         (["a.png", "--backend", "cupy"], 2, "cupy: "),
@@ -253,7 +253,7 @@ def test_two_fits_at_a_time(album: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     path = album / "p-palette.json"
     assert result.stderr == (
-        f"kseg-batch: Another process is about to write {path}: let it end, or choose another -o.\n"
+        f"kseg-batch: Another process is about to write {path}: wait for its end, or choose another -o.\n"
     )
     assert files_beside(album) == []
 

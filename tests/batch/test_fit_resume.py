@@ -82,7 +82,7 @@ def test_a_fit_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
     assert (result.returncode, result.stderr) == (0, "")
     assert 0 < counted < 120
     assert n_read == 120 - counted
-    assert f"{counted} images had been counted before" in result.stdout
+    assert f"{counted} images counted before" in result.stdout
     assert (tmp_path / "p-palette.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert not partial.exists()
 
@@ -95,8 +95,8 @@ def test_a_fit_that_is_interrupted_goes_on(tmp_path: Path, number: int, code: in
     os.killpg(process.pid, number)
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
-    assert errors == "interrupted: ending the images under way; once more stops at once\n"
-    assert "interrupted: the same command goes on with the rest" in output
+    assert errors == "interrupted: finishing the images in progress; a second interrupt stops at once\n"
+    assert "interrupted: the same command continues with the rest" in output
     wait_until_session_is_over(process.pid)
     n_before = read_again(tmp_path)
     assert 10 <= n_before < 60
@@ -132,15 +132,15 @@ def test_counts_serve_other_clusters(counted: Path, pool: CountPool) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("touched", "1 image of those counted changed or left"),
-        ("replaced", "1 image of those counted changed or left"),
-        ("gone", "2 images of those counted changed or left"),
+        ("touched", "1 counted image changed or disappeared"),
+        ("replaced", "1 counted image changed or disappeared"),
+        ("gone", "2 counted images changed or disappeared"),
         ("other options", "it was counted with other options"),
-        ("torn", "it is damaged, or no such file"),
-        ("flipped", "it is damaged, or no such file"),
-        ("foreign", "it is damaged, or no such file"),
-        ("another array", "it is damaged, or no such file"),
-        ("empty", "it is damaged, or no such file"),
+        ("torn", "it is damaged, or not a checkpoint"),
+        ("flipped", "it is damaged, or not a checkpoint"),
+        ("foreign", "it is damaged, or not a checkpoint"),
+        ("another array", "it is damaged, or not a checkpoint"),
+        ("empty", "it is damaged, or not a checkpoint"),
     ],
 )
 def test_counts_of_a_changed_dataset_are_of_no_use(
@@ -167,7 +167,7 @@ def test_counts_of_a_changed_dataset_are_of_no_use(
         partial.write_bytes(content[change])
     how: dict[str, Any] = {"color_space": "lab"} if change == "other options" else {}
     summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, **how)
-    assert messages == [f"{partial}: {reason}: starting anew"]
+    assert messages == [f"{partial}: {reason}: starting from the beginning"]
     assert (summary.resumed, summary.counted) == (0, len(list((counted / "p").iterdir())))
     assert read_palette(counted / "p.json").counts.sum() == pixels_below(counted / "p").shape[1]
     assert files_beside(counted) == ["p.json"]

@@ -32,8 +32,8 @@ def test_interrupted(tmp_path: Path, number: int, code: int, to_group: bool) -> 
         process.send_signal(number)
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
-    assert errors == "interrupted: ending the images under way; once more stops at once\n"
-    assert "interrupted: what is written is complete; the same command goes on with the rest" in output
+    assert errors == "interrupted: finishing the images in progress; a second interrupt stops at once\n"
+    assert "interrupted: all files written are complete; the same command continues with the rest" in output
     wait_until_session_is_over(process.pid)
     assert not unfinished(out)
     done = check_consistent(out)

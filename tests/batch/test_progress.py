@@ -69,14 +69,14 @@ def test_a_log_file_is_appended_to(folder: Path) -> None:
     assert sum(text.startswith("done: p/a.png in 0.") for text in texts) == 2
     assert sum(text.endswith("it has 2 colours, so as many clusters") for text in texts) == 2
     assert sum(text.startswith("failed: p/broken.jpg: it is not an image") for text in texts) == 2
-    assert sum(text == "1 image failed: named above, and in the manifest" for text in texts) == 2
+    assert sum(text == "1 image failed: listed above and in the manifest" for text in texts) == 2
 
 
 @pytest.mark.parametrize(("path", "code"), [("nowhere/run.log", 1), ("/dev/full", 3)])
 def test_a_log_file_that_cannot_be_written(folder: Path, path: str, code: int) -> None:
     result = kseg("run", "p", "--quiet", "--log-file", path, cwd=folder)
     assert result.returncode == code
-    reason = "No such file or directory." if code == 1 else "No space left on device; going on without it"
+    reason = "No such file or directory." if code == 1 else "No space left on device; continuing without it"
     assert f"kseg-batch: {path} cannot be written: {reason}" in result.stderr
     assert (folder / "p-kseg").exists() == (code == 3)
 

@@ -196,7 +196,10 @@ def test_two_runs_at_a_time(album: Path) -> None:
     with held_by_another_process(album / "out/.kseg-lock"):
         result = again(album, "--overwrite")
     assert result.returncode == 1
-    assert result.stderr == "kseg-batch: Another run is writing to out: let it end, or choose another -o.\n"
+    assert (
+        result.stderr
+        == "kseg-batch: Another run is writing to out: wait for its end, or choose another -o.\n"
+    )
     assert state(album / "out") == before
     assert again(album).returncode == 0
 
@@ -229,7 +232,7 @@ def test_leftovers_of_a_run_that_was_killed(album: Path) -> None:
     theirs = [album / "out/masks/my.kseg-tmp", album / "out/.0a-1.kseg-tmp", album / f"p/{ours.name}"]
     for path in (ours, *theirs):
         path.write_bytes(b"half")
-    assert "1 incomplete file of a run that was killed removed" in again(album).stdout
+    assert "1 incomplete file of a killed run removed" in again(album).stdout
     assert not ours.exists()
     assert all(path.exists() for path in theirs)
 

@@ -27,7 +27,7 @@ def test_a_broken_file_is_named_and_the_rest_go_on(photo_tree: Path) -> None:
         ["failed", "photos/text.webp"],
     ]
     assert "damaged" in lines[0] and "empty" in lines[1]
-    assert "3 images failed: named above, and in the manifest" in result.stdout
+    assert "3 images failed: listed above and in the manifest" in result.stdout
     by_source = {line["source"]: line for line in manifest(photo_tree / "photos-kseg")}
     assert len(by_source) == 6
     broken = by_source[str(photo_tree / "photos/broken.jpg")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.storage.outputs import KINDS, Save, prepare
+from kseg_batch.batch.storage.outputs import KINDS, Save, prepare_folders
 from kseg_batch.batch.storage.scan import Scan
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
 from kseg_batch.batch.workers.gpu_process import GpuProcess
@@ -32,7 +32,7 @@ def settings_for(
     out: Path, k: int = 3, save: frozenset[Save] = ALL_KINDS, regions: RegionOptions = AS_THEY_ARE
 ) -> Settings:
     """Prepare an output folder, and return the settings of a run into the folder."""
-    prepare(out, save, [])
+    prepare_folders(out, save, [])
     return Settings(out, FitOptions(k=k, attempts=2), save, selection=FILTER, regions=regions)
 
 

@@ -1,1 +1,1 @@
-"""Where photos come from, and where outputs go."""
+"""Local files: the scan for source images, and the output folder."""

@@ -1,4 +1,4 @@
-"""One process at a time at a file."""
+"""A lock, so that only one process at a time writes a file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Let nobody else write a file meanwhile. Its folder is made if need be.
+    """Hold the lock of a file while the body of the `with` runs. Make the file's folder if there is none.
 
-    The lock's own file stays beside it: removing it would let two in.
+    The lock file stays beside the file: if it were removed, two processes could hold the lock.
+
+    Args:
+        path: The file to be written.
 
     Raises:
-        OutputError: Somebody else writes it, or nobody can.
+        OutputError: Another process holds the lock, or the folder cannot be written.
     """
     lock = FileLock(path.with_name(f".{path.name}.kseg-lock"))
     try:
@@ -29,7 +32,7 @@ def exclusive(path: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise OutputError(
-            f"Another process is about to write {path}: let it end, or choose another -o."
+            f"Another process is about to write {path}: wait for its end, or choose another -o."
         ) from None
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,7 +1,8 @@
-"""The files written for an image: their names, and how all of them are written or none.
+"""The output files of an image: their names, and writing either all of them or none.
 
-Each is written to a temporary name in its own folder. When all are complete they are renamed. The temporary
-names follow from the image's, so that whoever does an image again writes over what a killed worker left.
+Each file is written under a temporary name in its own folder. When all files are complete they are renamed.
+The temporary names depend on the name of the image alone, so that the next worker that processes the image
+overwrites the temporary files of a worker that was killed.
 """
 
 from __future__ import annotations
@@ -29,48 +30,57 @@ Save = Literal["segmented", "masks", "labels", "masked", "kept", "coco"]
 KINDS: tuple[Save, ...] = ("segmented", "masks", "labels", "masked", "kept", "coco")
 
 BY_SELECTION: frozenset[Save] = frozenset({"masked", "kept"})
-"""The kinds that show what is left when clusters are disabled."""
+"""The kinds that depend on which clusters are disabled."""
 
 TEMPORARY = re.compile(rf"\.[0-9a-f]{{32}}-\d+{re.escape(SUFFIX)}")
-"""The names of files that are not complete."""
+"""Pattern of the names of incomplete files."""
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors after which no other image could be written either."""
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Error numbers after which the outputs of other images could not be written either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A complete file."""
+    """A complete output file."""
 
     name: str
-    """Its path below the output folder, with slashes."""
+    """Path of the file below the output folder, with slashes."""
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
 
 
 def kind_of(name: str) -> str:
-    """The kind of output that a name is of."""
+    """Return the kind of the output with this name."""
     return name.split("/", 1)[0]
 
 
 def mask_name(job: Job, cluster: int, cluster_names: Sequence[str] = ()) -> str:
-    """The name of a cluster's mask: with the cluster's own if it has one, with its number if not."""
-    called = cluster_names[cluster] if cluster_names else ""
-    return f"masks/{job.name}_mask{f'_{called}' if called else cluster}.png"
+    """Return the name of a cluster's mask: with the cluster's name if there is one, else with its number."""
+    cluster_name = cluster_names[cluster] if cluster_names else ""
+    return f"masks/{job.name}_mask{f'_{cluster_name}' if cluster_name else cluster}.png"
 
 
 def picture_name(job: Job, kind: Save) -> str:
-    """The name of an output that there is one of."""
+    """Return the name of an image's output of a kind that consists of one PNG file."""
     return f"{kind}/{job.name}.png"
 
 
 def dataset_name(job: Job) -> str:
-    """The name of an image's COCO dataset."""
+    """Return the name of an image's COCO dataset."""
     return f"coco/{job.name}.json"
 
 
-def names(job: Job, save: Collection[Save], k: int, cluster_names: Sequence[str] = ()) -> Iterator[str]:
-    """The names of all outputs of an image with k clusters, some of which may have names."""
+def output_names(
+    job: Job, save: Collection[Save], k: int, cluster_names: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield the names of all outputs of an image.
+
+    Args:
+        job: The image.
+        save: The kinds of output.
+        k: The number of clusters.
+        cluster_names: A name for each cluster, empty where a cluster has none; or no names at all.
+    """
     for kind in sorted(save):
         if kind == "masks":
             yield from (mask_name(job, cluster, cluster_names) for cluster in range(k))
@@ -80,11 +90,16 @@ def names(job: Job, save: Collection[Save], k: int, cluster_names: Sequence[str]
             yield picture_name(job, kind)
 
 
-def prepare(out: Path, save: Iterable[Save], sources: Iterable[Path]) -> None:
-    """Make a folder for each kind of output, and mark it as one that scans do not enter.
+def prepare_folders(out: Path, save: Iterable[Save], sources: Iterable[Path]) -> None:
+    """Make a folder for each kind of output, with a marker file that keeps scans out of the folder.
+
+    Args:
+        out: The output folder.
+        save: The kinds of output.
+        sources: The files and folders that the images come from.
 
     Raises:
-        OutputError: One cannot be made, holds files of somebody else, or holds a source.
+        OutputError: A folder cannot be made, holds files that kseg-batch did not write, or holds a source.
     """
     for kind in sorted(save):
         folder = out / kind
@@ -103,26 +118,29 @@ def prepare(out: Path, save: Iterable[Save], sources: Iterable[Path]) -> None:
 
 
 def refuse_sources_inside(out: Path, save: Iterable[Save], sources: Iterable[Path]) -> None:
-    """Raise an OutputError if a source lies where outputs go."""
+    """Raise an OutputError if a source lies in the folder of a kind of output."""
     for kind in sorted(save):
-        place = (out / kind).resolve()
+        folder = (out / kind).resolve()
         for source in sources:
-            if source.resolve().is_relative_to(place):
+            if source.resolve().is_relative_to(folder):
                 raise OutputError(f"{source} lies in the output folder {out / kind}: choose another -o.")
 
 
 def write_all(out: Path, job: Job, files: Iterable[tuple[str, bytes]]) -> tuple[Output, ...]:
-    """Write all files of an image, or none, and remove those that they replace.
+    """Write all output files of an image, or none, and remove the former files that they replace.
 
     Args:
         out: The output folder.
         job: The image.
-        files: Names, and what is to be in the files.
+        files: The name and the content of each file.
+
+    Returns:
+        The files written.
 
     Raises:
-        OutputGoneError: One cannot be written, and nor could any other: the disk is full, or the folder is
-            no longer there.
-        OutputError: One cannot be written.
+        OutputGoneError: A file cannot be written, and files of other images could not be either: the disk is
+            full, or the output folder is no longer there.
+        OutputError: A file cannot be written.
     """
     temporaries: list[Path] = []
     renamed: list[Path] = []
@@ -134,7 +152,7 @@ def write_all(out: Path, job: Job, files: Iterable[tuple[str, bytes]]) -> tuple[
             written.append(Output(name, len(data)))
         for temporary, output in zip(temporaries, written, strict=True):
             path = out / output.name
-            with _explained(path):
+            with _as_output_error(path):
                 temporary.replace(path)
             renamed.append(path)
     except BaseException:
@@ -147,21 +165,21 @@ def write_all(out: Path, job: Job, files: Iterable[tuple[str, bytes]]) -> tuple[
 
 
 def remove(out: Path, names: Iterable[str]) -> None:
-    """Remove outputs, where they are."""
+    """Remove the outputs with these names. Names without a file are ignored."""
     for name in names:
-        with _explained(out / name):
+        with _as_output_error(out / name):
             (out / name).unlink(missing_ok=True)
 
 
 def remove_temporaries(out: Path, job: Job, save: Collection[Save]) -> None:
-    """Remove the incomplete files that a worker left of an image when it died."""
+    """Remove the incomplete files of an image that are left from a worker that died."""
     for kind in save:
         for path in (out / kind / job.stem.parent).glob(f"{_prefix(job)}*{SUFFIX}"):
             path.unlink(missing_ok=True)
 
 
-def sweep(out: Path) -> int:
-    """Remove the incomplete files that a run left when it was killed; return how many there were."""
+def remove_leftovers(out: Path) -> int:
+    """Remove all incomplete files, which are left from a run that was killed. Return their number."""
     removed = 0
     for kind in KINDS:
         if not (out / kind / MARKER).exists():
@@ -183,8 +201,12 @@ def _temporary(path: Path, job: Job, number: int) -> Path:
 
 
 def _write(temporary: Path, path: Path, root: Path, data: bytes) -> None:
-    """Write what is to become a file below one of our folders, which is not made anew if it is gone."""
-    with _explained(path):
+    """Write the temporary file of an output.
+
+    Folders below the kind's folder are made when they are needed. The kind's folder itself, the root, is not
+    made again if it is gone.
+    """
+    with _as_output_error(path):
         try:
             temporary.write_bytes(data)
         except FileNotFoundError:
@@ -195,10 +217,10 @@ def _write(temporary: Path, path: Path, root: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Say what could not be written, and whether anything else could."""
+def _as_output_error(path: Path) -> Iterator[None]:
+    """Turn an OSError into an OutputError that names the file, or into an OutputGoneError."""
     try:
         yield
     except OSError as error:
-        kind = OutputGoneError if error.errno in NO_ROOM else OutputError
-        raise kind(f"{path} cannot be written: {error.strerror}") from error
+        error_type = OutputGoneError if error.errno in UNWRITABLE else OutputError
+        raise error_type(f"{path} cannot be written: {error.strerror}") from error

@@ -1,4 +1,7 @@
-"""Which files are in, and where each one's outputs go. Nothing is opened or written here."""
+"""The scan for source images: which files are images, and the names of their outputs.
+
+No image is opened here, and nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from kseg_batch.errors import SourceError, count
 from kseg_batch.images.decode import EXTENSIONS
@@ -16,36 +19,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MARKER = ".kseg-batch"
-"""A file of this name in a folder says that kseg-batch wrote all in it, so that no scan enters it."""
+"""Name of the file that marks a folder of outputs, so that no scan enters the folder."""
 
-SHOWN = 10
-"""Most collisions listed in an error."""
+MAX_SHOWN = 10
+"""Most collisions that an error lists."""
 
 
 def digest(text: str) -> bytes:
-    """16 bytes that stand for a path where a million of them have to be remembered."""
+    """Return 16 bytes that stand for a path, to save memory where a million paths are remembered."""
     return blake2b(os.fsencode(text), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to do."""
+    """An image to segment, or to count the colours of."""
 
     source: Path
-    """The file to read."""
+    """The image file."""
     stem: Path
-    """Where its outputs go below each output kind's folder, without an extension."""
+    """Path of the outputs below the folder of each kind of output, without an extension."""
     replaces: tuple[str, ...] = ()
-    """Outputs of an earlier run, relative to the output folder, that go when the new ones are written."""
+    """Names of outputs of an earlier run, which are removed when the new outputs are written."""
 
     @property
     def name(self) -> str:
-        """The stem as the journal has it, unique in an output folder."""
+        """The stem with slashes: the name of the image in the journal, unique in an output folder."""
         return self.stem.as_posix()
 
     @property
     def path_below_source(self) -> str:
-        """The path of the file below its source, with its extension."""
+        """The path of the image file below its source folder, with the extension."""
         return self.stem.with_name(self.source.name).as_posix()
 
 
@@ -54,69 +57,74 @@ class FileSelection:
     """Which files of a folder are images."""
 
     include: tuple[str, ...] = ()
-    """Globs of the files to take; by their extension if there is none."""
+    """Globs of the image files. If there are none, images are told by their extension."""
     exclude: tuple[str, ...] = ()
-    """Globs of files to leave out, and of folders not to enter."""
+    """Globs of the files and folders to pass over."""
 
-    def takes(self, relative: str, name: str) -> bool:
-        """Whether a file that is not excluded is to be taken."""
+    def includes(self, relative: str, name: str) -> bool:
+        """Return whether a file that is not excluded is an image by its name.
+
+        Args:
+            relative: The path of the file below its source folder.
+            name: The name of the file.
+        """
         if self.include:
             return _matches(self.include, relative, name)
         return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path costs ten times as much
 
-    def leaves_out(self, relative: str, name: str) -> bool:
-        """Whether a file or folder is excluded."""
+    def excludes(self, relative: str, name: str) -> bool:
+        """Return whether a file or folder is excluded."""
         return bool(self.exclude) and _matches(self.exclude, relative, name)
 
 
 def _matches(globs: Sequence[str], relative: str, name: str) -> bool:
-    """Whether a glob with a slash matches the path below the source, or one without the name."""
+    """Return whether a glob matches: globs with a slash are compared with the path, others with the name."""
     return any(fnmatchcase(relative if "/" in glob else name, glob.rstrip("/")) for glob in globs)
 
 
 @dataclass(slots=True)
-class PassedOver:
-    """What a search left aside."""
+class PassedOverPaths:
+    """The files and folders that a scan passed over."""
 
     other_files: int = 0
-    """Files without an image's extension, or that match no glob to include."""
+    """Files without an extension of an image, or that match no glob of `--include`."""
     excluded: int = 0
-    """Files and folders that match a glob to exclude."""
+    """Files and folders that match a glob of `--exclude`."""
     links: int = 0
     """Links to folders, which are not followed."""
     repeats: int = 0
-    """Files that another source has too, by whatever path."""
+    """Files that belong to several sources, by whatever path. Each is processed once."""
     late: int = 0
-    """Images that appeared while the run was on."""
+    """Images that appeared after the first pass of the scan."""
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
-    """Folders that could not be searched, or entries of them, and why."""
+    """Folders and entries that could not be read, each with the reason."""
     output_folders: list[Path] = field(default_factory=list)
-    """Folders that hold the outputs of a run and were not entered."""
+    """Folders that hold the outputs of a run, which are not entered."""
 
-    def texts(self) -> list[str]:
-        """All of it in words."""
-        texts = []
+    def as_lines(self) -> list[str]:
+        """Return a line for each kind of path that was passed over."""
+        lines = []
         if self.other_files:
-            texts.append(f"{count(self.other_files, 'file')} passed over, not images by name")
+            lines.append(f"{count(self.other_files, 'file')} passed over, not images by name")
         if self.excluded:
-            texts.append(f"{self.excluded:,} passed over by --exclude")
+            lines.append(f"{self.excluded:,} passed over by --exclude")
         if self.links:
-            texts.append(f"{count(self.links, 'link')} to folders not followed")
+            lines.append(f"{count(self.links, 'link')} to folders not followed")
         if self.repeats:
-            texts.append(f"{count(self.repeats, 'file')} named twice, done once")
+            lines.append(f"{count(self.repeats, 'file')} named several times, processed once")
         if self.late:
-            texts.append(f"{count(self.late, 'image')} appeared during the run, left for the next one")
+            lines.append(f"{count(self.late, 'image')} appeared during the run, left for the next run")
         if self.unreadable:
-            texts.append(f"{count(len(self.unreadable), 'folder')} could not be read")
-        texts += [f"{folder} passed over: it holds outputs of kseg-batch" for folder in self.output_folders]
-        return texts
+            lines.append(f"{count(len(self.unreadable), 'folder')} could not be read")
+        lines += [f"{folder} passed over: it holds outputs of kseg-batch" for folder in self.output_folders]
+        return lines
 
 
-def beside(sources: Sequence[Path], suffix: str) -> Path:
-    """The source's name with a suffix appended, beside it.
+def default_output(sources: Sequence[Path], suffix: str) -> Path:
+    """Return the default output path: the only source, with a suffix appended to its name.
 
     Raises:
-        SourceError: There is no such place, because there are several sources or the source is a root.
+        SourceError: There are several sources, or the source is a root folder and has no name.
     """
     source = Path(os.path.abspath(sources[0]))  # noqa: PTH100 - resolve() would follow links
     if len(sources) > 1 or not source.name:
@@ -125,15 +133,16 @@ def beside(sources: Sequence[Path], suffix: str) -> Path:
 
 
 class Scan:
-    """The images in files and folders, found twice: once to count and check them, and again one by one.
+    """The images in files and folders, searched in two passes: one counts and checks, one yields the jobs.
 
-    So nothing is done before it is known that no two images have the same outputs, and yet no list of
-    images is kept: 16 bytes of each are. A folder's tree is mirrored; with several sources, each folder's
-    under its own name. Links to folders are not followed.
+    The first pass makes sure that no two images have the same outputs before any image is processed. Between
+    the passes no list of images is kept, only 16 bytes per image. Outputs mirror the tree of a source folder;
+    with several sources, the tree of each folder lies under the folder's name. Links to folders are not
+    followed.
 
     Attributes:
-        total: How many images there are.
-        passed_over: What was left aside.
+        total: The number of images.
+        passed_over: The files and folders that were passed over.
     """
 
     def __init__(
@@ -144,39 +153,42 @@ class Scan:
         outputs: bool = True,
         selection: FileSelection | None = None,
     ) -> None:
-        """Search once.
+        """Make the first pass.
 
         Args:
-            sources: Files, taken whatever their name, and folders, searched for images.
-            full_names: Keep the extension in output names, so that a.jpg and a.png do not collide.
-            outputs: Whether images have outputs at all. If not, none collide, and stems are whole paths.
+            sources: Files, which are images whatever their name, and folders, which are searched for images.
+            full_names: Whether output names keep the extension, so that a.jpg and a.png do not collide.
+            outputs: Whether images have outputs. If not, none can collide, and stems are absolute paths.
             selection: Which files of the folders are images.
 
         Raises:
-            SourceError: A source is missing, there are no images, or two would have the same outputs.
+            SourceError: A source is missing, there are no images, or two images would have the same outputs.
         """
-        self.passed_over = PassedOver()
+        self.passed_over = PassedOverPaths()
         self._sources = sources
         self._full_names = full_names
         self._outputs = outputs
         self._selection = selection or FileSelection()
         self._stems: set[bytes] = set()
-        twice: set[str] = set()
+        duplicates: set[str] = set()
         for source, relative in self._find(self.passed_over):
             stem = self._stem(source, relative)
             key = digest(stem)
             if key in self._stems:
-                twice.add(stem)
+                duplicates.add(stem)
             self._stems.add(key)
         self.total = len(self._stems)
-        if twice:
-            self._refuse(twice)
+        if duplicates:
+            self._raise_collisions(duplicates)
         if not self.total and not self.passed_over.unreadable:
-            self._refuse_nothing()
+            self._raise_no_images()
 
     def jobs(self) -> Iterator[Job]:
-        """The images, in the order of their paths, once. One that was not there at first is left out."""
-        for source, relative in self._find(PassedOver()):
+        """Yield the images in the order of their paths; to be called once.
+
+        Images that the first pass did not find are left out.
+        """
+        for source, relative in self._find(PassedOverPaths()):
             stem = self._stem(source, relative)
             key = digest(stem)
             if key in self._stems:
@@ -186,8 +198,8 @@ class Scan:
                 self.passed_over.late += 1
 
     def paths(self) -> Iterator[Path]:
-        """The images' files, looked for once more; `jobs` has them all the same."""
-        for source, _ in self._find(PassedOver()):
+        """Yield the image files, in a pass of its own that leaves the jobs of `jobs` as they are."""
+        for source, _ in self._find(PassedOverPaths()):
             yield Path(source)
 
     def _stem(self, source: str, relative: str) -> str:
@@ -195,8 +207,8 @@ class Scan:
             return os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
         return relative if self._full_names else os.path.splitext(relative)[0]  # noqa: PTH122
 
-    def _find(self, passed_over: PassedOver) -> Iterator[tuple[str, str]]:
-        """Every image's path, and its path below the output kinds' folders, with its extension."""
+    def _find(self, passed_over: PassedOverPaths) -> Iterator[tuple[str, str]]:
+        """Yield each image's path, and its path below the folder of a kind of output, with the extension."""
         known: set[bytes] = set()
         for source, relative in self._find_all(passed_over):
             if len(self._sources) > 1:
@@ -207,7 +219,8 @@ class Scan:
                 known.add(key)
             yield source, relative
 
-    def _find_all(self, passed_over: PassedOver) -> Iterator[tuple[str, str]]:
+    def _find_all(self, passed_over: PassedOverPaths) -> Iterator[tuple[str, str]]:
+        """Yield the same as `_find`, but a file of several sources several times."""
         for source in self._sources:
             try:
                 if source.is_dir():
@@ -222,8 +235,14 @@ class Scan:
             except OSError as error:
                 raise SourceError(f"{source} cannot be read: {error.strerror}.") from error
 
-    def _walk(self, folder: str, below: str, passed_over: PassedOver) -> Iterator[tuple[str, str]]:
-        """The images in a folder, in the order of their paths, and their paths below the source."""
+    def _walk(self, folder: str, prefix: str, passed_over: PassedOverPaths) -> Iterator[tuple[str, str]]:
+        """Yield the path of each image in a folder, and its path below the source, in the order of the paths.
+
+        Args:
+            folder: The folder.
+            prefix: The path of the folder below the source, with a slash at the end if it is not empty.
+            passed_over: The record of paths that are passed over.
+        """
         try:
             with os.scandir(folder) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
@@ -231,12 +250,12 @@ class Scan:
             passed_over.unreadable.append((Path(folder), error.strerror or str(error)))
             return
         for entry in listing:
-            relative = below + entry.name
+            relative = prefix + entry.name
             try:
-                if self._selection.leaves_out(relative, entry.name):
+                if self._selection.excludes(relative, entry.name):
                     passed_over.excluded += 1
                 elif not entry.is_dir():
-                    if self._selection.takes(relative, entry.name):
+                    if self._selection.includes(relative, entry.name):
                         yield entry.path, relative
                     else:
                         passed_over.other_files += 1
@@ -249,28 +268,35 @@ class Scan:
             except OSError as error:
                 passed_over.unreadable.append((Path(entry.path), error.strerror or str(error)))
 
-    def _refuse(self, twice: set[str]) -> None:
-        """Name the sources that share an output."""
-        groups: dict[str, list[Path]] = {stem: [] for stem in twice}
-        for source, relative in self._find(PassedOver()):
+    def _raise_collisions(self, duplicates: set[str]) -> NoReturn:
+        """Raise a SourceError that names the images with the same outputs.
+
+        Args:
+            duplicates: The stems that several images have.
+        """
+        groups: dict[str, list[Path]] = {stem: [] for stem in duplicates}
+        for source, relative in self._find(PassedOverPaths()):
             if (stem := self._stem(source, relative)) in groups:
                 groups[stem].append(Path(source))
         collisions = [group for group in groups.values() if len(group) > 1]
-        lines = [f"  {_listed(group)}" for group in sorted(collisions)[:SHOWN]]
-        if len(collisions) > SHOWN:
-            lines.append(f"  and {len(collisions) - SHOWN} more")
+        lines = [f"  {_join(group)}" for group in sorted(collisions)[:MAX_SHOWN]]
+        if len(collisions) > MAX_SHOWN:
+            lines.append(f"  and {len(collisions) - MAX_SHOWN} more")
         if all(len({source.name for source in group}) == len(group) for group in collisions):
             remedy = "--full-names keeps the extension in output names and so tells them apart"
         else:
-            remedy = "segment them in runs of their own, each with its own -o OUT"
+            remedy = "segment them in separate runs, each with its own -o OUT"
         raise SourceError(f"These sources would have the same outputs; {remedy}:\n" + "\n".join(lines))
 
-    def _refuse_nothing(self) -> None:
-        passed = "".join(f"; {text}" for text in self.passed_over.texts())
+    def _raise_no_images(self) -> NoReturn:
+        """Raise a SourceError that says which names an image has, and what was passed over."""
+        passed_over = "".join(f"; {line}" for line in self.passed_over.as_lines())
         globs = self._selection.include
-        wanted = f"match {' '.join(globs)}" if globs else f"end in {' '.join(sorted(EXTENSIONS))}"
-        raise SourceError(f"{_listed(self._sources)}: no images there, that is, files that {wanted}{passed}.")
+        condition = f"match {' '.join(globs)}" if globs else f"end in {' '.join(sorted(EXTENSIONS))}"
+        raise SourceError(
+            f"{_join(self._sources)}: no images there, that is, files that {condition}{passed_over}."
+        )
 
 
-def _listed(paths: Sequence[Path]) -> str:
+def _join(paths: Sequence[Path]) -> str:
     return ", ".join(str(path) for path in paths)

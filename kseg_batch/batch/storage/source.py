@@ -1,4 +1,4 @@
-"""Source files: reading one, and the one answer to which version of a file this is."""
+"""Source files: reading them, and telling the versions of a file apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BYTES_PER_PIXEL = 8
 """Bytes per pixel of the largest file that is read: 16 bits for each of four channels."""
 
 DIGEST_BYTES = 16
-"""Bytes of `SourceVersion.digest`."""
+"""Length of `SourceVersion.digest` in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,16 @@ class SourceVersion:
     """The state of a source file when the file was read."""
 
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     modified: int
     """Time of the last modification, in nanoseconds since 1970."""
     checksum: str | None = None
-    """SHA-256 of the content in hexadecimal, where checksums were asked for."""
+    """SHA-256 of the content in hexadecimal; None unless checksums were asked for."""
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Self:
-        """Return the version that a stat call tells of, without a checksum."""
-        return cls(found.st_size, found.st_mtime_ns)
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the version with the size and time of a stat call, without a checksum."""
+        return cls(status.st_size, status.st_mtime_ns)
 
     def digest(self, path: str) -> bytes:
         """Return 16 bytes that stand for the file at an absolute path with this size and time."""
@@ -47,14 +47,14 @@ def read_source(path: Path, *, max_pixels: int, checksum: bool) -> tuple[bytes, 
 
     Args:
         path: The file.
-        max_pixels: Pixels of the largest image that is admitted; larger files are refused unread.
+        max_pixels: Most pixels of an image. Files too large for such an image are refused unread.
         checksum: Whether the version gets a checksum.
 
     Returns:
         The content, and the version of the file that has this content.
 
     Raises:
-        ImageError: The file cannot be read, is too large, or was written to meanwhile.
+        ImageError: The file is no regular file, cannot be read, is too large, or changed during the read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device, which might never end
@@ -79,7 +79,7 @@ def read_source(path: Path, *, max_pixels: int, checksum: bool) -> tuple[bytes, 
 
 
 def find_version(path: Path) -> SourceVersion | None:
-    """Return the version of the file that is there now, without a checksum; None if none can be examined."""
+    """Return the present version of a file, without a checksum; None if the file cannot be examined."""
     try:
         return SourceVersion.of(path.stat())
     except OSError:
@@ -96,7 +96,7 @@ def describe_change(path: Path, known: SourceVersion, *, checksum: bool) -> str 
     """
     found = find_version(path)
     if found is None:
-        return "its file cannot be looked at"  # the worker will say why in its own words
+        return "its file cannot be looked at"  # the worker's error will have the reason
     if not checksum:
         return None if (found.size, found.modified) == (known.size, known.modified) else "its file changed"
     if known.checksum is None:

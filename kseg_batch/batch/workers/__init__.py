@@ -1,1 +1,1 @@
-"""The processes that do the work, and what they do with an image."""
+"""The executors of a run, and the work on a single image."""

@@ -1,4 +1,4 @@
-"""In a worker: the colours of a few images, added up, so that the parent has less to read and to add."""
+"""Counting colours in worker processes: one histogram per group of images, so that less is sent and added."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import initialize_worker
-from kseg_batch.batch.workers.jobs import FAILURES, Outcome, failure
+from kseg_batch.batch.workers.jobs import FAILURES, Outcome, failed_outcome
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.pool import Pool
 from kseg_batch.kmeans.color_spaces import convert
@@ -25,75 +25,75 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CountSettings:
-    """What is counted of every image."""
+    """How to count the colours of an image."""
 
     alpha: Alpha
-    """What becomes of transparent pixels."""
+    """Treatment of transparent pixels."""
     max_pixels: int
-    """Most pixels of an image; larger ones fail before they are decoded."""
+    """Most pixels of an image. A larger one fails before it is decoded."""
     color_space: ColorSpace = "rgb"
-    """Which colours are counted."""
+    """The colour space of the colours that are counted."""
     checksum: bool = False
-    """Whether the content is told apart; size and time are enough here."""
+    """Whether versions of files have a checksum. A checkpoint needs only their size and time."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountTask:
-    """Images for one task of a worker."""
+    """A group of images, for one worker."""
 
     jobs: tuple[Job, ...]
-    counting: CountSettings
+    settings: CountSettings
     backend: str
-    """Name of the one that counts."""
-    again: bool = False
-    """Whether it is one image that was in a group whose worker died, tried once more."""
+    """Name of the backend that counts."""
+    is_retry: bool = False
+    """Whether the task is a single image of a former group whose worker died."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CountResult:
-    """What became of a group."""
+    """The result of a task."""
 
-    group: CountTask
+    task: CountTask
     outcomes: tuple[Outcome, ...]
-    """One for each image, in their order."""
+    """The outcome of each image, in the order of the jobs."""
     histogram: ColorHistogram
-    """The sum of those that did not fail."""
+    """The sum of the histograms of the images that did not fail."""
 
 
 CountPool: TypeAlias = Pool[CountTask, CountResult]
 
 
 def count_pool(workers: int, timeout: float | None) -> CountPool:
-    """Worker processes that count, not started yet.
+    """Return a pool of worker processes that count colours. No worker is started yet.
 
     Args:
-        workers: How many.
-        timeout: Seconds that a group may take.
+        workers: The number of worker processes.
+        timeout: Seconds that a task may take; None for no limit.
     """
-    return Pool(workers, count_group, SimpleQueue(), initializer=initialize_worker, timeout=timeout)
+    return Pool(workers, count_colors, SimpleQueue(), initializer=initialize_worker, timeout=timeout)
 
 
-def count_group(group: CountTask) -> CountResult:
-    """Count the colours of all images of a group."""
-    backend, total = load(group.backend), _sum()
-    outcomes = tuple(_count(job, group.counting, backend, total) for job in group.jobs)
-    return CountResult(group, outcomes, total.take())
+def count_colors(task: CountTask) -> CountResult:
+    """Count the colours of all images of a task, in a worker process."""
+    backend, total = load(task.backend), _shared_sum()
+    outcomes = tuple(_count_image(job, task.settings, backend, total) for job in task.jobs)
+    return CountResult(task, outcomes, total.take())
 
 
 @cache
-def _sum() -> HistogramSum:
-    """The worker's own, whose memory serves one group after the other."""
+def _shared_sum() -> HistogramSum:
+    """Return the sum of this worker process, whose memory is used again for each task."""
     return HistogramSum()
 
 
-def _count(job: Job, counting: CountSettings, backend: Backend, total: HistogramSum) -> Outcome:
-    """Add an image's colours to the total."""
+def _count_image(job: Job, settings: CountSettings, backend: Backend, total: HistogramSum) -> Outcome:
+    """Add the colours of an image to the total."""
     start = time.perf_counter()
     try:
-        source = load_image(job, counting)
-        total.add(backend.histogram(convert(source.photo.pixels, counting.color_space)))
+        image = load_image(job, settings)
+        total.add(backend.histogram(convert(image.photo.pixels, settings.color_space)))
     except FAILURES as error:
-        return failure(job, error, start)
-    height, width = source.photo.rgb.shape[:2]
+        return failed_outcome(job, error, start)
+    height, width = image.photo.rgb.shape[:2]
     seconds = time.perf_counter() - start
-    return Outcome(job, seconds, size=(width, height), version=source.version, notes=source.photo.notes)
+    return Outcome(job, seconds, size=(width, height), version=image.version, notes=image.photo.notes)

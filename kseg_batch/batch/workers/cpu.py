@@ -1,4 +1,4 @@
-"""The worker processes on the CPU, and how they get ready."""
+"""The CPU executor: a pool of worker processes, and the preparation of a worker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kseg_batch.segmentation.region_cleaner import RegionCleaner
 
 COMPILING_SECONDS = 60.0
-"""How long to wait for another process that compiles the kernels, which takes 10 to 20 seconds."""
+"""Seconds to wait for another process that compiles the kernels. Compiling takes 10 to 20 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class ImageTask:
     job: Job
     settings: Settings
     backend: str
-    """Name of the one to use."""
+    """Name of the backend to use."""
 
 
 CpuPool: TypeAlias = Pool[ImageTask, Outcome]
 
 
 def cpu_pool(workers: int, timeout: float | None = None, *, regions: bool = False) -> CpuPool:
-    """Worker processes on the CPU, not started yet.
+    """Return a pool of CPU worker processes. No worker is started yet.
 
     Args:
-        workers: How many.
-        timeout: Seconds that an image may take.
-        regions: Whether label maps will be cleaned.
+        workers: The number of worker processes.
+        timeout: Seconds that an image may take; None for no limit.
+        regions: Whether the regions of label maps will be cleaned.
     """
     return Pool(
         workers,
@@ -66,7 +66,11 @@ def cpu_pool(workers: int, timeout: float | None = None, *, regions: bool = Fals
 
 
 def initialize_worker(regions: bool = False) -> None:
-    """In a worker, before its first image: load what it needs, with `regions` to clean label maps, too."""
+    """Prepare a new worker process: load the kernels before the first image.
+
+    Args:
+        regions: Whether to load the kernels that clean regions, too.
+    """
     prepare_process()
     with contextlib.suppress(BackendUnavailableError):
         warm_up(load("numba"))
@@ -75,15 +79,16 @@ def initialize_worker(regions: bool = False) -> None:
 
 
 def warm_up(kernels: Backend | RegionCleaner) -> None:
-    """Make kernels ready. One process compiles them; the others wait, and load them then."""
-    with contextlib.nullcontext() if kernels.compiled else _compiling():
+    """Load kernels, and compile them if need be. One process compiles; the others wait and load then."""
+    with contextlib.nullcontext() if kernels.compiled else _compiler_lock():
         kernels.warm_up()
 
 
 @contextlib.contextmanager
-def _compiling() -> Generator[None]:
+def _compiler_lock() -> Generator[None]:
+    """Let one process of this user compile at a time, but wait no longer than COMPILING_SECONDS."""
     lock = FileLock(Path(tempfile.gettempdir(), f"kseg-batch-{getpass.getuser()}.lock"))
-    with contextlib.suppress(Timeout):  # whoever has it is stopped: then twice is better than never
+    with contextlib.suppress(Timeout):  # the lock's owner hangs: compiling twice is better than waiting
         lock.acquire(timeout=COMPILING_SECONDS)
     try:
         yield
@@ -96,7 +101,7 @@ def _process_task(task: ImageTask) -> Outcome:
 
 
 class CpuExecutor:
-    """The pool as an executor: every job goes to a worker with the settings of the run."""
+    """The pool of CPU workers as an `Executor`: a worker gets each job with the settings of the run."""
 
     def __init__(self, pool: CpuPool, settings: Settings, backend: str) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""Executors: what takes jobs and does them. The pool of CPU workers is one, the process of a GPU another."""
+"""The interface of executors, such as the pool of CPU workers and the process of a GPU."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ if TYPE_CHECKING:
 
 
 class Executor(Protocol):
-    """Takes jobs, and puts the outcome of each into a queue."""
+    """An executor takes jobs, and puts the result of each job into a queue."""
 
     @property
     def capacity(self) -> int:
-        """Most jobs that may be under way; 0 once the executor has failed."""
+        """Most jobs that may be in progress at a time; 0 once the executor has failed."""
 
     def submit(self, job: Job, /) -> None:
         """Take a job."""
 
     def stop(self) -> None:
-        """End at once, with whatever is under way."""
+        """Stop at once, and drop the jobs in progress."""
 
 
 class TrackedExecutor:
-    """An executor, and the names of the jobs it is working on."""
+    """An executor, and the names of the jobs that it is working on."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -31,10 +31,10 @@ class TrackedExecutor:
 
     @property
     def has_room(self) -> bool:
-        """Whether the executor takes another job."""
+        """Whether the executor has room for another job."""
         return len(self.names) < self.executor.capacity
 
     def submit(self, job: Job) -> None:
-        """Give a job to the executor."""
+        """Submit a job to the executor, and note its name."""
         self.names.add(job.name)
         self.executor.submit(job)

@@ -25,23 +25,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Executors:
-    """The executors of a run, none of them started."""
+    """The executors of a run. None of them is started."""
 
     pool: CpuPool
-    """Worker processes on the CPU."""
+    """The CPU worker processes."""
     backend: str
     """Name of the backend of the CPU workers."""
     exact: bool
-    """Whether this backend gives the same bytes as the GPU backends do."""
+    """Whether this backend is exact, and so gives the same bytes as the GPU backends."""
     gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
     """The name of each GPU, and the function that opens the GPU in its process."""
     gpus_required: bool = False
-    """Whether nothing is done unless all GPUs can be opened."""
+    """Whether the run fails if a GPU cannot be opened."""
 
 
 @contextmanager
 def open_gpus(settings: Settings, executors: Executors) -> Generator[list[GpuProcess]]:
-    """Start a process for each GPU, and end it with the `with`. Required GPUs are open when the body begins.
+    """Start a process for each GPU, and stop the processes at the end of the `with`.
+
+    Required GPUs are open when the body begins. The others may still be opening.
+
+    Args:
+        settings: What to do with every image.
+        executors: The executors of the run, for their GPUs.
 
     Raises:
         BackendUnavailableError: A required GPU cannot be opened.
@@ -55,7 +61,7 @@ def open_gpus(settings: Settings, executors: Executors) -> Generator[list[GpuPro
             processes.append(process)
         for process in processes if executors.gpus_required else ():
             process.wait_until_open()
-            if not done.empty():  # nothing was handed out: it is a mistake in the program
+            if not done.empty():  # no job was submitted, so that this is an error in the program
                 raise done.get()
             if process.failure is not None:
                 raise BackendUnavailableError(process.failure, installed=True)
@@ -66,7 +72,7 @@ def choose_executors(
     pool: CpuPool,
     backend: BackendInfo,
     devices: tuple[int, ...] | None,
-    on_gpu: GpuOptions,
+    gpu_options: GpuOptions,
     options: FitOptions,
     *,
     required: bool,
@@ -77,21 +83,21 @@ def choose_executors(
         pool: The CPU workers.
         backend: The backend that was found.
         devices: The CUDA numbers of the GPUs to use; None for all.
-        on_gpu: How much of each GPU to use.
+        gpu_options: How much of each GPU to use.
         options: How to cluster.
-        required: Whether nothing is done unless all GPUs can be opened.
+        required: Whether the run fails if a GPU cannot be opened.
 
     Raises:
-        OptionError: There is no GPU of a number.
+        OptionError: There is no GPU with one of the numbers.
     """
     if not isinstance(backend, GpuLibrary):
         return Executors(pool, backend.name, exact=backend.name != "opencv")
     numbers = range(backend.n_devices) if devices is None else devices
     for number in numbers:
         backend.check_device(number)
-    on_cpu = choose(only="cpu", options=options).backend.name
+    cpu_backend = choose(only="cpu", options=options).backend.name
     gpus = tuple(
-        (f"GPU {number}", partial(load_gpu, backend.name, replace(on_gpu, device=number)))
+        (f"GPU {number}", partial(load_gpu, backend.name, replace(gpu_options, device=number)))
         for number in numbers
     )
-    return Executors(pool, on_cpu, exact=True, gpus=gpus, gpus_required=required)
+    return Executors(pool, cpu_backend, exact=True, gpus=gpus, gpus_required=required)

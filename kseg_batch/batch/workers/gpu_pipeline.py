@@ -1,10 +1,10 @@
-"""Images on one GPU: threads decode and encode around the one that owns the device.
+"""A pipeline of images on one GPU: one thread drives the GPU, and other threads decode and encode.
 
-    decoders -> ready -> owner: many images per launch -> encoders -> outcomes
+    decoders -> decoded images -> GPU thread: many images per launch -> encoders -> results
 
-So many images are between the two ends as keep every thread busy, and no more, whatever the length of the
-list. The owner takes what is decoded when it has nothing to do, be it one image or a full batch: it waits
-for nobody to fill one up. What does not fit on the GPU comes out as lost, for the CPU.
+The number of images in the pipeline is limited: it keeps every thread busy, whatever the number of jobs. When
+the GPU thread has nothing to do, it takes all images that are decoded, at most a full batch; it does not wait
+for a batch to fill. Images that do not fit into the memory of the GPU come out as `Lost`, for the CPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from kseg_batch.backends.gpu.backend import MAX_IMAGES
 from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.gpu.device import DeviceMemoryError
-from kseg_batch.batch.workers.jobs import FAILURES, Lost, failure
+from kseg_batch.batch.workers.jobs import FAILURES, Lost, failed_outcome
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.write_outputs import write_outputs
 from kseg_batch.errors import describe
@@ -43,183 +43,191 @@ if TYPE_CHECKING:
     from kseg_batch.batch.workers.load_image import LoadedImage
 
 IMAGES_PER_THREAD = 3
-"""Images between the two ends for each thread that decodes: one decoded, one on the GPU, one encoded."""
+"""Images in the pipeline for each decoding thread: one decoded, one on the GPU, one encoded."""
 
 
-PATIENCE = 1.0
-"""Seconds to wait for a thread at the end: the one that asks for jobs may wait for one that never comes."""
+JOIN_SECONDS = 1.0
+"""Seconds to wait for a thread at the end. The feeding thread may be waiting for a job that never comes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Item:
-    """A job under way."""
+class _DecodedJob:
+    """A job whose image is decoded."""
 
     job: Job
     image: LoadedImage
     pixels: NDArray[np.uint8]
-    """What is clustered, where the device reads it fastest."""
+    """The (H, W, 3) uint8 pixels to cluster, in memory from which the device reads fastest."""
     start: float
+    """The time at which the job was begun, by time.perf_counter()."""
     selected: SelectedPalette | None
-    """Its clusters, where their number is chosen by its colours."""
+    """The clusters, where their number was chosen for this image; None where the number is fixed."""
 
 
 def process_on_gpu(
     jobs: Iterable[Job], settings: Settings, gpu: GpuBackend, *, threads: int | None = None
 ) -> Generator[Outcome | Lost]:
-    """Do all jobs, and yield what became of each as it is done.
-
-    An image that does not fit on the GPU comes out as lost.
+    """Segment all images, and yield the result of each as soon as there is one.
 
     Args:
-        jobs: The images. It may wait for the next one.
-        settings: What to do with each.
-        gpu: What segments them.
-        threads: How many decode, and as many encode; one for each usable core unless given.
+        jobs: The images. The iterator may block until there is another job.
+        settings: What to do with every image.
+        gpu: The GPU.
+        threads: Number of decoding threads, and of encoding threads; None for one per usable core.
+
+    Yields:
+        The outcome of each image; or a `Lost` for an image that does not fit into the memory of the GPU.
 
     Raises:
-        BackendError: The GPU failed. What did not come out is not done.
+        BackendError: The GPU failed. Images without a result are not done.
     """
-    run = _Run(settings, gpu, threads or usable_cores())
+    pipeline = _Pipeline(settings, gpu, threads or usable_cores())
     with ExitStack() as cleanup:
-        cleanup.callback(run.stop)
-        run.begin(jobs)
-        while (outcome := run.next_outcome()) is not None:
-            yield outcome
+        cleanup.callback(pipeline.stop)
+        pipeline.start(jobs)
+        while (result := pipeline.next_result()) is not None:
+            yield result
 
 
-class _Run:
-    """The threads of one run and the queues between them."""
+class _Pipeline:
+    """The threads of a pipeline, and the queues between them."""
 
     def __init__(self, settings: Settings, gpu: GpuBackend, threads: int) -> None:
         self.settings = settings
         self.gpu = gpu
-        self.room = threading.Semaphore(IMAGES_PER_THREAD * threads)
-        self.ready: SimpleQueue[_Item | None] = SimpleQueue()
-        self.outcomes: SimpleQueue[Outcome | Lost | BaseException | None] = SimpleQueue()
+        self.free_places = threading.Semaphore(IMAGES_PER_THREAD * threads)
+        self.decoded: SimpleQueue[_DecodedJob | None] = SimpleQueue()  # None after the last
+        self.results: SimpleQueue[Outcome | Lost | BaseException | None] = SimpleQueue()  # likewise
         self.stopped = threading.Event()
         self.decoders = ThreadPoolExecutor(threads, "decode")
         self.encoders = ThreadPoolExecutor(threads, "encode")
         self.threads: list[threading.Thread] = []
 
-    def begin(self, jobs: Iterable[Job]) -> None:
-        """Start all threads."""
-        for work in (lambda: self._feed(jobs), self._own_gpu):
-            thread = threading.Thread(target=self._guard, args=(work,), daemon=True)
+    def start(self, jobs: Iterable[Job]) -> None:
+        """Start the feeding thread and the GPU thread. The pools start their threads when they need them."""
+        for work in (lambda: self._feed(jobs), self._drive_gpu):
+            thread = threading.Thread(target=self._pass_errors_on, args=(work,), daemon=True)
             thread.start()
             self.threads.append(thread)
 
-    def next_outcome(self) -> Outcome | Lost | None:
-        """Wait for the next image to be done; None when all are."""
-        outcome = self.outcomes.get()
-        if isinstance(outcome, BaseException):
-            raise outcome
-        if outcome is not None:
-            self.room.release()
-        return outcome
+    def next_result(self) -> Outcome | Lost | None:
+        """Wait for the next result, and return it; None after the last one."""
+        result = self.results.get()
+        if isinstance(result, BaseException):
+            raise result
+        if result is not None:
+            self.free_places.release()
+        return result
 
     def stop(self) -> None:
-        """Take no new images, drop those that are not being worked on, and wait for the threads."""
+        """Take no more images, drop those that no thread is working on, and wait for the threads."""
         self.stopped.set()
-        self.room.release()
+        self.free_places.release()
         self.decoders.shutdown(cancel_futures=True)
-        self.ready.put(None)
+        self.decoded.put(None)
         for thread in self.threads:
-            thread.join(PATIENCE)
+            thread.join(JOIN_SECONDS)
         self.encoders.shutdown(cancel_futures=True)
 
-    def _guard(self, work: Callable[[], None]) -> None:
-        """Hand what a thread should not have raised to the caller of the run, who waits for outcomes."""
+    def _pass_errors_on(self, work: Callable[[], None]) -> None:
+        """Do work in a thread, and put an unexpected exception into the queue of results."""
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - it is raised again there
-            self.outcomes.put(error)
+        except BaseException as error:  # noqa: BLE001 - raised again by `next_result`
+            self.results.put(error)
 
     def _feed(self, jobs: Iterable[Job]) -> None:
+        """Submit jobs to the decoders, as long as the pipeline has free places."""
         for job in jobs:
-            self.room.acquire()
+            self.free_places.acquire()
             if self.stopped.is_set():
                 return
-            self.decoders.submit(self._guard, partial(self._decode, job))
+            self.decoders.submit(self._pass_errors_on, partial(self._decode, job))
         self.decoders.shutdown()
-        self.ready.put(None)
+        self.decoded.put(None)
 
     def _decode(self, job: Job) -> None:
+        """Decode the image of a job, in a decoding thread."""
         start = time.perf_counter()
         try:
             image = load_image(job, self.settings)
             space = self.settings.fit.color_space
             pixels = self.gpu.stage(convert(image.photo.pixels, space))
-            if image.photo.opaque is None and space == "rgb":  # one copy is enough
+            if image.photo.opaque is None and space == "rgb":  # then both arrays are equal: keep one of them
                 image = replace(image, photo=replace(image.photo, rgb=pixels))
         except FAILURES as error:
-            self.outcomes.put(failure(job, error, start))
+            self.results.put(failed_outcome(job, error, start))
             return
         try:
             selected = self._select_k(pixels)
         except (DeviceMemoryError, MemoryError) as error:
-            self.outcomes.put(Lost(job, describe(error)))
+            self.results.put(Lost(job, describe(error)))
         else:
-            self.ready.put(_Item(job, image, pixels, start, selected))
+            self.decoded.put(_DecodedJob(job, image, pixels, start, selected))
 
     def _select_k(self, pixels: NDArray[np.uint8]) -> SelectedPalette | None:
-        """Choose the number of clusters, if it is not given: before a batch, which fits once."""
+        """Choose the number of clusters of an image, because a batch takes one; None if it is fixed."""
         if self.settings.k_range is None:
             return None
         histogram = self.gpu.histogram(pixels)
         return select_k(self.gpu, histogram, self.settings.fit, self.settings.k_range)
 
     def _batches(self) -> Iterator[list[BatchItem]]:
-        """What is decoded, up to a full batch, or an empty one when nothing is."""
+        """Yield the images that are decoded, up to a full batch; an empty batch before each wait for images.
+
+        An empty batch lets the GPU finish the batches before it.
+        """
         while True:
-            items: list[_Item] = []
-            while len(items) < MAX_IMAGES:
+            batch: list[_DecodedJob] = []
+            while len(batch) < MAX_IMAGES:
                 try:
-                    item = self.ready.get_nowait()
+                    decoded = self.decoded.get_nowait()
                 except Empty:
                     break
-                if item is None:
-                    self.ready.put(None)  # for the next look
+                if decoded is None:
+                    self.decoded.put(None)  # for `get` below
                     break
-                items.append(item)
-            if items:
-                yield [self._batch_item(item) for item in items]
+                batch.append(decoded)
+            if batch:
+                yield [self._batch_item(decoded) for decoded in batch]
                 continue
             yield []
-            item = self.ready.get()
-            if item is None or self.stopped.is_set():
+            decoded = self.decoded.get()
+            if decoded is None or self.stopped.is_set():
                 return
-            yield [self._batch_item(item)]
+            yield [self._batch_item(decoded)]
 
-    def _batch_item(self, item: _Item) -> BatchItem:
-        """Masks come from the device where its labels are those that are written."""
-        packed = item.image.photo.opaque is None and not self.settings.regions
-        masks = "masks" in self.settings.save and packed
-        palette = item.selected.palette if item.selected else self.settings.palette
-        return BatchItem(item.pixels, self.settings.fit, masks, item, palette)
+    def _batch_item(self, decoded: _DecodedJob) -> BatchItem:
+        """Return an image's item of a batch. The GPU makes the masks if its labels are written unchanged."""
+        unchanged = decoded.image.photo.opaque is None and not self.settings.regions
+        masks = "masks" in self.settings.save and unchanged
+        palette = decoded.selected.palette if decoded.selected else self.settings.palette
+        return BatchItem(decoded.pixels, self.settings.fit, masks, decoded, palette)
 
-    def _own_gpu(self) -> None:
+    def _drive_gpu(self) -> None:
+        """Segment all batches, in the GPU thread."""
         for result in self.gpu.segment_batches(self._batches()):
-            self._later(partial(self._encode, result))
+            if not self.stopped.is_set():
+                self.encoders.submit(self._pass_errors_on, partial(self._encode, result))
         self.encoders.shutdown()
-        self.outcomes.put(None)
-
-    def _later(self, work: Callable[[], None]) -> None:
-        if not self.stopped.is_set():
-            self.encoders.submit(self._guard, work)
+        self.results.put(None)
 
     def _encode(self, result: BatchResult) -> None:
-        item: _Item = result.item.tag
+        """Write the outputs of an image, in an encoding thread."""
+        decoded: _DecodedJob = result.item.tag
         if result.labels is None or result.palette is None:
-            self.outcomes.put(Lost(item.job, str(result.error)))
+            self.results.put(Lost(decoded.job, str(result.error)))
             return
-        selected = item.selected or SelectedPalette(result.palette, None)
+        selected = decoded.selected or SelectedPalette(result.palette, None)
         labels, palette = result.labels, selected.palette
-        opaque, regions = item.image.photo.opaque, self.settings.regions
+        opaque, regions = decoded.image.photo.opaque, self.settings.regions
         try:
             if opaque is not None or regions:
                 labels, palette = pack_labels(labels.labels, palette, regions, opaque)
                 selected = replace(selected, palette=palette)
-            outcome = write_outputs(item.job, self.settings, item.image, labels, selected, item.start)
+            outcome = write_outputs(
+                decoded.job, self.settings, decoded.image, labels, selected, decoded.start
+            )
         except FAILURES as error:
-            outcome = failure(item.job, error, item.start)
-        self.outcomes.put(outcome)
+            outcome = failed_outcome(decoded.job, error, decoded.start)
+        self.results.put(outcome)

@@ -1,4 +1,4 @@
-"""A process that owns one GPU. Jobs go in over a pipe, and what became of them comes back over it."""
+"""The GPU executor: a process that drives one GPU. Jobs and results are sent over a pipe."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
     from kseg_batch.batch.workers.jobs import Settings
 
 OPENING_SECONDS = 300.0
-"""How long a GPU may take to be opened: its kernels are compiled or loaded then."""
+"""Seconds that opening a GPU may take. This includes compiling or loading its kernels."""
 
-PATIENCE = 5.0
-"""Seconds that a killed process has to be gone: one that hangs in the driver may never be."""
+KILL_SECONDS = 5.0
+"""Seconds to wait for a killed process to exit. A process that hangs in the driver may never exit."""
 
-SPARE = 2
-"""Jobs on their way in the pipe, beyond those that the process works on."""
+JOBS_IN_PIPE = 2
+"""Jobs in the pipe, in addition to those that the process works on."""
 
 READY = "ready"
-"""What the process says when the GPU is open and its kernels are compiled."""
+"""Message of the process when the GPU is open and its kernels are compiled."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """What the process says when the GPU failed: in words, as not every exception survives pickling."""
+    """Message of the process when the GPU failed: a text, because not every exception can be pickled."""
 
     reason: str
 
 
 class GpuProcess:
-    """The process and the thread that listens to it.
+    """The process of a GPU, and the thread that reads its results.
 
-    What becomes of a job arrives on a queue: an `Outcome`; a `Lost`, if the GPU could not do it or the
-    process came to its end first; or an exception, which is a mistake in the program.
+    The result of a job arrives on a queue: an `Outcome`; a `Lost`, if the GPU could not process the image or
+    the process exited before; or an exception, which is an error in the program.
 
     Attributes:
-        failure: Why it does nothing any more; None while it works.
+        failure: Why the process takes no more jobs; None while it works.
     """
 
     def __init__(
@@ -70,71 +70,73 @@ class GpuProcess:
         """Start the process.
 
         Args:
-            load: Opens the GPU, in the process. It is pickled.
+            load: The function that opens the GPU, called in the process. It is pickled.
             settings: What to do with every image.
-            done: Where results go. They are put there by another thread.
-            name: What the GPU is called where it fails.
-            timeout: Seconds without any result after which the process is taken for hung.
-            threads: How many decode, and as many encode; one for each usable core unless given.
+            done: The queue that gets the results, from another thread.
+            name: The name of the GPU in messages about failures.
+            timeout: Seconds without a result after which the process is killed; None for no limit.
+            threads: Number of decoding threads, and of encoding threads; None for one per usable core.
         """
         threads = threads or usable_cores()
         self._name = name
         self._done = done
         self._timeout = timeout
-        self._room = IMAGES_PER_THREAD * threads + SPARE
+        self._max_jobs = IMAGES_PER_THREAD * threads + JOBS_IN_PIPE
         self._lock = threading.Lock()
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, Job] = {}  # by name, the jobs in progress
         self.failure: str | None = None
         self._stopped = False
-        self._settled = threading.Event()  # when the GPU is open, or has failed
-        self._last_job = time.monotonic()
+        self._opened_or_failed = threading.Event()
+        self._last_submit = time.monotonic()
         context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_own_gpu, args=(other, load, settings, threads), daemon=True)
+        self._pipe, child_pipe = context.Pipe()
+        self._process = context.Process(
+            target=_serve_jobs, args=(child_pipe, load, settings, threads), daemon=True
+        )
         with interrupts_blocked():
             self._process.start()
-        other.close()
-        self._listener = threading.Thread(target=self._listen)
-        self._listener.start()
+        child_pipe.close()
+        self._reader = threading.Thread(target=self._read_results)
+        self._reader.start()
 
     @property
     def capacity(self) -> int:
-        """Most jobs that may be under way; 0 once it has failed."""
-        return 0 if self.failure is not None else self._room
+        """See `Executor.capacity`."""
+        return 0 if self.failure is not None else self._max_jobs
 
     def submit(self, job: Job, /) -> None:
-        """Give it a job."""
+        """See `Executor.submit`."""
         with self._lock:
             failure = self.failure
             if failure is None:
                 self._jobs[job.name] = job
-                self._last_job = time.monotonic()
+                self._last_submit = time.monotonic()
         if failure is not None:
             self._done.put(Lost(job, failure))
             return
-        with contextlib.suppress(OSError):  # it has just died, as the listener is about to find out
+        with contextlib.suppress(OSError):  # the process has just died; the reading thread will notice
             self._pipe.send(job)
 
     def wait_until_open(self) -> None:
-        """Wait until the GPU is open, or cannot be, as `failure` tells then."""
-        self._settled.wait()
+        """Wait until the GPU is open or has failed. If the GPU has failed, `failure` has the reason."""
+        self._opened_or_failed.wait()
 
     def stop(self) -> None:
-        """End the process at once."""
+        """See `Executor.stop`."""
         self._stopped = True
         self._process.kill()
         self._process.join()
-        self._listener.join()
+        self._reader.join()
         self._pipe.close()
 
-    def _listen(self) -> None:
-        """Pass results on until there are no more, and then give back what was not done."""
+    def _read_results(self) -> None:
+        """Pass results on until the process fails or exits, then return the jobs in progress as lost."""
         try:
             while (result := self._next_result()) is not None and not isinstance(result, _Failure):
                 self._take(result)
-            failure = result.reason if result else f"nothing came back for {self._limit:g} seconds"
+            failure = result.reason if result else f"nothing came back for {self._max_silence:g} seconds"
             self._process.kill()
-            self._process.join(PATIENCE)  # its writers and those of the CPU would share temporary names
+            self._process.join(KILL_SECONDS)  # CPU workers will write files with the same temporary names
         except (EOFError, OSError):
             self._process.join()
             failure = f"its process {describe_exit(self._process.exitcode or 0)}"
@@ -142,27 +144,28 @@ class GpuProcess:
             self.failure = f"{self._name}: {failure}"
             lost = list(self._jobs.values())
             self._jobs.clear()
-        self._settled.set()
+        self._opened_or_failed.set()
         for job in lost if not self._stopped else ():
             self._done.put(Lost(job, self.failure))
 
     @property
-    def _limit(self) -> float | None:
-        """Seconds in which it should say something."""
-        return self._timeout if self._settled.is_set() else OPENING_SECONDS
+    def _max_silence(self) -> float | None:
+        """Seconds that a busy process may send nothing; None for no limit."""
+        return self._timeout if self._opened_or_failed.is_set() else OPENING_SECONDS
 
     def _next_result(self) -> Any:
-        """Wait for something from the process; None if it has work and says nothing for too long."""
-        while not self._pipe.poll(self._limit):
+        """Wait for a message of the process, and return it; None if a busy process is silent for too long."""
+        while not self._pipe.poll(self._max_silence):
             with self._lock:
-                busy = self._jobs or not self._settled.is_set()
-                if busy and time.monotonic() - self._last_job >= (self._limit or 0):
+                busy = self._jobs or not self._opened_or_failed.is_set()
+                if busy and time.monotonic() - self._last_submit >= (self._max_silence or 0):
                     return None
         return self._pipe.recv()
 
     def _take(self, result: Any) -> None:
+        """Put a result into the queue, or note that the GPU is open."""
         if result == READY:
-            self._settled.set()
+            self._opened_or_failed.set()
             return
         if not isinstance(result, BaseException):
             with self._lock:
@@ -170,13 +173,13 @@ class GpuProcess:
         self._done.put(result)
 
 
-def _own_gpu(
+def _serve_jobs(
     pipe: connection.Connection[Any, Any], load: Callable[[], GpuBackend], settings: Settings, threads: int
 ) -> None:
-    """The process: everything in it is for the GPU, and the parent alone decides when it ends."""
+    """Run the process of a GPU: open the GPU, then process jobs from the pipe until the parent stops it."""
     threading.Thread(target=exit_with_parent, daemon=True).start()
     jobs: SimpleQueue[Job | None] = SimpleQueue()
-    threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
+    threading.Thread(target=_receive_jobs, args=(pipe, jobs), daemon=True).start()
     try:
         prepare_process()
         gpu = load()
@@ -188,12 +191,12 @@ def _own_gpu(
             pipe.send(result)
     except (KsegError, MemoryError) as error:
         pipe.send(_Failure(describe(error)))
-    except Exception:  # noqa: BLE001 - it is raised again in the parent
-        pipe.send(RuntimeError(f"a GPU's process made a mistake:\n{traceback.format_exc()}"))
+    except Exception:  # noqa: BLE001 - raised again in the parent
+        pipe.send(RuntimeError(f"unexpected error in the process of a GPU:\n{traceback.format_exc()}"))
 
 
-def _receive(pipe: connection.Connection[Any, Any], jobs: SimpleQueue[Job | None]) -> None:
-    """Take jobs out of the pipe, also while the GPU is opened, so that the parent never has to wait."""
+def _receive_jobs(pipe: connection.Connection[Any, Any], jobs: SimpleQueue[Job | None]) -> None:
+    """Move jobs from the pipe to a queue, also while the GPU is opening, so that the parent never blocks."""
     with contextlib.suppress(EOFError, OSError):
         while True:
             jobs.put(pipe.recv())

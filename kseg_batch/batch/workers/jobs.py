@@ -1,4 +1,4 @@
-"""What a worker is told of an image, and what it answers."""
+"""The settings of a run, and the outcome of an image."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 MAX_WORKERS = 1024
 
 FAILURES = (BackendError, ImageError, OutputError, MemoryError)
-"""What may end the work on an image, and on that one alone."""
+"""Exceptions that end the work on one image, but not the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a run may take."""
+    """The limits of a run or a fit."""
 
     workers: int | None
-    """Processes on the CPU; None for one a core."""
+    """Number of CPU worker processes; None for one per core."""
     timeout: float | None
-    """Seconds for an image; None for any."""
+    """Seconds that an image may take; None for no limit."""
     max_pixels: int
-    """Of an image."""
+    """Most pixels of an image."""
 
     def __post_init__(self) -> None:
         """Raise an OptionError for a value that is out of range."""
@@ -54,74 +54,80 @@ class Settings:
     out: Path
     """The output folder."""
     fit: FitOptions
-    """How to cluster; where there is a palette, with its number of clusters and its colour space."""
+    """How to cluster. With a palette, k and the colour space are those of the palette."""
     save: frozenset[Save]
     """The kinds of output to write."""
     selection: ClusterSelection = ALL_CLUSTERS
     """Which clusters are shown in the `masked` and `kept` outputs."""
     palette: Palette | None = None
-    """Whose clusters all images are divided among; None to find each one's own."""
+    """The clusters of all images; None to find the clusters of each image."""
     alpha: decode.Alpha = "keep"
-    """What becomes of transparent pixels."""
+    """Treatment of transparent pixels."""
     max_pixels: int = decode.MAX_PIXELS
-    """Most pixels of an image; larger ones fail before they are decoded."""
+    """Most pixels of an image. A larger one fails before it is decoded."""
     regions: RegionOptions = field(default_factory=RegionOptions)
-    """How to clean the labels."""
+    """How to clean the regions of label maps."""
     checksum: bool = False
-    """Whether the journal gets a checksum of the source."""
+    """Whether the journal gets a checksum of each image file."""
     k_range: KRange | None = None
-    """Where k is chosen from, for each image; `fit.k` is then its end. None where k is `fit.k`."""
+    """The numbers of clusters to choose from for each image, up to `fit.k`; None where k is `fit.k`."""
 
     @property
     def cluster_numbers(self) -> tuple[int, ...]:
-        """The fewest and the most clusters that a backend is asked for; one number where k is given."""
+        """The fewest and the most clusters that a backend has to find; one number where k is fixed."""
         return (self.fit.k,) if self.k_range is None else (self.k_range.low, self.k_range.high)
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """An image that is not done and did not fail: its worker died or hung, or the GPU could not do it."""
+    """An image that a GPU could not process, so that the CPU has to: it is neither done nor failed."""
 
     job: Job
     reason: str
-    """What happened."""
+    """Why the GPU could not process the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one image."""
+    """The outcome of an image that is done or has failed."""
 
     job: Job
     seconds: float
-    """Time from opening it to the last output, in seconds."""
+    """Time from opening the image file to the last output, in seconds."""
     error: str | None = None
-    """Why it failed; None if it is done."""
+    """Why the image failed; None if it is done."""
     output_gone: bool = False
-    """Whether it failed because nothing can be written any more."""
+    """Whether the image failed because no outputs can be written any more."""
     palette: Palette | None = None
-    """The clusters; None if it failed, or only its colours were counted."""
+    """The clusters; None if the image failed, or only its colours were counted."""
     k_curve: tuple[KCandidate, ...] | None = None
-    """What k was chosen from; None if it was given, or the image failed."""
+    """The candidates that k was chosen from; None if k was fixed, or the image failed."""
     size: tuple[int, int] = (0, 0)
-    """Width and height, in pixels."""
+    """Width and height in pixels."""
     version: SourceVersion | None = None
-    """What the source held; None if it failed."""
+    """The version of the image file; None if the image failed."""
     disabled: tuple[int, ...] = ()
     """The clusters that are not shown in the `masked` and `kept` outputs."""
     outputs: tuple[Output, ...] = ()
     """The files written, all complete."""
     notes: tuple[str, ...] = ()
-    """What a user might not expect of the result."""
+    """Remarks on the result that a user might not expect."""
     fallback: str | None = None
-    """Why it was not done on the GPU that was to do it; None where there was none, or it was."""
+    """Why the image was done on the CPU although a GPU was in use; None if it was not."""
 
     @property
     def status(self) -> Literal["done", "failed"]:
-        """Whether all its outputs are written."""
+        """The status that the journal gets."""
         return "done" if self.error is None else "failed"
 
 
-def failure(job: Job, error: Exception, start: float) -> Outcome:
-    """The outcome of a job that ended with one of `FAILURES`."""
+def failed_outcome(job: Job, error: Exception, start: float) -> Outcome:
+    """Return the outcome of a job that failed.
+
+    Args:
+        job: The job.
+        error: The exception, one of `FAILURES`.
+        start: The time at which the job was begun, by time.perf_counter().
+    """
     gone = isinstance(error, OutputGoneError)
     return Outcome(job, time.perf_counter() - start, error=describe(error), output_gone=gone)

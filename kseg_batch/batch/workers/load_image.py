@@ -1,4 +1,4 @@
-"""From a job to a decoded image: read the source file, and decode it."""
+"""Loading an image: read the file of a job, and decode it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LoadOptions(Protocol):
 
     @property
     def alpha(self) -> Alpha:
-        """What becomes of transparent pixels."""
+        """Treatment of transparent pixels."""
 
     @property
     def max_pixels(self) -> int:

@@ -1,7 +1,8 @@
-"""Worker processes of which one may crash or hang without harm to the others, on pebble's pools.
+"""A pool of worker processes. A worker that crashes or hangs does no harm to the others.
 
-Each worker is a pebble pool of its own, a lane. Workers of one pool share a pipe and its lock, and one that
-is killed while it holds the lock stops them all; here it stops its lane, which gets a new pool.
+Each worker is a pebble pool with one process. The processes of a larger pebble pool would share a pipe and
+its lock, and a process that is killed while it holds the lock would block all of them. Here it blocks only
+its own worker, which then starts a new pebble pool.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TASKS_PER_WORKER = 2
-"""One at work, and one that waits, so that a worker has never to wait for its next."""
+"""Tasks of a worker at a time: one in progress and one waiting, so that the worker is never idle."""
 
-BREAKS = 3
-"""Workers of a lane that may end one after the other with no task begun."""
+MAX_FAILED_STARTS = 3
+"""Processes of a worker that may exit one after the other without a result before the tasks are given up."""
 
-WATCH_SECONDS = 1.0
-"""How often to look for lanes that broke without a word."""
+CHECK_SECONDS = 1.0
+"""Seconds between two checks for workers whose process died without a message."""
 
 
 ENVIRONMENT = {
@@ -46,34 +47,34 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": f"{64 << 20}",
     "MALLOC_TRIM_THRESHOLD_": f"{128 << 20}",
 }
-"""Of the workers: libraries use one thread, and glibc keeps the memory of an image for the next one.
+"""Environment of the worker processes: libraries use one thread, and glibc reuses the memory of images.
 
-Without the latter, a 1080p image takes 500 page faults, 1 of some 15 ms.
+Without the latter, an image of 1920 x 1080 pixels takes 500 page faults: 1 ms of some 15 ms.
 """
 
 
 LOCK_SECONDS = 3.0
-"""How long a worker waits for the lock of its lane: nobody alive holds it for more than a moment."""
+"""Seconds that a process waits for the lock of its pipe. No living process holds the lock for long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crash(Generic[T]):
-    """A task whose worker died or hung while it was at it.
+    """The result of a task whose worker died or hung.
 
-    Or just after: then the next task is to blame, if the worker died before its last messages were read. To
-    be sure, try it again alone.
+    The cause may be the next task of the worker: the worker may have died before its last messages were read.
+    To be sure, try the task again alone.
     """
 
     task: T
     reason: str
-    """What happened."""
+    """How the worker died, or how long it hung."""
 
 
 class Pool(Generic[T, R]):
-    """Worker processes, started when there are tasks for them.
+    """A pool of worker processes, which are started when there are tasks for them.
 
-    What becomes of a task arrives on a queue: the function's result; a `Crash`; or an exception that the
-    function raised, which is a mistake in the program. If no worker can be started, a `BackendError` arrives.
+    The result of a task arrives on a queue: the function's result; a `Crash`; or an exception that the
+    function raised, which is an error in the program. If no worker can be started, a `BackendError` arrives.
     """
 
     def __init__(
@@ -86,71 +87,71 @@ class Pool(Generic[T, R]):
         initargs: tuple[object, ...] = (),
         timeout: float | None = None,
     ) -> None:
-        """Start nothing yet.
+        """Create the pool, without starting a worker.
 
         Args:
-            workers: Most processes.
-            function: What a worker does with a task. It is pickled, as tasks and results are.
-            done: Where results go. They are put there by other threads.
-            initializer: Called by each worker before its first task.
-            initargs: Its arguments.
-            timeout: Seconds that a task may take from when its worker begins it.
+            workers: Most worker processes.
+            function: The function that a worker calls with a task. It is pickled, as tasks and results are.
+            done: The queue that gets the results, from other threads.
+            initializer: The function that each worker process calls before its first task.
+            initargs: The arguments of the initializer.
+            timeout: Seconds that a task may take after its worker has begun it; None for no limit.
         """
         self.function = function
         self.done = done
-        self.begin = partial(_begin_worker, initializer, initargs)
+        self.initializer = partial(_initialize_process, initializer, initargs)
         self.timeout = timeout
         self.any_finished = False
         self.stopped = False
-        self._over = threading.Event()
-        self._watch = threading.Thread(target=self._watch_lanes)
-        self._workers = workers
-        self._lanes: list[_Lane[T, R]] = []
+        self._max_workers = workers
+        self._workers: list[_Worker[T, R]] = []
+        self._stop_checks = threading.Event()
+        self._checks = threading.Thread(target=self._check_workers)
         self._environment = {name: os.environ.get(name) for name in ENVIRONMENT}
-        CONSTS.term_timeout = 0  # workers are deaf to SIGTERM, so do not wait for it to do anything
+        CONSTS.term_timeout = 0  # worker processes block SIGTERM, so pebble need not wait for its effect
 
     @property
     def capacity(self) -> int:
-        """Most tasks that may be under way."""
-        return TASKS_PER_WORKER * self._workers
+        """Most tasks that may be submitted and not finished."""
+        return TASKS_PER_WORKER * self._max_workers
 
     def start(self, n_tasks: int) -> None:
-        """Start the workers that so many tasks will need, ahead of the first."""
-        while len(self._lanes) < min(n_tasks, self._workers):
-            self._new_lane()
+        """Start the workers that a number of tasks will need, before the first task is submitted."""
+        while len(self._workers) < min(n_tasks, self._max_workers):
+            self._add_worker()
 
     def submit(self, task: T, /) -> None:
-        """Give a task to the worker with the fewest. There may be `capacity` under way."""
-        lane = min(self._lanes, key=lambda lane: lane.n_tasks, default=None)
-        if lane is None or (lane.n_tasks and len(self._lanes) < self._workers):
-            lane = self._new_lane()
-        lane.submit(task)
+        """Submit a task to the worker with the fewest tasks. At most `capacity` tasks may be unfinished."""
+        worker = min(self._workers, key=lambda worker: worker.n_tasks, default=None)
+        if worker is None or (worker.n_tasks and len(self._workers) < self._max_workers):
+            worker = self._add_worker()
+        worker.submit(task)
 
-    def _new_lane(self) -> _Lane[T, R]:
-        if not self._lanes:
+    def _add_worker(self) -> _Worker[T, R]:
+        if not self._workers:
             os.environ.update(ENVIRONMENT)
-            self._watch.start()
-        self._lanes.append(_Lane(self))
-        return self._lanes[-1]
+            self._checks.start()
+        self._workers.append(_Worker(self))
+        return self._workers[-1]
 
-    def _watch_lanes(self) -> None:
-        while not self._over.wait(WATCH_SECONDS):
-            for lane in list(self._lanes):
-                lane.check()
+    def _check_workers(self) -> None:
+        while not self._stop_checks.wait(CHECK_SECONDS):
+            for worker in list(self._workers):
+                worker.check()
 
     def stop(self) -> None:
-        """End all workers at once, whatever they are doing."""
+        """Kill all worker processes at once, and drop their tasks."""
         self.stopped = True
-        self._over.set()
-        for lane in self._lanes:
-            lane.stop()
-        for lane in self._lanes:
-            lane.join()
-        if self._lanes:
-            self._watch.join()
+        self._stop_checks.set()
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            worker.join()
+        if self._workers:
+            self._checks.join()
             for name, value in self._environment.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-        self._lanes.clear()
+        self._workers.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -161,68 +162,68 @@ class Pool(Generic[T, R]):
         self.stop()
 
 
-class _Lane(Generic[T, R]):
-    """One worker, and those that come after it.
+class _Worker(Generic[T, R]):
+    """One worker: a pebble pool with one process, which is replaced when the process dies.
 
-    When a worker dies its pool goes with it, and what that pool had been given goes to a new one. pebble
-    tells of one task that the worker had begun. But it may have been between two, or have taken one out of
-    the pipe without a word, and for such a task pebble waits for ever.
+    The unfinished tasks of the former pebble pool are submitted to the new one. When a process dies, pebble
+    reports the task that the process had begun. But the process may have died between two tasks, or after it
+    took a task out of the pipe without a message; for such a task pebble would wait for ever.
     """
 
     def __init__(self, owner: Pool[T, R]) -> None:
         self._owner = owner
         self._lock = threading.Lock()
-        self._given: dict[Future[R], T] = {}  # to the pool, which has not told yet what became of it
-        self._waiting: list[T] | None = None  # for the next pool, while this one is given up
-        self._breaks = 0
-        self._renewal: threading.Thread | None = None
+        self._scheduled: dict[Future[R], T] = {}  # the unfinished tasks of the pebble pool
+        self._held_back: list[T] | None = None  # while the pebble pool is replaced, tasks for the next one
+        self._failed_starts = 0
+        self._replacement: threading.Thread | None = None
         self._pool, started = self._new_pool()
-        started.add_done_callback(self._ended)
+        started.add_done_callback(self._finished)
 
     @property
     def n_tasks(self) -> int:
-        """Tasks under way."""
+        """Number of unfinished tasks."""
         with self._lock:
-            return len(self._given) + len(self._waiting or ())
+            return len(self._scheduled) + len(self._held_back or ())
 
     def _new_pool(self) -> tuple[ProcessPool, Future[None]]:
-        """A pool, and the first task of its worker."""
-        pool = ProcessPool(max_workers=1, initializer=self._owner.begin, context=_SpawnContext())
+        """Return a pebble pool, and the first task of its process."""
+        pool = ProcessPool(max_workers=1, initializer=self._owner.initializer, context=_SpawnContext())
         with interrupts_blocked():
-            return pool, pool.schedule(_nothing)  # starts the worker, and the threads that start later ones
+            return pool, pool.schedule(_do_nothing)  # starts the process, and pebble's threads
 
     def submit(self, task: T) -> None:
         with self._lock:
-            if self._waiting is not None:
-                self._waiting.append(task)
+            if self._held_back is not None:
+                self._held_back.append(task)
                 return
             try:
                 future = self._pool.schedule(self._owner.function, args=(task,), timeout=self._owner.timeout)
-            except RuntimeError:  # its worker died while it had nothing to do
-                self._renew(task)
+            except RuntimeError:  # the process died while it had no task
+                self._replace_later(task)
                 return
-            self._given[future] = task
-        future.add_done_callback(self._ended)
+            self._scheduled[future] = task
+        future.add_done_callback(self._finished)
 
     def check(self) -> None:
-        """Take a new pool if this one broke before it knew of all that it was given."""
+        """Replace the pebble pool if it has stopped before it knew of all its tasks."""
         with self._lock:
             if not self._pool.active:
-                self._renew()
+                self._replace_later()
 
-    def _ended(self, future: Future[Any]) -> None:
-        """Pass on what became of a task; called by a thread of pebble's."""
+    def _finished(self, future: Future[Any]) -> None:
+        """Put the result of a task into the queue. Called by a thread of pebble."""
         error = None if future.cancelled() else future.exception()
         if self._owner.stopped or future.cancelled() or isinstance(error, CancelledError):
             return
         hung = isinstance(error, TimeoutError) and error.__cause__ is None
         with self._lock:
             if hung or isinstance(error, ProcessExpired | BrokenProcessPool):
-                self._renew()
-            if isinstance(error, BrokenProcessPool) or future not in self._given:
+                self._replace_later()
+            if isinstance(error, BrokenProcessPool) or future not in self._scheduled:
                 return
-            task = self._given.pop(future)
-            self._breaks = 0
+            task = self._scheduled.pop(future)
+            self._failed_starts = 0
         if isinstance(error, ProcessExpired):
             self._owner.done.put(Crash(task, f"its worker {describe_exit(error.exitcode)}"))
         elif hung:
@@ -231,36 +232,38 @@ class _Lane(Generic[T, R]):
             self._owner.any_finished = True
             self._owner.done.put(future.result() if error is None else error)
 
-    def _renew(self, *waiting: T) -> None:
-        """Begin to take a new pool if there are tasks for it; with the lock held.
+    def _replace_later(self, *tasks: T) -> None:
+        """Start a thread that replaces the pebble pool, if there are tasks for it. The caller holds the lock.
 
-        In a thread of its own, because the old pool's threads have to end first.
+        Another thread has to do it, because the caller may be a thread of the former pool, and all of these
+        have to end first.
         """
-        if self._waiting is not None or self._owner.stopped or not (self._given or waiting):
+        if self._held_back is not None or self._owner.stopped or not (self._scheduled or tasks):
             return
-        self._waiting = list(waiting)
-        self._breaks += 1
-        self._renewal = threading.Thread(target=self._replace_pool)
-        self._renewal.start()
+        self._held_back = list(tasks)
+        self._failed_starts += 1
+        self._replacement = threading.Thread(target=self._replace_pool)
+        self._replacement.start()
 
     def _replace_pool(self) -> None:
+        """Stop the pebble pool, and submit its unfinished tasks to a new one."""
         self._pool.stop()
         self._pool.join()
         if self._owner.stopped:
             return
         with self._lock:
             self._pool, started = self._new_pool()
-            tasks = [*self._given.values(), *(self._waiting or ())]
-            self._given.clear()
-            self._waiting = None
-            given_up = self._breaks >= BREAKS
-            if given_up:
-                self._breaks = 0
-        started.add_done_callback(self._ended)
-        if given_up and not self._owner.any_finished:
-            self._owner.done.put(BackendError("worker processes end as soon as they are started"))
+            tasks = [*self._scheduled.values(), *(self._held_back or ())]
+            self._scheduled.clear()
+            self._held_back = None
+            gives_up = self._failed_starts >= MAX_FAILED_STARTS
+            if gives_up:
+                self._failed_starts = 0
+        started.add_done_callback(self._finished)
+        if gives_up and not self._owner.any_finished:
+            self._owner.done.put(BackendError("worker processes exit as soon as they are started"))
         for task in tasks:
-            if given_up:
+            if gives_up:
                 self._owner.done.put(Crash(task, "its worker ended as soon as it was started"))
             else:
                 self.submit(task)
@@ -270,22 +273,22 @@ class _Lane(Generic[T, R]):
 
     def join(self) -> None:
         with self._lock:
-            renewal = self._renewal
-        if renewal is not None:
-            renewal.join()
+            replacement = self._replacement
+        if replacement is not None:
+            replacement.join()
         self._pool.stop()
         self._pool.join()
 
 
 class _Process(SpawnProcess):
-    """A process that several threads may look at.
+    """A process whose state several threads may ask for.
 
-    While one thread takes an ended process's exit code from the system, which `start` does for all processes
-    that have ended, multiprocessing tells another one that it is alive; pebble then fails to end it.
+    `start` takes the exit codes of all processes that have exited from the system. While one thread does so,
+    multiprocessing tells other threads that such a process is still alive, and pebble fails to stop it.
     """
 
     def is_alive(self) -> bool:
-        """Whether it runs; if not, its exit code is known."""
+        """Return whether the process is running. If it is not, its exit code is known."""
         alive = super().is_alive()
         if alive and connection.wait([self.sentinel], 0):
             while self.exitcode is None:
@@ -298,12 +301,12 @@ class _SpawnContext(SpawnContext):
     Process = _Process
 
 
-def _nothing() -> None:
-    """A task for a worker that is only to start."""
+def _do_nothing() -> None:
+    """Do nothing: the first task of a process, which starts the process."""
 
 
-def _begin_worker(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
-    """In a new worker: it ends with the parent."""
+def _initialize_process(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
+    """Initialise a new worker process, and make it exit when its parent exits."""
     CONSTS.channel_lock_timeout = LOCK_SECONDS
     threading.Thread(target=exit_with_parent, daemon=True).start()
     initializer(*initargs)

@@ -1,4 +1,4 @@
-"""One image on the CPU: load it, find its clusters, label its pixels, write its outputs."""
+"""The work on one image on the CPU: load it, find its clusters, label its pixels, and write its outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kseg_batch.batch.workers.jobs import FAILURES, failure
+from kseg_batch.batch.workers.jobs import FAILURES, failed_outcome
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.write_outputs import write_outputs
 from kseg_batch.kmeans.color_spaces import convert
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def process_image(job: Job, settings: Settings, backend: Backend) -> Outcome:
-    """Segment one image file and write its outputs. A failure is an outcome, not an exception."""
+    """Segment one image file and write its outputs. A failure is an outcome, not an exception.
+
+    Args:
+        job: The image.
+        settings: What to do with the image.
+        backend: The backend that clusters.
+    """
     start = time.perf_counter()
     try:
         image = load_image(job, settings)
@@ -39,4 +45,4 @@ def process_image(job: Job, settings: Settings, backend: Backend) -> Outcome:
             selected = replace(selected, palette=palette)
         return write_outputs(job, settings, image, labels, selected, start)
     except FAILURES as error:
-        return failure(job, error, start)
+        return failed_outcome(job, error, start)

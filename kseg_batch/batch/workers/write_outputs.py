@@ -1,4 +1,4 @@
-"""From labels to files: encode the outputs of an image, and write all of them or none."""
+"""Writing the outputs of an image: encode them from its labels, and write all of them or none."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_an_image_that_begins_on_the_cpu_has_the_reasons_of_all_gpus(
     [
         (missing_gpu, BackendUnavailableError, "GPU 1: there is no such device"),
         (dying_gpu, BackendUnavailableError, "GPU 1: its process was killed by SIGSEGV"),
-        (mistaken_gpu, RuntimeError, "a GPU's process made a mistake:\n.*ZeroDivisionError"),
+        (mistaken_gpu, RuntimeError, "unexpected error in the process of a GPU:\n.*ZeroDivisionError"),
     ],
 )
 def test_nothing_is_written_where_a_gpu_that_is_required_cannot_be_opened(

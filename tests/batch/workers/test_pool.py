@@ -174,7 +174,7 @@ def test_workers_that_cannot_begin_end_the_matter() -> None:
         pool.submit(1)
         error = done.get(timeout=PATIENCE)
     assert isinstance(error, BackendError)
-    assert str(error) == "worker processes end as soon as they are started"
+    assert str(error) == "worker processes exit as soon as they are started"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
