@@ -9,6 +9,9 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from kseg_batch.cli.exit_codes import exit_with_message
 from kseg_batch.errors import OptionError
 
 if TYPE_CHECKING:
@@ -17,6 +20,30 @@ if TYPE_CHECKING:
 TABLE = ("tool", "kseg-batch")
 PROJECT = Path("pyproject.toml")
 """The default file, in the current folder."""
+
+
+def read_config(context: typer.Context, value: str | None) -> str | None:
+    """Make the flags of a file the defaults of the command line.
+
+    Args:
+        context: The context of the command.
+        value: The value of `--config`.
+
+    Returns:
+        The path of the file; None if there is none.
+    """
+    with exit_with_message():
+        path = find_config(value)
+        if path is not None:
+            known = {
+                parameter.name: bool(getattr(parameter, "multiple", False))
+                for parameter in context.command.params
+                if parameter.name
+                and parameter.param_type_name == "option"
+                and parameter.name not in ("config", "help")
+            }
+            context.default_map = read_flags(path, known)
+        return None if path is None else str(path)
 
 
 def find_config(path: str | None) -> Path | None:
