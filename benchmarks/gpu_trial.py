@@ -6,7 +6,7 @@ python -m benchmarks.gpu_trial --out DIR [--photos DIR] [--commit HASH] [--secon
 The steps run one after the other, the most important first, each in a process of its own with a time limit of
 its own. DIR/trial.json is written whole after every step. The trial installs nothing and needs no network; it
 takes the packages of the machine and of PYTHONPATH, with CuPy for CUDA 12 or 13. After a wrong result, the
-next steps seek the first difference from the NumPy oracle, and nothing is timed.
+next steps seek the first difference from the reference, and nothing is timed.
 
 With --emulated the CPU emulates a device, on small images. The times in the results then mean nothing.
 """

@@ -1,7 +1,7 @@
 """Time each stage of an image at k = 3, 16 and 256, by pytest-benchmark: `make bench-kernels`.
 
-The result of a stage is compared with the NumPy oracle, or read back, before the stage is timed. The photo
-has 1920 x 1080 pixels; where the oracle would take minutes, a small photo is compared. These are not among
+The result of a stage is compared with the reference, or read back, before the stage is timed. The photo
+has 1920 x 1080 pixels; where the reference would take minutes, a small photo is compared. These are not among
 the tests of `make test`: a timing is no test.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CLUSTERS = (3, 16, 256)
 
 SMALL = (48, 27)
-"""Width and height of the small photo, at which the oracle takes seconds at k = 256."""
+"""Width and height of the small photo, at which the reference takes seconds at k = 256."""
 
 ONE_ITERATION = 512.0
 """An eps above any shift, at which Lloyd's algorithm over the colours stops after one iteration."""
@@ -158,7 +158,7 @@ def test_decode_jpeg(benchmark: BenchmarkFixture) -> None:
 
 
 def check_fit(options: FitOptions) -> None:
-    """Require that a fit of a small photo equals that of the oracle."""
+    """Require that a fit of a small photo equals that of the reference."""
     small = ColorHistogram.from_pixels(cover(photo(), *SMALL))
     found, expected = NUMBA.fit(small, options), reference.fit(small, options)
     assert np.array_equal(found.fixed_centers, expected.fixed_centers)

@@ -35,7 +35,7 @@ MANY_CLUSTERS = 64
 
 
 def self_test(work: Work) -> None:
-    """Open the device, compile the kernels, and compare a few images with the NumPy oracle."""
+    """Open the device, compile the kernels, and compare a few images with the reference."""
     seconds: dict[str, float] = {}
     with _timed(seconds, "open"):
         opened = work.open()
@@ -50,7 +50,7 @@ def self_test(work: Work) -> None:
         work.findings.add(small_images=check_reference(gpu, work.photos))
     compiled = sum(spent for name, spent in seconds.items() if name.startswith("compile"))
     work.findings.summarise(
-        f"equals the oracle; opened in {seconds['open']:.1f} s, compiled in {compiled:.1f} s"
+        f"equals the reference; opened in {seconds['open']:.1f} s, compiled in {compiled:.1f} s"
     )
 
 
@@ -73,7 +73,7 @@ def run_strictly(work: Work, kind: str) -> None:
 
 def _require_nothing_wrong(gpu: GpuBackend) -> None:
     if wrong := find_wrong_parts(gpu):
-        raise WrongResultError(f"the self test finds other {', '.join(wrong)} than the oracle's")
+        raise WrongResultError(f"the self test finds other {', '.join(wrong)} than the reference's")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The step that finds the first stage whose result differs from that of the NumPy oracle.
+"""The step that finds the first stage whose result differs from that of the reference.
 
 The stages are those of the algorithm: colours, seeds, costs, centres, labels. The arrays that a kernel writes
 are fetched after its launch, and compared with the arrays of `kseg_batch/kmeans/reference.py` for each image.
@@ -60,7 +60,7 @@ def stages(work: Work) -> None:
     """Compare batches of small images stage by stage.
 
     Raises:
-        DifferenceError: The result of a stage differs from that of the oracle.
+        DifferenceError: The result of a stage differs from that of the reference.
     """
     opened = work.open()
     compared = 0
@@ -68,11 +68,11 @@ def stages(work: Work) -> None:
         compare_stages(opened.device, images, options)
         compared += len(images)
         work.findings.add(images=compared, stages=sorted(set(ENDS.values())))
-    work.findings.summarise(f"{compared} images equal the oracle after each kernel")
+    work.findings.summarise(f"{compared} images equal the reference after each kernel")
 
 
 def _batches(work: Work) -> list[tuple[list[NDArray[np.uint8]], list[FitOptions]]]:
-    """Yield cases of few and of many clusters, with images of many kinds, of some seconds for the oracle."""
+    """Yield cases of few and of many clusters, with images of many kinds, at sizes for the reference."""
     rng = np.random.default_rng(5)
     photos = work.photos.batch((96, 64), 2)
     images = [
@@ -97,7 +97,7 @@ def compare_stages(
 
     Args:
         device: The device that runs the kernels.
-        images: (H, W, 3) uint8 images, small enough for the oracle.
+        images: (H, W, 3) uint8 images, small enough for the reference.
         options: Options of each image.
 
     Raises:
@@ -110,8 +110,8 @@ def compare_stages(
     layout = Layout.of(requests)
     slot = Slot(device)
     arrays = slot.reserve(layout.arrays(), total_bytes(layout.arrays()))
-    oracles = [_Oracle(image, one) for image, one in zip(images, options, strict=True)]
-    watched = _WatchedDevice(device, _Comparison(device, slot.stream, arrays, layout, oracles))
+    all_stages = [_ReferenceStages(image, one) for image, one in zip(images, options, strict=True)]
+    watched = _WatchedDevice(device, _Comparison(device, slot.stream, arrays, layout, all_stages))
     launches = Launches(watched, slot.stream, arrays, layout)
     launches.upload([np.ascontiguousarray(image).reshape(-1) for image in images])
     launches.histogram()
@@ -147,7 +147,7 @@ class _WatchedDevice(DeviceWrapper):
 
 
 @dataclass(frozen=True)
-class _Oracle:
+class _ReferenceStages:
     """The results of NumPy for one image, stage by stage."""
 
     image: NDArray[np.uint8]
@@ -209,7 +209,7 @@ class _Comparison:
     stream: Stream
     arrays: dict[str, Array]
     layout: Layout
-    oracles: list[_Oracle]
+    all_stages: list[_ReferenceStages]
     drained: int = 0
     """Number of images whose colours have been drained."""
 
@@ -217,12 +217,12 @@ class _Comparison:
         """Compare the arrays that a kernel has written, if the kernel ends a stage."""
         if kernel not in ENDS:
             return
-        images = range(len(self.oracles))
+        images = range(len(self.all_stages))
         if kernel == "drain_table":  # of as many images at a time as there are tables
             images = images[self.drained : self.drained + self.layout.tables]
             self.drained += len(images)
         for i in images:
-            for name, found, expected in getattr(self, f"_{kernel}")(i, self.oracles[i]):
+            for name, found, expected in getattr(self, f"_{kernel}")(i, self.all_stages[i]):
                 _require_equal(kernel, i, name, np.asarray(found), np.asarray(expected))
 
     def _fetch(self, name: str) -> NDArray[Any]:
@@ -231,22 +231,22 @@ class _Comparison:
     def _state(self, i: int, column: str) -> int:
         return int(self._fetch("states").reshape(-1, len(STATE))[i, STATE.index(column)])
 
-    def _drain_table(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
-        n = oracle.histogram.n_colors
+    def _drain_table(self, i: int, stages: _ReferenceStages) -> list[tuple[str, Any, Any]]:
+        n = stages.histogram.n_colors
         first = int(self.layout.images[i, IMAGE.index("colors")])
         return [
             ("colors", self._state(i, "colors"), n),
-            ("clusters", self._state(i, "clusters"), oracle.k),
-            ("xyz", self._fetch("xyz")[first : first + n], packed(oracle.colors)),
-            ("weights", self._fetch("weights")[first : first + n], oracle.histogram.counts),
+            ("clusters", self._state(i, "clusters"), stages.k),
+            ("xyz", self._fetch("xyz")[first : first + n], packed(stages.colors)),
+            ("weights", self._fetch("weights")[first : first + n], stages.histogram.counts),
         ]
 
-    def _average_cubes(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
+    def _average_cubes(self, i: int, stages: _ReferenceStages) -> list[tuple[str, Any, Any]]:
         rows: list[tuple[str, Any, Any]] = []
         xyz, weights = self._fetch("seed_xyz"), self._fetch("seed_weights")
         for name, begin, (points, counts) in (
-            ("coarse", 0, oracle.coarse),
-            ("fine", MAX_COARSE, oracle.fine),
+            ("coarse", 0, stages.coarse),
+            ("fine", MAX_COARSE, stages.fine),
         ):
             first = i * MAX_SEEDS + begin
             rows += [
@@ -256,51 +256,51 @@ class _Comparison:
             ]
         return rows
 
-    def _start_centers(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
+    def _start_centers(self, i: int, stages: _ReferenceStages) -> list[tuple[str, Any, Any]]:
         starts = self.layout.starts
         costs = self._fetch("costs").reshape(-1, starts)[i]
         attempts = self._fetch("attempts").reshape(-1, starts)[i]
         found = self._fetch("found").reshape(-1, starts, ROW, 4)[i]
         rows: list[tuple[str, Any, Any]] = []
         for block in range(starts):
-            mine = range(block, len(oracle.starts), starts)
+            mine = range(block, len(stages.starts), starts)
             if not mine:
                 rows.append((f"attempts of block {block}", attempts[block], NO_ATTEMPT))
                 continue
-            best = min(mine, key=lambda attempt: oracle.starts[attempt][0])
-            cost, centers = oracle.starts[best]
+            best = min(mine, key=lambda attempt: stages.starts[attempt][0])
+            cost, centers = stages.starts[best]
             rows += [
                 (f"attempts of block {block}", attempts[block], best),
                 (f"costs of block {block}", costs[block], cost),
-                (f"found of block {block}", found[block, : oracle.k, :3], centers),
+                (f"found of block {block}", found[block, : stages.k, :3], centers),
             ]
         return rows
 
-    def _improve_centers(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
-        return [("centers", self._centers(i, oracle), oracle.improved)]
+    def _improve_centers(self, i: int, stages: _ReferenceStages) -> list[tuple[str, Any, Any]]:
+        return [("centers", self._centers(i, stages), stages.improved)]
 
-    def _converge_centers(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
-        centers, n_iter = oracle.converged
-        labels, _ = reference.nearest(oracle.colors, centers)
-        weights = oracle.histogram.counts.astype(np.int64)
-        totals = np.zeros((oracle.k, 4), np.int64)
-        np.add.at(totals, labels, np.column_stack([oracle.colors * weights[:, None], weights]))
-        clusters = self._fetch("clusters").reshape(-1, ROW, 4)[i, : oracle.k]
+    def _converge_centers(self, i: int, stages: _ReferenceStages) -> list[tuple[str, Any, Any]]:
+        centers, n_iter = stages.converged
+        labels, _ = reference.nearest(stages.colors, centers)
+        weights = stages.histogram.counts.astype(np.int64)
+        totals = np.zeros((stages.k, 4), np.int64)
+        np.add.at(totals, labels, np.column_stack([stages.colors * weights[:, None], weights]))
+        clusters = self._fetch("clusters").reshape(-1, ROW, 4)[i, : stages.k]
         return [
-            ("centers", self._centers(i, oracle), centers),
+            ("centers", self._centers(i, stages), centers),
             ("iterations", self._state(i, "iterations"), n_iter),
             ("clusters", clusters, totals),
         ]
 
-    def _label_pixels(self, i: int, oracle: _Oracle) -> list[tuple[str, Any, Any]]:
-        centers, n_iter = oracle.converged
-        palette = reference.measure(oracle.histogram, centers, n_iter, "numpy", oracle.options.color_space)
-        rows = LabelMap.pack(reference.assign(oracle.image, palette), oracle.k).rows
+    def _label_pixels(self, i: int, stages: _ReferenceStages) -> list[tuple[str, Any, Any]]:
+        centers, n_iter = stages.converged
+        palette = reference.measure(stages.histogram, centers, n_iter, "numpy", stages.options.color_space)
+        rows = LabelMap.pack(reference.assign(stages.image, palette), stages.k).rows
         first = int(self.layout.images[i, IMAGE.index("rows")])
         return [("output", self._fetch("output")[first : first + rows.size], rows.reshape(-1))]
 
-    def _centers(self, i: int, oracle: _Oracle) -> NDArray[Any]:
-        return self._fetch("centers").reshape(-1, ROW, 4)[i, : oracle.k, :3]
+    def _centers(self, i: int, stages: _ReferenceStages) -> NDArray[Any]:
+        return self._fetch("centers").reshape(-1, ROW, 4)[i, : stages.k, :3]
 
 
 def _require_equal(kernel: str, image: int, name: str, found: NDArray[Any], expected: NDArray[Any]) -> None:

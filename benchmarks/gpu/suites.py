@@ -84,4 +84,4 @@ def _simulate(work: Work) -> None:
         if done.returncode or "Traceback" in done.stdout:
             raise StepError(f"in Numba's simulator the group {group!r} fails")
         work.findings.append("groups", {"group": group, "cases": done.stdout.count("\n")})
-    work.findings.summarise(f"{len(SIMULATED)} groups of cases equal the oracle in Numba's simulator")
+    work.findings.summarise(f"{len(SIMULATED)} groups of cases equal the reference in Numba's simulator")

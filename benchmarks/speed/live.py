@@ -42,7 +42,7 @@ STEADY = 8.0
 """K and STEADY are the defaults of the command."""
 
 CHECKED = (320, 180)
-"""Width and height at which each frame is compared with the NumPy oracle before anything is timed."""
+"""Width and height at which each frame is compared with the reference before anything is timed."""
 
 STATIC_FRAMES = 20
 """Frames of the static scene whose labels are compared."""
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def check_tracker() -> None:
-    """Compare palettes and labels with the NumPy oracle, frame after frame.
+    """Compare palettes and labels with the reference, frame after frame.
 
     Raises:
         WrongResultError: A centre or a label differs.
@@ -121,9 +121,9 @@ def check_tracker() -> None:
         else:
             labels, streaks = hold_labels_reference(rgb, palette, STEADY, labels, streaks, nearest)
         if found.cut or not np.array_equal(found.palette.fixed_centers, palette.fixed_centers):
-            raise WrongResultError("The centres are not those of the oracle.")
+            raise WrongResultError("The centres are not those of the reference.")
         if not np.array_equal(found.labels, labels):
-            raise WrongResultError("The labels are not those of the oracle.")
+            raise WrongResultError("The labels are not those of the reference.")
 
 
 def measure(

@@ -10,7 +10,7 @@ import numpy as np
 
 from kseg_batch.backends.registry import load
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.segmentation.select_k import FEW_PENALTY, index
+from kseg_batch.segmentation.select_k import FEW_PENALTY, validity_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -164,7 +164,7 @@ CRITERIA: dict[str, Callable[[Mapping[int, Fit], int], float]] = {
     "Davies, Bouldin 1979, q = 1": lambda f, k: -davies_bouldin(f[k], f[k].mean_distances),
     "Davies, Bouldin 1979, q = 2": lambda f, k: -davies_bouldin(f[k], f[k].spreads),
     **{f"q = 2, Turi's c = {c}": turi(c) for c in (1, 2, 3, 5, 8)},
-    f"--k auto: q = 2, c = {FEW_PENALTY:g}": lambda f, k: -index(f[k].palette, f[k].spreads),
+    f"--k auto: q = 2, c = {FEW_PENALTY:g}": lambda f, k: -validity_index(f[k].palette, f[k].spreads),
 }
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kseg_batch.batch.manifest import Manifest
     from kseg_batch.batch.plan import Step
 
-NAME = "annotations.json"
+ANNOTATIONS_NAME = "annotations.json"
 
 FIRST_LINE = json.dumps(HEAD)[:-1].encode() + b",\n"
 """First line of a file that was written by kseg-batch."""
@@ -45,7 +45,7 @@ class Annotations:
         Raises:
             OutputError: There is a file of this name that kseg-batch did not write.
         """
-        self.path = out / NAME
+        self.path = out / ANNOTATIONS_NAME
         self._folder = out / "coco"
         self._wanted = wanted
         if wanted and self.path.exists() and not self._written_by_kseg_batch():
@@ -60,7 +60,7 @@ class Annotations:
             if any(kind_of(name) == "coco" for name in written):
                 self._wanted = True
                 if self._written_by_kseg_batch():
-                    remove(self.path.parent, [NAME])
+                    remove(self.path.parent, [ANNOTATIONS_NAME])
             yield step
 
     def write(self, journal: Manifest) -> list[str]:

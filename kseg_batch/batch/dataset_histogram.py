@@ -45,7 +45,7 @@ CHECKPOINT_FACTOR = 50
 """Least time between two checkpoints, in multiples of the time that the last one took."""
 
 
-Result: TypeAlias = CountResult | Crash[CountTask]
+TaskResult: TypeAlias = CountResult | Crash[CountTask]
 """The result of a task."""
 
 
@@ -80,7 +80,7 @@ class DatasetHistogram:
         self._resumed: frozenset[bytes] = frozenset()  # digests of the images in the checkpoint
         self._settings = settings
         self._pool = pool
-        self._dispatcher: Dispatcher[Result] = Dispatcher(pool.done, listener.message)
+        self._dispatcher: Dispatcher[TaskResult] = Dispatcher(pool.done, listener.message)
         self._backend = backend
         self._checkpoint = checkpoint
         self._listener = listener
@@ -160,7 +160,7 @@ class DatasetHistogram:
         self._n_running += 1
         return True
 
-    def _take(self, result: Result) -> None:
+    def _take(self, result: TaskResult) -> None:
         """Add the result of a task to the sum, or note its images for another try."""
         self._n_running -= 1
         if isinstance(result, CountResult):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kseg_batch.batch.workers.jobs import Outcome
 
-NAME = "manifest.jsonl"
+MANIFEST_NAME = "manifest.jsonl"
 LOCK = ".kseg-lock"
 
 EntryStatus = Literal["started", "done", "failed"]
@@ -127,7 +127,7 @@ class Manifest:
         Raises:
             OutputError: The journal cannot be read, or was not written by this version of kseg-batch.
         """
-        self.path = out / NAME
+        self.path = out / MANIFEST_NAME
         self._offsets: dict[bytes, int] = {}  # of the last line of each image, by the digest of its name
         self._n_lines = 0
         self._end = 0  # offset behind the last complete line
@@ -258,7 +258,7 @@ class Journal(Manifest):
             self._lock.release()
 
     def _compact(self) -> None:
-        temporary = self.path.with_name(f"{NAME}{SUFFIX}")
+        temporary = self.path.with_name(f"{MANIFEST_NAME}{SUFFIX}")
         try:
             with temporary.open("wb") as file, self.path.open("rb") as reader:
                 for offset in sorted(self._offsets.values()):

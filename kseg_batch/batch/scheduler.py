@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kseg_batch.batch.workers.gpu_process import GpuProcess
     from kseg_batch.batch.workers.jobs import Settings
 
-Result: TypeAlias = Outcome | Lost | Crash[ImageTask]
+ImageResult: TypeAlias = Outcome | Lost | Crash[ImageTask]
 """The result of a job."""
 
 
@@ -59,7 +59,7 @@ class Scheduler:
         self._journal = journal
         self._summary = summary
         self._listener = listener
-        self._dispatcher: Dispatcher[Result] = Dispatcher(executors.pool.done, listener.message)
+        self._dispatcher: Dispatcher[ImageResult] = Dispatcher(executors.pool.done, listener.message)
         self._cpu = TrackedExecutor(CpuExecutor(executors.pool, settings, executors.backend))
         self._gpu_processes = gpus
         self._gpus = [TrackedExecutor(process) for process in gpus]
@@ -121,7 +121,7 @@ class Scheduler:
 
     # ---- taking results --------------------------------------------------------------------------------
 
-    def _take(self, result: Result) -> None:
+    def _take(self, result: ImageResult) -> None:
         if isinstance(result, Outcome):
             self._release(result.job)
             self._finish(result)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound="BackendInfo")
 
+NOT_COMPILED = "compiling the kernels, once on this machine; the first image waits until they are compiled"
+"""Message before the first image where the kernels have yet to be compiled."""
+
 
 def choose_backend(
     choose: Callable[..., Choice[B]], name: str, gpu: bool | None, require_gpu: bool, options: FitOptions

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kseg_batch.cli.backend import choose_backend
+from kseg_batch.cli.backend import NOT_COMPILED, choose_backend
 from kseg_batch.cli.exit_codes import exit_code, exit_with_message
 from kseg_batch.cli.flags import (
-    NOT_COMPILED,
     Alpha,
     AlphaKind,
     AsJson,

@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 
-NOT_COMPILED = "compiling the kernels, once on this machine; the first image waits until they are compiled"
-"""Message before the first image where the kernels have yet to be compiled."""
-
 
 class AlphaKind(StrEnum):
     """Treatments of transparent pixels."""

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from kseg_batch.backends.registry import find, gpu_package_installed
-from kseg_batch.batch.manifest import NAME
+from kseg_batch.batch.manifest import MANIFEST_NAME
 from kseg_batch.batch.progress import Log, Reporter, summary_lines
 from kseg_batch.batch.run import run
 from kseg_batch.batch.workers.cpu import cpu_pool
 from kseg_batch.batch.workers.executors import choose_executors
-from kseg_batch.cli.backend import choose_backend
+from kseg_batch.cli.backend import NOT_COMPILED, choose_backend
 from kseg_batch.cli.dry_run import show_plan
 from kseg_batch.cli.exit_codes import exit_code
-from kseg_batch.cli.flags import NOT_COMPILED
 from kseg_batch.console import print_status
 from kseg_batch.errors import count
 from kseg_batch.processes import usable_cores
@@ -68,7 +67,7 @@ def carry_out(request: RunRequest) -> int:
 
 def _needs_cpu_workers(request: RunRequest) -> bool:
     """Return whether CPU workers are certain to be needed, before the backend and the plan are known."""
-    fresh = not (request.settings.out / NAME).exists()
+    fresh = not (request.settings.out / MANIFEST_NAME).exists()
     return fresh and not request.dry_run and (request.gpus.preferred is False or not gpu_package_installed())
 
 

@@ -88,7 +88,7 @@ def select_k(
     ks = range(k_range.low, min(k_range.high, histogram.n_colors) + 1)
     palettes = {k: backend.fit(histogram, replace(options, k=k)) for k in ks}
     curve = tuple(
-        KCandidate(k, index(palette, pixels.spreads(backend, palette)), palette.compactness)
+        KCandidate(k, validity_index(palette, pixels.spreads(backend, palette)), palette.compactness)
         for k, palette in palettes.items()
         if palette.counts.all()  # with max_iter = 1, a cluster may be empty, so that there are fewer than k
     )
@@ -101,7 +101,7 @@ def as_pairs(curve: Iterable[KCandidate]) -> list[list[float]]:
     return [[candidate.k, round(candidate.value, 6)] for candidate in curve]
 
 
-def index(palette: Palette, spreads: NDArray[np.float64]) -> float:
+def validity_index(palette: Palette, spreads: NDArray[np.float64]) -> float:
     """Return the validity index of at least two clusters, from their (k,) root mean square distances."""
     k = len(palette.fixed_centers)
     centers = palette.fixed_centers.astype(np.int64)

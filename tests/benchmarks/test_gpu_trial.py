@@ -30,11 +30,11 @@ from tests.gpu.emulator.clock import ClockLibrary
 from tests.gpu.emulator.device import EmulatedDevice
 from tests.support.images import noise, photos
 from tests.support.nvrtc import ARCHITECTURES, compile_source, usages, warnings_of
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
 
 # ---- steps that go wrong ---------------------------------------------------------------------------------
 
@@ -442,7 +442,7 @@ def test_wrong_labels_fail_the_self_test_and_are_not_timed(
 
     opened = Opened("cupy", LyingDevice(cache, memory=4 << 30), ClockLibrary())
     monkeypatch.setattr(Work, "open", lambda _: opened)
-    with pytest.raises(WrongResultError, match="other labels than the oracle's"):
+    with pytest.raises(WrongResultError, match="other labels than the reference's"):
         correctness.self_test(work)
     with pytest.raises(WrongResultError, match="the GPU's labels differ"):
         kernels(work)
