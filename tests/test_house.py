@@ -79,6 +79,16 @@ def test_folders_mirror_the_wings_of_the_package() -> None:
     assert {name for name in package if "/" not in name} - {"kernels"} <= mirrored
 
 
+def test_the_map_of_the_house_names_every_folder_and_no_other() -> None:
+    """The table of docs/house.md has every wing, every room in a wing, and the modules of all wings."""
+    text = (ROOT / "docs/house.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([\w/.]+?)/?` \|", text, re.MULTILINE))
+    top = {file.name for file in (ROOT / "kseg_batch").glob("*.py") if not file.name.startswith("__")}
+    assert named == packages_below(ROOT / "kseg_batch") - {"kernels"} | top
+    for path in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
+        assert (ROOT / "kseg_batch" / path).exists(), path
+
+
 def test_every_folder_is_a_package_and_support_holds_no_tests() -> None:
     folders = {file.parent for file in TESTS.rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
