@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of several numbers of clusters, one partly transparent, one of a single colour."""
-    folder = tmp_path_factory.mktemp("album")
+    folder = tmp_path_factory.mktemp("photo_folder")
     for k in (2, 3, 5):
         save(blobs(k, 5, seed=k, side=40), folder / f"{k}.png")
     save(with_alpha(blobs(4, 3, seed=9, side=40), noise(40, 40, 0, 2)[..., 0] > 0), folder / "clear.png")
@@ -39,11 +39,13 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_on_a_gpu_gives_the_same_files(album: Path, tmp_path: Path, emulated: GpuBackend) -> None:
+def test_a_run_on_a_gpu_gives_the_same_files(
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend
+) -> None:
     k_range = KRange(2, 6)
     on_cpu, on_gpu = (replace(settings_for(tmp_path / name, k=6), k_range=k_range) for name in ("cpu", "gpu"))
-    expected = [process_image(job, on_cpu, load("numba")) for job in Scan([album]).jobs()]
-    found = [cast("Outcome", done) for done in process_on_gpu(Scan([album]).jobs(), on_gpu, emulated)]
+    expected = [process_image(job, on_cpu, load("numba")) for job in Scan([photo_folder]).jobs()]
+    found = [cast("Outcome", done) for done in process_on_gpu(Scan([photo_folder]).jobs(), on_gpu, emulated)]
     assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
     curves = {outcome.job.name: outcome.k_curve for outcome in expected}
     assert {outcome.job.name: outcome.k_curve for outcome in found} == curves

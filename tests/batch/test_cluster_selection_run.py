@@ -84,9 +84,9 @@ MEADOW, NO_GREEN = (90, 150, 50), (150, 140, 130)
 
 
 @pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images in which green is another cluster each time, and an image without green."""
-    folder = tmp_path_factory.mktemp("album")
+    folder = tmp_path_factory.mktemp("photo_folder")
     save(blocks([MEADOW, (120, 170, 240), WHITE]), folder / "p/day.png")
     save(blocks([(10, 12, 40), (60, 60, 70), MEADOW]), folder / "p/night.png")
     save(blocks([NO_GREEN, (40, 30, 30), (220, 210, 220)]), folder / "p/indoors.png")
@@ -94,12 +94,12 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_color_over_photos_of_different_scenes(album: Path) -> None:
+def test_a_color_over_photos_of_different_scenes(photo_folder: Path) -> None:
     kinds = ("--save", "kept", "--save", "labels")
-    result = kseg("run", "p", "-o", "out", "--keep", "green", *kinds, cwd=album)
+    result = kseg("run", "p", "-o", "out", "--keep", "green", *kinds, cwd=photo_folder)
     assert result.returncode == 0
     assert "2 images with a note in the manifest" in result.stdout
-    lines = entries(album / "out")
+    lines = entries(photo_folder / "out")
     assert {name: line["disabled"] for name, line in lines.items()} == {
         "day": [1, 2],
         "night": [0, 1],
@@ -111,18 +111,18 @@ def test_a_color_over_photos_of_different_scenes(album: Path) -> None:
     assert re.fullmatch(r"no cluster is within 55 of green: the nearest is \d\d\.\d away", note)
     assert lines["day"]["notes"] == lines["night"]["notes"] == []
     for name in lines:
-        rgb = pixels_of(album / f"p/{name}.png")
-        kept = pixels_of(album / f"out/kept/{name}.png")
+        rgb = pixels_of(photo_folder / f"p/{name}.png")
+        kept = pixels_of(photo_folder / f"out/kept/{name}.png")
         assert np.array_equal(kept, (rgb == MEADOW).all(axis=2))
-        masked = pixels_of(album / f"out/masked/{name}.png")
+        masked = pixels_of(photo_folder / f"out/masked/{name}.png")
         assert np.array_equal(masked, np.where(kept[..., None], rgb, 0))
 
 
-def test_another_choice_is_done_again_and_nothing_else(album: Path) -> None:
-    out = album / "again"
+def test_another_choice_is_done_again_and_nothing_else(photo_folder: Path) -> None:
+    out = photo_folder / "again"
 
     def n_done(*flags: object) -> int:
-        result = kseg("run", "p", "-o", out, "--json", *flags, cwd=album)
+        result = kseg("run", "p", "-o", out, "--json", *flags, cwd=photo_folder)
         done: int = json.loads(result.stdout.splitlines()[-1])["summary"]["done"]
         return done
 
@@ -130,7 +130,7 @@ def test_another_choice_is_done_again_and_nothing_else(album: Path) -> None:
     labels = (out / "labels/day.png").stat().st_mtime_ns
     assert n_done("--keep", "Green", "--tolerance", 55, "--save", "kept") == 0
     stricter = ("--keep", "green", "--tolerance", 9, "--save", "kept")
-    plan = kseg("run", "p", "-o", out, "--dry-run", *stricter, cwd=album).stdout
+    plan = kseg("run", "p", "-o", out, "--dry-run", *stricter, cwd=photo_folder).stdout
     assert plan.startswith("do   p/day.png: it was done with --keep green --tolerance 55\n")
     assert n_done(*stricter) == 4
     assert entries(out)["day"]["disabled"] == [0, 1, 2]
@@ -184,8 +184,8 @@ def test_a_run_that_is_killed_leaves_no_two_choices_behind(tmp_path: Path) -> No
         ),
     ],
 )
-def test_flags_from_a_file(album: Path, tmp_path: Path, line: str, text: str) -> None:
+def test_flags_from_a_file(photo_folder: Path, tmp_path: Path, line: str, text: str) -> None:
     (tmp_path / "kseg.toml").write_text(f"{line}\n")
-    result = kseg("run", album / "p/day.png", "--config", "kseg.toml", "-o", "out", cwd=tmp_path)
+    result = kseg("run", photo_folder / "p/day.png", "--config", "kseg.toml", "-o", "out", cwd=tmp_path)
     assert result.returncode == 0
     assert entries(tmp_path / "out")["day"]["filter"] == text

@@ -72,7 +72,7 @@ def check(out: Path) -> dict[str, int]:
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Path:
+def photo_folder(tmp_path: Path) -> Path:
     save(photos()["coffee"], tmp_path / "p/coffee.JPG")
     save(photos()["chelsea"], tmp_path / "p/pets/Chelsea the cat.png")
     save(FOUR, tmp_path / "p/pets/b/é.bmp")
@@ -83,9 +83,9 @@ def album(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("k", [3, 256])
-def test_masks_equal_the_png_files(album: Path, k: int) -> None:
-    assert kseg("run", "p", "--k", k, *BOTH, cwd=album).returncode == 0
-    assert check(album / "p-kseg") == {
+def test_masks_equal_the_png_files(photo_folder: Path, k: int) -> None:
+    assert kseg("run", "p", "--k", k, *BOTH, cwd=photo_folder).returncode == 0
+    assert check(photo_folder / "p-kseg") == {
         "coffee.JPG": k,
         "column.png": k,
         "flat.png": 1,
@@ -95,9 +95,9 @@ def test_masks_equal_the_png_files(album: Path, k: int) -> None:
     } | ({"column.png": 256, "row.png": 256} if k == 256 else {})
 
 
-def test_coco_alone(album: Path) -> None:
-    result = kseg("run", "p", "--save", "coco", *ONE, cwd=album)
-    out = album / "p-kseg"
+def test_coco_alone(photo_folder: Path) -> None:
+    result = kseg("run", "p", "--save", "coco", *ONE, cwd=photo_folder)
+    out = photo_folder / "p-kseg"
     assert result.returncode == 0
     assert f"\ncoco       {out}/annotations.json\n" in result.stdout
     names = ["coffee", "column", "flat", "pets/Chelsea the cat", "pets/b/é", "row"]
@@ -130,15 +130,15 @@ def test_two_sources_and_full_names(tmp_path: Path) -> None:
     assert list(check(tmp_path / "out")) == ["a/x.bmp", "a/x.png", "b/x.png"]
 
 
-def test_the_same_bytes_again(album: Path) -> None:
-    assert kseg("run", "p", *BOTH, cwd=album).returncode == 0
-    out = album / "p-kseg"
+def test_the_same_bytes_again(photo_folder: Path) -> None:
+    assert kseg("run", "p", *BOTH, cwd=photo_folder).returncode == 0
+    out = photo_folder / "p-kseg"
     first, time = text(out), (out / "annotations.json").stat().st_mtime_ns
-    assert kseg("run", "p", "--save", "coco", "--overwrite", "--workers", 3, cwd=album).returncode == 0
+    assert kseg("run", "p", "--save", "coco", "--overwrite", "--workers", 3, cwd=photo_folder).returncode == 0
     assert (out / "annotations.json").stat().st_mtime_ns > time
     assert text(out) == first
     (out / "annotations.json").unlink()
-    assert "6 images skipped" in kseg("run", "p", *BOTH, cwd=album).stdout
+    assert "6 images skipped" in kseg("run", "p", *BOTH, cwd=photo_folder).stdout
     assert text(out) == first
 
 

@@ -28,7 +28,7 @@ from tests.support.images import blocks, noise, photos
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Path:
+def photo_folder(tmp_path: Path) -> Path:
     """Photos of different sizes and kinds in a tree, one partly transparent; a.jpg and a.png among them."""
     opaque = noise(40, 60, 0, 2, seed=1)[..., 0] > 0
     save(photos()["coffee"], tmp_path / "p/a.jpg")
@@ -41,14 +41,14 @@ def album(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("k", "color_space"), [(8, "rgb"), (5, "oklab")])
 def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
-    album: Path, k: int, color_space: ColorSpace
+    photo_folder: Path, k: int, color_space: ColorSpace
 ) -> None:
     flags = ("-k", k, "--attempts", 3, "--seed", 7, "--max-iter", 50, "--eps", 0.1)
-    result = kseg("fit", "p", *flags, "--color-space", color_space, cwd=album)
+    result = kseg("fit", "p", *flags, "--color-space", color_space, cwd=photo_folder)
     assert (result.returncode, result.stderr) == (0, "")
-    glued = pixels_below(album / "p")
+    glued = pixels_below(photo_folder / "p")
     s = segment(glued, k, attempts=3, seed=7, max_iter=50, eps=0.1, color_space=color_space)
-    path = album / "p-palette.json"
+    path = photo_folder / "p-palette.json"
     palette = read_palette(path)
     assert np.array_equal(palette.fixed_centers, s.palette.fixed_centers)
     assert np.array_equal(palette.counts, s.counts)
@@ -73,20 +73,20 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
     assert result.stdout.splitlines()[-1] == f"palette    {path}"
     assert f"      0  #{bytes(palette.colors[0]).hex()}  " in result.stdout
     assert "1 file passed over, not images by name" in result.stdout
-    assert files_beside(album) == ["p-palette.json"]
+    assert files_beside(photo_folder) == ["p-palette.json"]
 
 
-def test_neither_order_nor_workers_nor_names_matter(album: Path, pool: CountPool) -> None:
-    images = sorted(path for path in album.rglob("*.*") if path.suffix in (".jpg", ".png", ".webp"))
+def test_neither_order_nor_workers_nor_names_matter(photo_folder: Path, pool: CountPool) -> None:
+    images = sorted(path for path in photo_folder.rglob("*.*") if path.suffix in (".jpg", ".png", ".webp"))
     for i, path in enumerate(reversed(images)):
-        (album / f"other/{i % 2}").mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, album / f"other/{i % 2}/{i}{path.suffix}")
-    assert kseg("fit", "p", "--workers", 3, cwd=album).returncode == 0
-    expected = (album / "p-palette.json").read_bytes()
-    some = [album / "p" / name for name in ("deep", "a.png", "a.jpg", "a.png")]
-    for sources in ([album / "p"], [album / "other"], some, images[::-1]):
-        fit_by(pool, album / "p.json", sources)
-        assert (album / "p.json").read_bytes() == expected
+        (photo_folder / f"other/{i % 2}").mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, photo_folder / f"other/{i % 2}/{i}{path.suffix}")
+    assert kseg("fit", "p", "--workers", 3, cwd=photo_folder).returncode == 0
+    expected = (photo_folder / "p-palette.json").read_bytes()
+    some = [photo_folder / "p" / name for name in ("deep", "a.png", "a.jpg", "a.png")]
+    for sources in ([photo_folder / "p"], [photo_folder / "other"], some, images[::-1]):
+        fit_by(pool, photo_folder / "p.json", sources)
+        assert (photo_folder / "p.json").read_bytes() == expected
 
 
 def test_the_same_names_in_several_folders(tmp_path: Path, pool: CountPool) -> None:
@@ -97,92 +97,93 @@ def test_the_same_names_in_several_folders(tmp_path: Path, pool: CountPool) -> N
     assert read_palette(tmp_path / "p.json").counts.sum() == 50
 
 
-def test_colors_under_transparent_pixels(album: Path, pool: CountPool) -> None:
-    fit_by(pool, album / "p.json", [album / "p/deep/clear.png"], alpha="ignore")
-    assert read_palette(album / "p.json").counts.sum() == 40 * 60
+def test_colors_under_transparent_pixels(photo_folder: Path, pool: CountPool) -> None:
+    fit_by(pool, photo_folder / "p.json", [photo_folder / "p/deep/clear.png"], alpha="ignore")
+    assert read_palette(photo_folder / "p.json").counts.sum() == 40 * 60
 
 
-def test_images_with_too_many_pixels(album: Path, pool: CountPool) -> None:
-    summary, _ = fit_by(pool, album / "p.json", [album / "p"], max_pixels=100_000)
+def test_images_with_too_many_pixels(photo_folder: Path, pool: CountPool) -> None:
+    summary, _ = fit_by(pool, photo_folder / "p.json", [photo_folder / "p"], max_pixels=100_000)
     assert (summary.counted, summary.failed) == (3, 1)
 
 
-def test_names_are_not_lost(album: Path, pool: CountPool) -> None:
+def test_names_are_not_lost(photo_folder: Path, pool: CountPool) -> None:
     """Given on the command line, or by hand, and then a fit every night."""
-    path = album / "p-palette.json"
-    assert kseg("fit", "p", "--names", "shadow, tree,", cwd=album).returncode == 0
+    path = photo_folder / "p-palette.json"
+    assert kseg("fit", "p", "--names", "shadow, tree,", cwd=photo_folder).returncode == 0
     first = path.read_bytes()
     assert read_palette(path).names == ("shadow", "tree", "")
     path.write_text(path.read_text().replace('"shadow"', '"in the dark"'))
-    result = kseg("fit", "p", cwd=album)
+    result = kseg("fit", "p", cwd=photo_folder)
     assert result.returncode == 1
     assert result.stderr == (
         f"kseg-batch: {path} has names, which would be lost: repeat them with --names 'in the dark,tree,'.\n"
     )
-    fit_by(pool, path, [album / "p"], names=("shadow", "tree", ""))
+    fit_by(pool, path, [photo_folder / "p"], names=("shadow", "tree", ""))
     assert path.read_bytes() == first
 
 
-def test_a_palette_is_replaced_and_nothing_else(album: Path, pool: CountPool) -> None:
-    path = album / "p-palette.json"
-    fit_by(pool, path, [album / "p"])
+def test_a_palette_is_replaced_and_nothing_else(photo_folder: Path, pool: CountPool) -> None:
+    path = photo_folder / "p-palette.json"
+    fit_by(pool, path, [photo_folder / "p"])
     first = path.read_bytes()
-    save(noise(99, 99), album / "p/new.png")
-    result = kseg("fit", "p", "--quiet", cwd=album)
+    save(noise(99, 99), photo_folder / "p/new.png")
+    result = kseg("fit", "p", "--quiet", cwd=photo_folder)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert path.read_bytes() != first
     for content in ("{}", "[]", "#112233\n", "mine"):
         path.write_text(content)
         with pytest.raises(OutputError, match="exists, and no fit wrote it: choose another -o"):
-            fit_by(pool, path, [album / "p"])
+            fit_by(pool, path, [photo_folder / "p"])
         assert path.read_text() == content
-    before = (album / "p/a.png").read_bytes()
+    before = (photo_folder / "p/a.png").read_bytes()
     with pytest.raises(OutputError, match="png exists, and no fit wrote it"):
-        fit_by(pool, album / "p/a.png", [album / "p"])
-    assert (album / "p/a.png").read_bytes() == before
+        fit_by(pool, photo_folder / "p/a.png", [photo_folder / "p"])
+    assert (photo_folder / "p/a.png").read_bytes() == before
 
 
-def test_json(album: Path) -> None:
-    save(noise(4, 4), album / "p/one.gif")
+def test_json(photo_folder: Path) -> None:
+    save(noise(4, 4), photo_folder / "p/one.gif")
     frames = [Image.fromarray(noise(4, 4, seed=i)) for i in range(2)]
-    frames[0].save(album / "p/two.gif", save_all=True, append_images=frames[1:])
-    (album / "p/broken.png").write_bytes(b"x")
-    result = kseg("fit", "p", "--json", "-o", "new/folder/p.json", cwd=album)
+    frames[0].save(photo_folder / "p/two.gif", save_all=True, append_images=frames[1:])
+    (photo_folder / "p/broken.png").write_bytes(b"x")
+    result = kseg("fit", "p", "--json", "-o", "new/folder/p.json", cwd=photo_folder)
     assert result.returncode == 3
     *lines, last = map(json.loads, result.stdout.splitlines())
     by_name = {Path(line["source"]).name: line for line in lines}
     assert len(by_name) == len(lines) == 7
     assert by_name["a.jpg"].pop("seconds") > 0
     assert by_name["a.jpg"] == {
-        "source": str(album / "p/a.jpg"), "status": "done", "error": None, "size": [600, 400], "notes": []
+        "source": str(photo_folder / "p/a.jpg"), "status": "done", "error": None,
+        "size": [600, 400], "notes": []
     }  # fmt: skip
     assert by_name["two.gif"]["notes"] == ["the first of 2 frames"]
     assert by_name["broken.png"]["status"] == "failed"
     summary = last["summary"]
     assert (summary["counted"], summary["failed"], summary["noted"], summary["resumed"]) == (6, 1, 1, 0)
     assert summary["palette"] == "new/folder/p.json"
-    assert read_palette(album / "new/folder/p.json").counts.sum() == summary["pixels"]
+    assert read_palette(photo_folder / "new/folder/p.json").counts.sum() == summary["pixels"]
     assert "1 image with a note: --json shows the notes" in result.stderr
 
 
-def test_damaged_images_are_named_and_left_out(album: Path, pool: CountPool) -> None:
-    fit_by(pool, album / "whole.json", [album / "p"])
-    whole = (album / "p/a.jpg").read_bytes()
-    (album / "p/cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (album / "p/empty.png").touch()
-    result = kseg("fit", "p", cwd=album)
+def test_damaged_images_are_named_and_left_out(photo_folder: Path, pool: CountPool) -> None:
+    fit_by(pool, photo_folder / "whole.json", [photo_folder / "p"])
+    whole = (photo_folder / "p/a.jpg").read_bytes()
+    (photo_folder / "p/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (photo_folder / "p/empty.png").touch()
+    result = kseg("fit", "p", cwd=photo_folder)
     assert result.returncode == 3
     assert sorted(line.split(": ")[:2] for line in result.stderr.splitlines()) == [
         ["failed", "p/cut.jpg"],
         ["failed", "p/empty.png"],
     ]
     assert "2 images failed: listed above" in result.stdout
-    content = json.loads((album / "p-palette.json").read_text())
+    content = json.loads((photo_folder / "p-palette.json").read_text())
     assert content["fitted"].pop("failed") == 2
-    expected = json.loads((album / "whole.json").read_text())
+    expected = json.loads((photo_folder / "whole.json").read_text())
     assert expected["fitted"].pop("failed") == 0
     assert content == expected
-    assert files_beside(album) == ["p-palette.json", "whole.json"]
+    assert files_beside(photo_folder) == ["p-palette.json", "whole.json"]
 
 
 def test_nothing_but_damaged_images(tmp_path: Path) -> None:
@@ -195,12 +196,12 @@ def test_nothing_but_damaged_images(tmp_path: Path) -> None:
 
 
 def test_a_gpu_clusters_and_the_cpu_where_it_fails(
-    album: Path, pool: CountPool, emulated: GpuBackend, cache: Path
+    photo_folder: Path, pool: CountPool, emulated: GpuBackend, cache: Path
 ) -> None:
     palettes = {}
     for name, gpu in (("whole", emulated), ("failing", failing_gpu(cache, 3))):
-        _, messages = fit_by(pool, album / f"{name}.json", [album / "p/a.png"], 4, backend=gpu)
-        palettes[name] = read_palette(album / f"{name}.json")
+        _, messages = fit_by(pool, photo_folder / f"{name}.json", [photo_folder / "p/a.png"], 4, backend=gpu)
+        palettes[name] = read_palette(photo_folder / f"{name}.json")
         assert len(messages) == (name == "failing")
     assert messages[0].startswith("clustered on the CPU: cupy: ")
     assert {name: palette.backend for name, palette in palettes.items()} == {
@@ -247,15 +248,15 @@ def test_wrong_use_gets_one_sentence(
     assert files_beside(tmp_path) == ["a.png"]
 
 
-def test_two_fits_at_a_time(album: Path) -> None:
-    with held_by_another_process(album / ".p-palette.json.kseg-lock"):
-        result = kseg("fit", "p", cwd=album)
+def test_two_fits_at_a_time(photo_folder: Path) -> None:
+    with held_by_another_process(photo_folder / ".p-palette.json.kseg-lock"):
+        result = kseg("fit", "p", cwd=photo_folder)
     assert (result.returncode, result.stdout) == (1, "")
-    path = album / "p-palette.json"
+    path = photo_folder / "p-palette.json"
     assert result.stderr == (
         f"kseg-batch: Another process is about to write {path}: wait for its end, or choose another -o.\n"
     )
-    assert files_beside(album) == []
+    assert files_beside(photo_folder) == []
 
 
 PEAK = """

@@ -24,7 +24,7 @@ GIVEN = ["#fafafa", "#202020", "#a06030"]
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Path:
+def photo_folder(tmp_path: Path) -> Path:
     save(photos()["coffee"][::2, ::2], tmp_path / "p/a.png")
     save(photos()["chelsea"][::2, ::2], tmp_path / "p/b.png")
     save(photos()["china"][::2, ::2], tmp_path / "p/deep/c.png")
@@ -37,13 +37,13 @@ def labels(out: Path, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [2, 9])
 @pytest.mark.parametrize("color_space", ["rgb", "lab"])
-def test_labels_equal_apply_palette(album: Path, k: int, color_space: ColorSpace) -> None:
-    images = {name: pixels_of(album / f"p/{name}.png") for name in ("a", "b", "deep/c")}
+def test_labels_equal_apply_palette(photo_folder: Path, k: int, color_space: ColorSpace) -> None:
+    images = {name: pixels_of(photo_folder / f"p/{name}.png") for name in ("a", "b", "deep/c")}
     palette = fit_palette(images.values(), k=k, color_space=color_space)
-    write_palette(album / "p.json", palette)
-    result = kseg("run", "p", "--palette", "p.json", "--save", "labels", "--save", "masks", cwd=album)
+    write_palette(photo_folder / "p.json", palette)
+    result = kseg("run", "p", "--palette", "p.json", "--save", "labels", "--save", "masks", cwd=photo_folder)
     assert (result.returncode, result.stderr) == (0, "")
-    out = album / "p-kseg"
+    out = photo_folder / "p-kseg"
     counts, compactness = np.zeros(k, np.int64), 0.0
     for line in manifest(out):
         name = str(line["name"])
@@ -61,13 +61,13 @@ def test_labels_equal_apply_palette(album: Path, k: int, color_space: ColorSpace
     assert compactness == palette.compactness
 
 
-def test_a_cluster_is_the_same_in_every_image_and_some_have_no_pixel(album: Path) -> None:
+def test_a_cluster_is_the_same_in_every_image_and_some_have_no_pixel(photo_folder: Path) -> None:
     """Clusters keep the order of the list, which is not the order of lightness."""
-    save(flat(5, 5, (30, 31, 32)), album / "p/dark.png")
-    save(blocks([(250, 250, 250), (40, 30, 30)]), album / "p/both.png")
+    save(flat(5, 5, (30, 31, 32)), photo_folder / "p/dark.png")
+    save(blocks([(250, 250, 250), (40, 30, 30)]), photo_folder / "p/both.png")
     flags = ("--palette", ",".join(GIVEN), "--save", "labels", "--save", "segmented", "--save", "masks")
-    assert kseg("run", "p", *flags, "--disable", 1, cwd=album).returncode == 0
-    out = album / "p-kseg"
+    assert kseg("run", "p", *flags, "--disable", 1, cwd=photo_folder).returncode == 0
+    out = photo_folder / "p-kseg"
     assert (labels(out, "dark") == 1).all()
     assert set(labels(out, "both")[0].tolist()) == {0, 1}
     assert len([name for name in tree(out) if "dark_mask" in name]) == 3
@@ -77,17 +77,17 @@ def test_a_cluster_is_the_same_in_every_image_and_some_have_no_pixel(album: Path
         assert not np.asarray(picture).any()
 
 
-def test_names_stand_in_flags_and_in_the_names_of_masks(album: Path) -> None:
-    (album / "p.txt").write_text("#fafafa snow\n#202020\n#a06030 old wood\n")
+def test_names_stand_in_flags_and_in_the_names_of_masks(photo_folder: Path) -> None:
+    (photo_folder / "p.txt").write_text("#fafafa snow\n#202020\n#a06030 old wood\n")
     flags = ("--palette", "p.txt", "--save", "masks", "--disable", "Snow")
-    assert kseg("run", "p", *flags, cwd=album).returncode == 0
-    out = album / "p-kseg"
+    assert kseg("run", "p", *flags, cwd=photo_folder).returncode == 0
+    out = photo_folder / "p-kseg"
     masks = ["a_mask1.png", "a_mask_old wood.png", "a_mask_snow.png"]
     assert sorted(path.name for path in (out / "masks").glob("a_*")) == masks
     with Image.open(out / "masked/a.png") as picture, Image.open(out / "masks/a_mask_snow.png") as snow:
         assert not np.asarray(picture)[np.asarray(snow)].any()
     assert {tuple(line["disabled"]) for line in manifest(out)} == {(0,)}
-    assert "3 images skipped" in kseg("run", "p", *flags, cwd=album).stdout
+    assert "3 images skipped" in kseg("run", "p", *flags, cwd=photo_folder).stdout
 
 
 def test_transparent_pixels_are_in_no_cluster(tmp_path: Path) -> None:
@@ -102,38 +102,38 @@ def test_transparent_pixels_are_in_no_cluster(tmp_path: Path) -> None:
     assert counts == np.bincount(expected[opaque], minlength=3).tolist()
 
 
-def test_files_of_every_kind(album: Path) -> None:
+def test_files_of_every_kind(photo_folder: Path) -> None:
     """The same colours from a GIMP palette, with a warning about its useless names, and from a list."""
     gimp = "\n".join(f"{int(c[1:3], 16)} {int(c[3:5], 16)} {int(c[5:], 16)} 7" for c in GIVEN)
-    (album / "p.gpl").write_text(f"GIMP Palette\n{gimp}\n")
-    (album / "p.txt").write_text("\n".join(GIVEN))
+    (photo_folder / "p.gpl").write_text(f"GIMP Palette\n{gimp}\n")
+    (photo_folder / "p.txt").write_text("\n".join(GIVEN))
     written: dict[str, dict[str, bytes]] = {}
     for palette in ("p.gpl", "p.txt", ",".join(GIVEN)):
         out = f"out{len(written)}"
-        result = kseg("run", "p", "-o", out, "--palette", palette, cwd=album)
+        result = kseg("run", "p", "-o", out, "--palette", palette, cwd=photo_folder)
         assert result.returncode == 0
         lost = "names that clusters cannot have, or that occur twice, were left out: '7', '7', '7'"
         assert result.stderr == (f"kseg-batch: p.gpl: {lost}\n" if palette == "p.gpl" else "")
-        written[palette] = pngs(album / out)
+        written[palette] = pngs(photo_folder / out)
     assert written["p.gpl"] == written["p.txt"] == written[",".join(GIVEN)]
     assert len(written["p.txt"]) == 12
 
 
-def test_a_changed_palette_replaces_the_outputs(album: Path) -> None:
+def test_a_changed_palette_replaces_the_outputs(photo_folder: Path) -> None:
     colors = ("--palette", "p.txt")
-    (album / "p.txt").write_text("\n".join(GIVEN))
-    assert done_again(album, *colors) == ["a", "b", "deep/c"]
-    first = entries(album / "out")["a"]["fingerprint"]
-    assert done_again(album, *colors) == []
-    (album / "p.txt").write_text("\n".join(c.upper() for c in GIVEN) + "\n")
-    assert done_again(album, *colors) == []
-    assert done_again(album, *colors, "--backend", "opencv") == []  # labels of given centres are exact
-    (album / "p.txt").write_text("\n".join(reversed(GIVEN)))
-    assert done_again(album, *colors) == ["a", "b", "deep/c"]
-    assert entries(album / "out")["a"]["fingerprint"] != first
-    (album / "p.txt").write_text("\n".join(GIVEN[:2]))
-    assert len(done_again(album, *colors)) == 3
-    assert not (album / "out/masks/a_mask2.png").exists()
+    (photo_folder / "p.txt").write_text("\n".join(GIVEN))
+    assert done_again(photo_folder, *colors) == ["a", "b", "deep/c"]
+    first = entries(photo_folder / "out")["a"]["fingerprint"]
+    assert done_again(photo_folder, *colors) == []
+    (photo_folder / "p.txt").write_text("\n".join(c.upper() for c in GIVEN) + "\n")
+    assert done_again(photo_folder, *colors) == []
+    assert done_again(photo_folder, *colors, "--backend", "opencv") == []  # labels of given centres are exact
+    (photo_folder / "p.txt").write_text("\n".join(reversed(GIVEN)))
+    assert done_again(photo_folder, *colors) == ["a", "b", "deep/c"]
+    assert entries(photo_folder / "out")["a"]["fingerprint"] != first
+    (photo_folder / "p.txt").write_text("\n".join(GIVEN[:2]))
+    assert len(done_again(photo_folder, *colors)) == 3
+    assert not (photo_folder / "out/masks/a_mask2.png").exists()
 
 
 def test_the_fingerprint_is_that_of_all_that_a_palette_decides() -> None:
@@ -168,15 +168,15 @@ def test_the_fingerprint_is_that_of_all_that_a_palette_decides() -> None:
         (["--palette", "bad.json"], 'bad.json: "counts" must be a list of 3 items, as many as in "centers"'),
     ],
 )
-def test_wrong_use_gets_one_sentence(album: Path, flags: list[object], message: str) -> None:
-    write_palette(album / "bad.json", read_palette(",".join(GIVEN)))
-    content = json.loads((album / "bad.json").read_text()) | {"counts": [1]}
-    (album / "bad.json").write_text(json.dumps(content))
-    result = kseg("run", "p", "--palette", ",".join(GIVEN), *flags, cwd=album)
+def test_wrong_use_gets_one_sentence(photo_folder: Path, flags: list[object], message: str) -> None:
+    write_palette(photo_folder / "bad.json", read_palette(",".join(GIVEN)))
+    content = json.loads((photo_folder / "bad.json").read_text()) | {"counts": [1]}
+    (photo_folder / "bad.json").write_text(json.dumps(content))
+    result = kseg("run", "p", "--palette", ",".join(GIVEN), *flags, cwd=photo_folder)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
-    assert not (album / "p-kseg").exists()
+    assert not (photo_folder / "p-kseg").exists()
 
 
 def test_256_clusters_and_transparent_pixels(tmp_path: Path) -> None:
@@ -187,14 +187,14 @@ def test_256_clusters_and_transparent_pixels(tmp_path: Path) -> None:
     assert "256 clusters leave no number for its transparent pixels; use 255, or --alpha" in result.stderr
 
 
-def test_the_command_line_wins_over_a_file_of_flags(album: Path) -> None:
-    (album / "k.toml").write_text("k = 5\nseed = 3\n")
-    (album / "both.toml").write_text("k = 5\npalette = '#000000,#ffffff'\n")
+def test_the_command_line_wins_over_a_file_of_flags(photo_folder: Path) -> None:
+    (photo_folder / "k.toml").write_text("k = 5\nseed = 3\n")
+    (photo_folder / "both.toml").write_text("k = 5\npalette = '#000000,#ffffff'\n")
     flags = ("--palette", ",".join(GIVEN), "--config", "k.toml", "--save", "masks")
-    assert kseg("run", "p", *flags, cwd=album).returncode == 0
-    assert len([name for name in tree(album / "p-kseg") if "a_mask" in name]) == 3
+    assert kseg("run", "p", *flags, cwd=photo_folder).returncode == 0
+    assert len([name for name in tree(photo_folder / "p-kseg") if "a_mask" in name]) == 3
     more: tuple[str, ...]
     for more in ((), ("--k", "2")):
-        result = kseg("run", "p", "--config", "both.toml", *more, cwd=album)
+        result = kseg("run", "p", "--config", "both.toml", *more, cwd=photo_folder)
         assert result.returncode == 2
         assert "--k and --palette contradict each other" in result.stderr

@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to do with every image."""
+    """Settings of a run: how to process every image."""
 
     out: Path
     """The output folder."""

@@ -31,9 +31,9 @@ from tests.support.outputs import pngs
 
 
 @pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos of different sizes in two folders, one photo partly transparent; and two broken files."""
-    folder = tmp_path_factory.mktemp("album")
+    folder = tmp_path_factory.mktemp("photo_folder")
     for i in range(18):
         picture = photos()["coffee"][i * 7 : i * 7 + 30 + i, i * 5 : i * 5 + 61 - i]
         save(picture, folder / f"{'ab'[i % 2]}/{i:02}.png")
@@ -45,9 +45,11 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 17])
-def test_the_same_files_as_on_the_cpu(album: Path, tmp_path: Path, emulated: GpuBackend, k: int) -> None:
-    expected = on_cpu(album, tmp_path / "cpu", k)
-    outcomes, lost = on_gpu(album, tmp_path / "gpu", emulated, k)
+def test_the_same_files_as_on_the_cpu(
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend, k: int
+) -> None:
+    expected = on_cpu(photo_folder, tmp_path / "cpu", k)
+    outcomes, lost = on_gpu(photo_folder, tmp_path / "gpu", emulated, k)
     assert not lost
     assert sum(o.error is None for o in outcomes) == 19
     assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
@@ -55,12 +57,16 @@ def test_the_same_files_as_on_the_cpu(album: Path, tmp_path: Path, emulated: Gpu
     assert {o.palette.backend for o in outcomes if o.palette} == {"cupy"}
 
 
-def test_clean_labels_are_the_same_as_on_the_cpu(album: Path, tmp_path: Path, emulated: GpuBackend) -> None:
+def test_clean_labels_are_the_same_as_on_the_cpu(
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend
+) -> None:
     regions = RegionOptions(smooth=1, min_region=12)
-    expected = on_cpu(album, tmp_path / "cpu", 3, regions)
-    outcomes, _ = on_gpu(album, tmp_path / "gpu", emulated, 3, regions=regions)
+    expected = on_cpu(photo_folder, tmp_path / "cpu", 3, regions)
+    outcomes, _ = on_gpu(photo_folder, tmp_path / "gpu", emulated, 3, regions=regions)
     assert pngs(tmp_path / "gpu") == pngs(tmp_path / "cpu")
-    assert comparable(outcomes) == comparable(expected) != comparable(on_cpu(album, tmp_path / "plain"))
+    assert (
+        comparable(outcomes) == comparable(expected) != comparable(on_cpu(photo_folder, tmp_path / "plain"))
+    )
     assert pngs(tmp_path / "plain") != pngs(tmp_path / "cpu")
 
 
@@ -79,7 +85,7 @@ def test_transparent_pixels_beside_256_clusters_fail_that_image_alone(
 
 @pytest.mark.parametrize("color_space", ["rgb", "lab"])
 def test_the_clusters_of_a_palette(
-    album: Path, tmp_path: Path, emulated: GpuBackend, color_space: ColorSpace
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend, color_space: ColorSpace
 ) -> None:
     """The clusters are not in the order of their lightness, and some have no pixel."""
     centers = 64 * np.array([[250, 1, 2], [90, 60, 40], [20, 20, 20], [90, 60, 40]], np.int32)
@@ -88,7 +94,7 @@ def test_the_clusters_of_a_palette(
     for name in ("cpu", "gpu"):
         settings = replace(settings_for(tmp_path / name, 4), palette=palette)
         settings = replace(settings, fit=FitOptions(k=4, color_space=color_space))
-        jobs = Scan([album]).jobs()
+        jobs = Scan([photo_folder]).jobs()
         if name == "cpu":
             outcomes = [process_image(job, settings, load("numba")) for job in jobs]
         else:
@@ -115,20 +121,22 @@ def test_an_image_too_large_for_the_gpu_is_left_to_the_cpu(tmp_path: Path, cache
 
 
 @pytest.mark.parametrize("launches", [0, 3, 8, 20])
-def test_a_gpu_that_fails_ends_the_work(album: Path, tmp_path: Path, cache: Path, launches: int) -> None:
+def test_a_gpu_that_fails_ends_the_work(
+    photo_folder: Path, tmp_path: Path, cache: Path, launches: int
+) -> None:
     before = threading.active_count()
     with pytest.raises(BackendError, match="fallen off the bus"):
-        on_gpu(album, tmp_path, failing_gpu(cache, launches))
+        on_gpu(photo_folder, tmp_path, failing_gpu(cache, launches))
     assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_a_run_that_is_given_up_ends_its_threads(
-    album: Path, tmp_path: Path, emulated: GpuBackend, taken: int
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend, taken: int
 ) -> None:
     before = threading.active_count()
     settings = settings_for(tmp_path / "out", 2, frozenset({"labels"}))
-    outcomes = process_on_gpu(Scan([album]).jobs(), settings, emulated, threads=2)
+    outcomes = process_on_gpu(Scan([photo_folder]).jobs(), settings, emulated, threads=2)
     for _ in range(taken):
         next(outcomes)
     outcomes.close()
@@ -137,7 +145,7 @@ def test_a_run_that_is_given_up_ends_its_threads(
 
 
 def test_a_mistake_in_the_program_is_not_swallowed(
-    album: Path, tmp_path: Path, emulated: GpuBackend, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mistaken(*_: object) -> None:
         raise ZeroDivisionError
@@ -145,12 +153,12 @@ def test_a_mistake_in_the_program_is_not_swallowed(
     monkeypatch.setattr(gpu_pipeline, "write_outputs", mistaken)
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
-        on_gpu(album, tmp_path / "out", emulated)
+        on_gpu(photo_folder, tmp_path / "out", emulated)
     assert threading.active_count() == before
 
 
 def test_memory_does_not_grow_with_the_list(
-    album: Path, tmp_path: Path, emulated: GpuBackend, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never are more images decoded and not yet written than the threads can use."""
     under_way, most = 0, 0
@@ -174,7 +182,7 @@ def test_memory_does_not_grow_with_the_list(
 
     monkeypatch.setattr(gpu_pipeline, "load_image", read)
     monkeypatch.setattr(gpu_pipeline, "write_outputs", write)
-    jobs = [Job(job.source, Path(f"{i}-{job.name}")) for i in range(5) for job in Scan([album]).jobs()]
+    jobs = [Job(job.source, Path(f"{i}-{job.name}")) for i in range(5) for job in Scan([photo_folder]).jobs()]
     settings = settings_for(tmp_path, 2, frozenset({"labels"}))
     outcomes = list(process_on_gpu(jobs, settings, emulated, threads=2))
     assert len(outcomes) == len(jobs)
@@ -182,12 +190,12 @@ def test_memory_does_not_grow_with_the_list(
 
 
 def test_outputs_that_cannot_be_written_fail_that_image_alone(
-    album: Path, tmp_path: Path, emulated: GpuBackend
+    photo_folder: Path, tmp_path: Path, emulated: GpuBackend
 ) -> None:
     settings_for(tmp_path / "out", save=frozenset({"labels"}))
     (tmp_path / "out/labels/a/00.png").mkdir(parents=True)
-    outcomes, _ = on_gpu(album, tmp_path / "out", emulated, save=frozenset({"labels"}))
+    outcomes, _ = on_gpu(photo_folder, tmp_path / "out", emulated, save=frozenset({"labels"}))
     assert sum(o.error is None for o in outcomes) == 18
     (failed,) = (o for o in outcomes if o.error and "cannot be written" in o.error)
-    assert failed.job.source == album / "a/00.png"
+    assert failed.job.source == photo_folder / "a/00.png"
     assert all(path.is_file() for path in (tmp_path / "out/labels/b").iterdir())

@@ -48,39 +48,41 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory, emulated: GpuBackend) -> Path:
+def photo_folder(tmp_path_factory: pytest.TempPathFactory, emulated: GpuBackend) -> Path:
     """Twelve photos and a broken file; the kernels are compiled."""
     emulated.warm_up()
-    folder = tmp_path_factory.mktemp("album")
+    folder = tmp_path_factory.mktemp("photo_folder")
     for i in range(12):
         save(photos()["coffee"][i * 7 : i * 7 + 30 + i, : 61 - i], folder / f"{i:02}.png")
     (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:500])
     return folder
 
 
-def segment(album: Path, out: Path, *gpus: Any, required: bool = False) -> tuple[RunSummary, list[Outcome]]:
+def segment(
+    photo_folder: Path, out: Path, *gpus: Any, required: bool = False
+) -> tuple[RunSummary, list[Outcome]]:
     """A whole run, on the GPUs that the given functions open, or on the CPU."""
     report = RecordingReport()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
     team = Executors(pool, "numba", exact=True, gpus=named, gpus_required=required)
     settings = Settings(out, FitOptions(k=3, attempts=2), ALL_KINDS, selection=FILTER)
-    summary = run(Scan([album]).jobs(), [album], settings, team, report)
+    summary = run(Scan([photo_folder]).jobs(), [photo_folder], settings, team, report)
     assert not child_workers()
     return summary, report.outcomes
 
 
 @pytest.fixture(scope="module")
-def expected(album: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def expected(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The files of a run on the CPU."""
     out = tmp_path_factory.mktemp("cpu")
-    segment(album, out)
+    segment(photo_folder, out)
     return pngs(out)
 
 
-def test_a_run_on_two_gpus(album: Path, tmp_path: Path, cache: Path, expected: dict[str, Any]) -> None:
+def test_a_run_on_two_gpus(photo_folder: Path, tmp_path: Path, cache: Path, expected: dict[str, Any]) -> None:
     threads = threading.active_count()
-    summary, outcomes = segment(album, tmp_path, *[partial(emulated_gpu, cache)] * 2)
+    summary, outcomes = segment(photo_folder, tmp_path, *[partial(emulated_gpu, cache)] * 2)
     assert (summary.done, summary.failed, summary.fallbacks) == (12, 1, 0)
     assert pngs(tmp_path) == expected
     assert {o.palette.backend for o in outcomes if o.palette} == {"cupy"}
@@ -89,9 +91,9 @@ def test_a_run_on_two_gpus(album: Path, tmp_path: Path, cache: Path, expected: d
 
 @pytest.mark.parametrize("launches", [0, 14, 30])
 def test_a_gpu_that_fails_in_mid_run(
-    album: Path, tmp_path: Path, cache: Path, expected: dict[str, Any], launches: int
+    photo_folder: Path, tmp_path: Path, cache: Path, expected: dict[str, Any], launches: int
 ) -> None:
-    summary, outcomes = segment(album, tmp_path, partial(failing_gpu, cache, launches))
+    summary, outcomes = segment(photo_folder, tmp_path, partial(failing_gpu, cache, launches))
     assert (summary.done, summary.failed) == (12, 1)
     assert (launches > 0) or summary.fallbacks == 12
     assert 0 < summary.fallbacks <= 12
@@ -112,9 +114,9 @@ def test_a_gpu_that_fails_in_mid_run(
     ],
 )
 def test_a_gpu_that_cannot_be_opened(
-    album: Path, tmp_path: Path, expected: dict[str, Any], gpu: Any, reason: str
+    photo_folder: Path, tmp_path: Path, expected: dict[str, Any], gpu: Any, reason: str
 ) -> None:
-    summary, outcomes = segment(album, tmp_path, gpu)
+    summary, outcomes = segment(photo_folder, tmp_path, gpu)
     assert (summary.done, summary.failed) == (12, 1)
     assert {o.fallback for o in outcomes} <= {None, reason}
     assert summary.fallbacks > 0
@@ -123,7 +125,7 @@ def test_a_gpu_that_cannot_be_opened(
 
 @pytest.mark.parametrize("clusters", ["3", "40", "auto:31-33", "palette"])
 def test_every_kernel_is_compiled_before_the_first_image(
-    album: Path, tmp_path: Path, cache: Path, clusters: str
+    photo_folder: Path, tmp_path: Path, cache: Path, clusters: str
 ) -> None:
     """`--timeout` counts from the first image on: seconds of compiling would pass for a hang."""
     fit, k_range = FitOptions(k=3, attempts=1, max_iter=2), None
@@ -137,16 +139,16 @@ def test_every_kernel_is_compiled_before_the_first_image(
         settings = replace(settings, palette=random_palette(34))
     report = RecordingReport()
     team = Executors(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
-    summary = run(islice(Scan([album]).jobs(), 3), [album], settings, team, report)
+    summary = run(islice(Scan([photo_folder]).jobs(), 3), [photo_folder], settings, team, report)
     assert {o.fallback for o in report.outcomes} == {None}
     assert (summary.done, summary.fallbacks) == (3, 0)
 
 
 def test_an_image_that_begins_on_the_cpu_has_the_reasons_of_all_gpus(
-    album: Path, tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_process, "usable_cores", lambda: 1)  # so that not all images fit on the GPUs
-    summary, outcomes = segment(album, tmp_path, missing_gpu, dying_gpu)
+    summary, outcomes = segment(photo_folder, tmp_path, missing_gpu, dying_gpu)
     assert (summary.done, summary.failed, summary.fallbacks) == (12, 1, 12)
     missing, dead = "GPU 0: there is no such device", "GPU 1: its process was killed by SIGSEGV"
     reasons = {o.fallback for o in outcomes}
@@ -164,28 +166,28 @@ def test_an_image_that_begins_on_the_cpu_has_the_reasons_of_all_gpus(
     ],
 )
 def test_nothing_is_written_where_a_gpu_that_is_required_cannot_be_opened(
-    album: Path, tmp_path: Path, cache: Path, gpu: Any, kind: type[Exception], reason: str
+    photo_folder: Path, tmp_path: Path, cache: Path, gpu: Any, kind: type[Exception], reason: str
 ) -> None:
     threads = threading.active_count()
     with pytest.raises(kind, match=f"(?s)^{reason}"):
-        segment(album, tmp_path / "out", partial(emulated_gpu, cache), gpu, required=True)
+        segment(photo_folder, tmp_path / "out", partial(emulated_gpu, cache), gpu, required=True)
     assert not (tmp_path / "out").exists()
     assert not child_workers()
     assert threading.active_count() == threads
 
 
 def test_a_gpu_that_is_required_is_not_waited_for_without_end(
-    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_process, "OPENING_SECONDS", 1)
     with pytest.raises(BackendUnavailableError, match=r"^GPU 0: nothing came back for 1 seconds$"):
-        segment(album, tmp_path / "out", endless_gpu, required=True)
+        segment(photo_folder, tmp_path / "out", endless_gpu, required=True)
     assert not child_workers()
 
 
-def test_a_killed_process_gives_back_its_jobs(album: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_killed_process_gives_back_its_jobs(photo_folder: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
-    jobs = list(Scan([album]).jobs())
+    jobs = list(Scan([photo_folder]).jobs())
     process = start_gpu_process(tmp_path, partial(emulated_gpu, cache), done)
     capacity = process.capacity
     for job in jobs[:capacity]:
@@ -198,28 +200,28 @@ def test_a_killed_process_gives_back_its_jobs(album: Path, tmp_path: Path, cache
     reason = "GPU 5: its process was killed by SIGKILL, as happens for want of memory"
     assert {r.reason for r in results if isinstance(r, Lost)} <= {reason}
     assert process.capacity == 0
-    process.submit(Job(album / "late.png", Path("late")))
+    process.submit(Job(photo_folder / "late.png", Path("late")))
     assert done.get(timeout=PATIENCE).job.name == "late"
     process.stop()
     process.stop()
     assert done.empty()
 
 
-def test_a_silent_process_is_ended(album: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_silent_process_is_ended(photo_folder: Path, tmp_path: Path, cache: Path) -> None:
     done: SimpleQueue[Any] = SimpleQueue()
     process = start_gpu_process(tmp_path, partial(hanging_gpu, cache), done, timeout=1)
-    process.submit(Job(album / "00.png", Path("00")))
+    process.submit(Job(photo_folder / "00.png", Path("00")))
     lost = done.get(timeout=PATIENCE)
     assert lost.reason == "GPU 5: nothing came back for 1 seconds"
     process.stop()
     assert not child_workers()
 
 
-def test_stopped_at_work(album: Path, tmp_path: Path, cache: Path) -> None:
+def test_stopped_at_work(photo_folder: Path, tmp_path: Path, cache: Path) -> None:
     threads = threading.active_count()
     done: SimpleQueue[Any] = SimpleQueue()
     process = start_gpu_process(tmp_path, partial(emulated_gpu, cache), done)
-    for job in list(Scan([album]).jobs())[: process.capacity]:
+    for job in list(Scan([photo_folder]).jobs())[: process.capacity]:
         process.submit(job)
     process.stop()
     assert not child_workers()
