@@ -97,7 +97,7 @@ class ClusterSelection:
         if keep is not None:
             if texts:
                 raise OptionError(
-                    "disable and keep contradict each other: keep blacks out all other clusters.",
+                    "disable and keep contradict each other: all clusters but the kept ones are black.",
                     "disable",
                     "keep",
                 )
