@@ -130,12 +130,12 @@ class Annotations:
         if left_out:
             yield (
                 f"{self.path} lacks {count(len(left_out), 'image')}: {self._folder / left_out[0]} is not "
-                "what was written; --overwrite does such images again"
+                "the file that was written; --overwrite processes such images again"
             )
         for cluster, names in cluster_names.items():
             if len(names) > 1:
                 yield (
-                    f"{self.path}: images have different names for cluster {cluster}, which is called so: "
+                    f"{self.path}: images have different names for cluster {cluster}: "
                     + ", ".join(sorted(names))
                 )
 

@@ -124,7 +124,7 @@ def _warm_up(backend: BackendProtocol, regions: RegionOptions) -> None:
 
     for kernels in (backend, *((load_cleaner(),) if regions else ())):
         if not kernels.compiled:
-            _print("the kernels are being compiled, once: the figure has to wait")
+            _print("compiling the kernels, once on this machine; the figure waits until they are compiled")
             kernels.warm_up()
 
 

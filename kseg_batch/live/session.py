@@ -83,7 +83,9 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionS
         if options.save is not None:
             check_save_path(options.save)
         if not (quiet or backend.compiled):
-            print_status("the kernels are being compiled, once: the first frame has to wait")
+            print_status(
+                "compiling the kernels, once on this machine; the first frame waits until they are compiled"
+            )
         _warm_up(backend)
         reader = FrameReader(partial(open_source, options))
         cleanup.callback(reader.stop)

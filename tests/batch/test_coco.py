@@ -237,9 +237,9 @@ def test_damaged_annotations_and_different_names_are_reported(tmp_path: Path) ->
     result = kseg("run", "p", *BOTH, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (
         0,
-        f"{out}/annotations.json lacks 2 images: {out}/coco/a.json is not what was written; "
-        "--overwrite does such images again\n"
-        f"{out}/annotations.json: images have different names for cluster 0, which is called so: "
+        f"{out}/annotations.json lacks 2 images: {out}/coco/a.json is not the file that was written; "
+        "--overwrite processes such images again\n"
+        f"{out}/annotations.json: images have different names for cluster 0: "
         "sky above, the ocean\n",
     )
     dataset = json.loads(text(out))
