@@ -19,7 +19,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
     result = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env=dict(os.environ, **environment),
+        env={**os.environ, "PYTHONPATH": "", **environment},  # else the checkout may be on the path
         capture_output=True,
         text=True,
         timeout=600,
