@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kseg_batch import segment
-from kseg_batch.segmentation.regions import merged, smoothed
+from kseg_batch.segmentation.regions import load_cleaner, merged, smoothed
 from tests.support.commands import kseg
 from tests.support.faults import break_module
 from tests.support.image_files import pixels_of, save, with_alpha
@@ -17,6 +17,12 @@ from tests.support.labels import random_labels, region_sizes
 from tests.support.outputs import manifest
 
 SAVE = [word for kind in ("segmented", "masks", "labels") for word in ("--save", kind)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_kernels_of_regions() -> None:
+    """Compile the kernels of regions, so that no command says that it compiles them."""
+    load_cleaner().warm_up()
 
 
 def test_a_run_writes_and_counts_clean_labels(tmp_path: Path) -> None:
