@@ -89,6 +89,15 @@ def test_the_map_of_the_house_names_every_folder_and_no_other() -> None:
         assert (ROOT / "kseg_batch" / path).exists(), path
 
 
+def test_the_package_stays_easy_to_survey() -> None:
+    """At most 16 wings and modules stand at the top, and no module has more than 350 lines."""
+    package = ROOT / "kseg_batch"
+    files = [file for file in package.rglob("*.py") if "kernels" not in file.relative_to(package).parts]
+    assert len({file.relative_to(package).parts[0] for file in files}) <= 16
+    lines = {str(file): len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+    assert {file: n for file, n in lines.items() if n > 350} == {}
+
+
 def test_every_folder_is_a_package_and_support_holds_no_tests() -> None:
     folders = {file.parent for file in TESTS.rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
