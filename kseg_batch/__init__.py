@@ -13,13 +13,6 @@ import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
-if find_spec("kseg_batch.kernels") is None:  # in a checkout, `kernels/` is beside the package
-    _file = Path(__file__).parent.with_name("kernels") / "__init__.py"
-    _spec = spec_from_file_location("kseg_batch.kernels", _file) if _file.exists() else None
-    if _spec is not None and _spec.loader is not None:
-        kernels = sys.modules["kseg_batch.kernels"] = module_from_spec(_spec)
-        _spec.loader.exec_module(kernels)
-
 from kseg_batch.kmeans.palette import Palette
 from kseg_batch.kmeans.palette_files import read_palette, write_palette
 from kseg_batch.segmentation.segment import Segmentation, apply_palette, fit_palette, segment
@@ -33,3 +26,17 @@ __all__ = [
     "segment",
     "write_palette",
 ]
+
+
+def _find_kernels() -> None:
+    """Make `kseg_batch.kernels` importable in a checkout, where `kernels/` is beside the package."""
+    folder = Path(__file__).parent.with_name("kernels")
+    if find_spec("kseg_batch.kernels") is None and (folder / "numba_cpu.py").exists():
+        spec = spec_from_file_location("kseg_batch.kernels", folder / "__init__.py")
+        assert spec is not None and spec.loader is not None
+        sys.modules[spec.name] = module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        globals().update(kernels=module)  # as the import system does
+
+
+_find_kernels()

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
 
 
 class KsegError(Exception):
@@ -70,6 +76,10 @@ class BackendUnavailableError(KsegError):
         """
         super().__init__(reason)
         self.installed = installed
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
+        """Pickle with `installed`, so that a worker process can send the error."""
+        return partial(type(self), installed=self.installed), self.args
 
 
 def describe(error: Exception) -> str:

@@ -69,9 +69,8 @@ def interrupts_blocked() -> Generator[None]:
     """
     held: list[int] = []
     former = {}
-    if (
-        threading.current_thread() is threading.main_thread()
-    ):  # its handlers run whichever thread gets the signal
+    # Signal handlers run in the main thread, whichever thread gets the signal.
+    if threading.current_thread() is threading.main_thread():
         former = {number: signal.signal(number, lambda n, _: held.append(n)) for number in INTERRUPTS}
     resource_tracker.ensure_running()  # its start would unblock the signals below
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)

@@ -10,7 +10,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kseg_batch.batch.coco_dataset import ANNOTATIONS_NAME as ANNOTATIONS
+from kseg_batch.batch.coco_dataset import ANNOTATIONS_NAME
 from kseg_batch.batch.manifest import MANIFEST_NAME
 from kseg_batch.console import ProgressBar, format_duration, print_status
 from kseg_batch.errors import OutputError, count
@@ -167,6 +167,6 @@ def summary_lines(summary: RunSummary, scan: Scan, settings: Settings, backend: 
         lines.append(f"{count(summary.swept, 'incomplete file')} of a killed run removed")
     lines += scan.passed_over.as_lines()
     for kind in sorted(settings.save):
-        lines.append(f"{kind:<10} {settings.out / (ANNOTATIONS if kind == 'coco' else kind)}")
+        lines.append(f"{kind:<10} {settings.out / (ANNOTATIONS_NAME if kind == 'coco' else kind)}")
     lines.append(f"{'manifest':<10} {settings.out / MANIFEST_NAME}")
     return lines

@@ -124,7 +124,8 @@ def fit(
             summary, palette = fit_dataset(scan, settings, pool, cpu_backend.name, choice.backend, reporter)
         _summarise(summary, palette, scan, settings, as_json, quiet)
         failed = bool(summary.failed or scan.passed_over.unreadable)
-        code = exit_code(signal=summary.signal, failed=failed, done=bool(summary.images))
+        stopped = palette is None  # there was no image
+        code = exit_code(signal=summary.signal, failed=failed, done=bool(summary.images), stopped=stopped)
     raise typer.Exit(code)
 
 

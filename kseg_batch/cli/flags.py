@@ -1,4 +1,4 @@
-"""Flags and messages that several commands share. The commands themselves have the defaults of the flags."""
+"""Flags that several commands share. The commands themselves have the defaults of the flags."""
 
 from __future__ import annotations
 
@@ -75,14 +75,3 @@ MinRegion = Annotated[
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]
-
-
-class SaveKind(StrEnum):
-    """Kinds of output."""
-
-    segmented = "segmented"
-    masks = "masks"
-    labels = "labels"
-    masked = "masked"
-    kept = "kept"
-    coco = "coco"

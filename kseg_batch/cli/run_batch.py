@@ -38,6 +38,7 @@ def carry_out(request: RunRequest) -> int:
         if _needs_cpu_workers(request):
             pool.start(request.scan.total)  # in parallel to the imports of this process
         backend = choose_backend(find, gpus.backend, gpus.preferred, gpus.required, settings.fit).backend
+        compiled = backend.compiled and (not settings.regions or load_cleaner().compiled)
         required = gpus.required or gpus.backend != "auto"
         executors = choose_executors(
             pool, backend, gpus.devices, gpus.options, settings.fit, required=required
@@ -51,7 +52,6 @@ def carry_out(request: RunRequest) -> int:
         with Reporter(request.scan.total, log, as_json=request.as_json, quiet=request.quiet) as reporter:
             for folder, reason in request.scan.passed_over.unreadable:
                 reporter.message(f"failed: {folder}: it cannot be read: {reason}")
-            compiled = backend.compiled and (not settings.regions or load_cleaner().compiled)
             if not (request.quiet or compiled or executors.gpus):
                 reporter.message(NOT_COMPILED)
             jobs = request.scan.jobs()

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from kseg_batch.cli.config import read_config
-from kseg_batch.cli.flags import SaveKind
+
+
+class SaveKind(StrEnum):
+    """Kinds of output."""
+
+    segmented = "segmented"
+    masks = "masks"
+    labels = "labels"
+    masked = "masked"
+    kept = "kept"
+    coco = "coco"
+
 
 Out = Annotated[
     str | None,

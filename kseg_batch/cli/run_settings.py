@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.backends.gpu.options import GpuOptions
 from kseg_batch.batch.storage.outputs import BY_SELECTION
-from kseg_batch.cli.flags import SaveKind
 from kseg_batch.cli.parsing import parse_bytes, parse_devices, refuse_contradiction
+from kseg_batch.cli.run_flags import SaveKind
 from kseg_batch.errors import OptionError
 from kseg_batch.images.coco import require_pycocotools
 from kseg_batch.kmeans.options import FitOptions, KRange, parse_k

@@ -29,7 +29,7 @@ from kseg_batch.cli.flags import (
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend as BackendProtocol
     from kseg_batch.images.decode import Photo
-    from kseg_batch.kmeans.options import FitOptions, RegionOptions
+    from kseg_batch.kmeans.options import RegionOptions
     from kseg_batch.segmentation.segment import Segmentation
 
 WINDOW_OVERSAMPLING = 3
@@ -90,7 +90,7 @@ def show(
         output.check_output(dpi, target)
         figure = output.open_window(path.name, dpi) if target is None else output.create_figure(dpi)
         prepare_process()
-        photo = _load_photo(path, options, alpha, pixel_limit)
+        photo = _load_photo(path, alpha, pixel_limit)
         choice = choose_backend(choose, backend, gpu, False, options)
         _warm_up(choice.backend, regions)
         segmentations = list(segment_photo(photo, choice.backend, options, ks, k_range, regions))
@@ -104,18 +104,17 @@ def show(
             _print(f"written: {target}")
 
 
-def _load_photo(path: Path, options: FitOptions, alpha: AlphaKind, max_pixels: int) -> Photo:
+def _load_photo(path: Path, alpha: AlphaKind, max_pixels: int) -> Photo:
     """Decode the photo as `run` does.
 
     Raises:
         ImageError: The file is unreadable or too large.
     """
-    from kseg_batch.batch.storage.scan import Job
-    from kseg_batch.batch.workers.jobs import Settings
-    from kseg_batch.batch.workers.load_image import load_image
+    from kseg_batch.batch.storage.source import read_source
+    from kseg_batch.images.decode import decode
 
-    settings = Settings(Path(), options, frozenset(), alpha=alpha.value, max_pixels=max_pixels)
-    return load_image(Job(path, Path(path.name)), settings).photo
+    data, _ = read_source(path, max_pixels=max_pixels, checksum=False)
+    return decode(data, max_pixels=max_pixels, alpha=alpha.value)
 
 
 def _warm_up(backend: BackendProtocol, regions: RegionOptions) -> None:

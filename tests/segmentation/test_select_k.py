@@ -146,7 +146,7 @@ REFERENCE = cast(
         fit=reference.fit, assign=lambda image, palette, _histogram: reference.assign(image, palette)
     ),
 )
-"""The functions of a backend that `choose_k` calls, in plain NumPy."""
+"""The functions of a backend that `select_k` calls, in plain NumPy."""
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from kseg_batch.backends.gpu.batch import (
     bytes_without_tables,
     options_for_palette,
     pad_centers,
+    require_memory,
     unpack_colors,
 )
 from kseg_batch.backends.gpu.device import DeviceMemoryError
@@ -338,6 +339,7 @@ class GpuBackend:
         self, slot: Slot, layout: Layout, names: Sequence[str], *, wide: bool = False
     ) -> dict[str, Array]:
         needs = {name: need for name, need in layout.arrays(wide=wide).items() if name in names}
+        require_memory(needs, self._slot_memory)
         return slot.reserve(needs, self._slot_memory)
 
     def _fetch(self, slot: Slot, source: Array, dtype: type[np.generic]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.gpu.device import DeviceMemoryError
-from kseg_batch.backends.gpu.layout import ROW, STATE, TABLE_BYTES, Layout, Request
+from kseg_batch.backends.gpu.layout import ROW, STATE, TABLE_BYTES, Layout, Request, total_bytes
 from kseg_batch.backends.gpu.memory import PinnedPool, Slot
 from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
@@ -18,7 +18,7 @@ from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -163,3 +163,17 @@ def build_palette(
         color_space=color_space if given is None else given.color_space,
         names=() if given is None else given.names,
     )
+
+
+def require_memory(needs: Mapping[str, tuple[int, str]], limit: int) -> None:
+    """Raise a DeviceMemoryError if the arrays of an image take more than `limit` bytes of GPU memory.
+
+    Args:
+        needs: The length and the dtype of each array, by name.
+        limit: Bytes that the arrays may take together.
+    """
+    needed = total_bytes(needs)
+    if needed > limit:
+        raise DeviceMemoryError(
+            f"the image needs {needed / 1e6:.0f} MB of GPU memory, and may use {limit / 1e6:.0f} MB"
+        )

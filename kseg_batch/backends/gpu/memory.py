@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.backends.gpu.device import DeviceMemoryError
-from kseg_batch.backends.gpu.layout import total_bytes
 from kseg_batch.errors import BackendError
 
 if TYPE_CHECKING:
@@ -70,12 +69,8 @@ class Slot:
             limit: Bytes of device memory that all arrays of the slot may take together.
 
         Raises:
-            DeviceMemoryError: The arrays take more than the limit, or more than the free device memory.
+            DeviceMemoryError: The arrays take more than the free device memory.
         """
-        if (n_bytes := total_bytes(needs)) > limit:
-            raise DeviceMemoryError(
-                f"the image needs {n_bytes / 1e6:.0f} MB of GPU memory, and may use {limit / 1e6:.0f} MB"
-            )
         self.device.activate()
         dtypes = {name: np.dtype(dtype) for name, (_, dtype) in needs.items()}
         grown = {

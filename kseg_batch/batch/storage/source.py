@@ -96,7 +96,7 @@ def describe_change(path: Path, known: SourceVersion, *, checksum: bool) -> str 
     """
     found = find_version(path)
     if found is None:
-        return "its file cannot be looked at"  # the worker's error will have the reason
+        return "its file cannot be examined"  # the worker's error will have the reason
     if not checksum:
         return None if (found.size, found.modified) == (known.size, known.modified) else "its file changed"
     if known.checksum is None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from filelock import FileLock, Timeout
 
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers.jobs import Outcome
 from kseg_batch.batch.workers.pool import Pool
 from kseg_batch.batch.workers.process_image import process_image
