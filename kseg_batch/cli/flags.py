@@ -26,52 +26,56 @@ class Space(StrEnum):
 Sources = Annotated[
     list[str], typer.Argument(metavar="SRC", help="Image files, and folders, searched recursively.")
 ]
-Include = Annotated[
+IncludeFlag = Annotated[
     list[str] | None,
     typer.Option("--include", help="Glob of image files, in place of the extensions; repeatable."),
 ]
-Exclude = Annotated[
+ExcludeFlag = Annotated[
     list[str] | None,
     typer.Option("--exclude", help="Glob of files and folders to pass over; repeatable."),
 ]
-Alpha = Annotated[
+AlphaFlag = Annotated[
     AlphaKind,
     typer.Option("--alpha", help="keep leaves transparent pixels out; ignore takes the colours under them."),
 ]
-MaxPixels = Annotated[
+MaxPixelsFlag = Annotated[
     str,
     typer.Option("--max-pixels", help="Most pixels of an image; larger ones fail before they are decoded."),
 ]
 
-Workers = Annotated[
+WorkersFlag = Annotated[
     int | None, typer.Option("--workers", help="CPU worker processes.  [default: one per core]")
 ]
-Timeout = Annotated[
+TimeoutFlag = Annotated[
     float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: no limit]")
 ]
-Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Prefer a GPU, or use the CPU only.")]
-RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail if no GPU can be used.")]
-Backend = Annotated[str, typer.Option("--backend", help="Backend: auto, cupy, numba-cuda, numba or opencv.")]
+GpuFlag = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Prefer a GPU, or use the CPU only.")]
+RequireGpuFlag = Annotated[bool, typer.Option("--require-gpu", help="Fail if no GPU can be used.")]
+BackendFlag = Annotated[
+    str, typer.Option("--backend", help="Backend: auto, cupy, numba-cuda, numba or opencv.")
+]
 
-Attempts = Annotated[int, typer.Option("--attempts", help="Number of k-means starts; the best one is kept.")]
-MaxIter = Annotated[int, typer.Option("--max-iter", help="Most iterations of Lloyd's algorithm.")]
-Eps = Annotated[
+AttemptsFlag = Annotated[
+    int, typer.Option("--attempts", help="Number of k-means starts; the best one is kept.")
+]
+MaxIterFlag = Annotated[int, typer.Option("--max-iter", help="Most iterations of Lloyd's algorithm.")]
+EpsFlag = Annotated[
     float, typer.Option("--eps", help="Stop when no centre moves by more than this, in grey levels.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the random number generator.")]
-Init = Annotated[
+SeedFlag = Annotated[int, typer.Option("--seed", help="Seed of the random number generator.")]
+InitFlag = Annotated[
     str | None, typer.Option("--init", help="Initial centres: k-means++, or random with opencv.")
 ]
-ColorSpace = Annotated[
+ColorSpaceFlag = Annotated[
     Space, typer.Option("--color-space", help="Colour space in which distances are measured.")
 ]
-Smooth = Annotated[
+SmoothFlag = Annotated[
     int, typer.Option("--smooth", help="Radius of the majority filter over the labels, 0 to 7 pixels.")
 ]
-MinRegion = Annotated[
+MinRegionFlag = Annotated[
     int,
     typer.Option("--min-region", help="Give regions of fewer pixels the label of their surroundings."),
 ]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]
+AsJsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]

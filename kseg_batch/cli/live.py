@@ -14,7 +14,7 @@ from kseg_batch.cli.exit_codes import (
     exit_with_message,
     fail,
 )
-from kseg_batch.cli.flags import ColorSpace, Quiet, Seed, Space
+from kseg_batch.cli.flags import ColorSpaceFlag, QuietFlag, SeedFlag, Space
 
 if TYPE_CHECKING:
     from kseg_batch.live.session import SessionSummary
@@ -59,9 +59,9 @@ def live(
             "past the border between the two clusters, else after five frames.",
         ),
     ] = 8.0,
-    seed: Seed = 0,
-    color_space: ColorSpace = Space.rgb,
-    quiet: Quiet = False,
+    seed: SeedFlag = 0,
+    color_space: ColorSpaceFlag = Space.rgb,
+    quiet: QuietFlag = False,
 ) -> None:
     """Segment a camera, a stream or a video; clusters keep their numbers from frame to frame."""
     from kseg_batch.errors import OptionError

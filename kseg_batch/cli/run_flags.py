@@ -21,11 +21,11 @@ class SaveKind(StrEnum):
     coco = "coco"
 
 
-Out = Annotated[
+OutFlag = Annotated[
     str | None,
     typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]"),
 ]
-K = Annotated[
+KFlag = Annotated[
     str,
     typer.Option(
         "--k",
@@ -34,7 +34,7 @@ K = Annotated[
         help="Number of clusters, 1 to 256; auto chooses the number for each image.",
     ),
 ]
-PaletteSource = Annotated[
+PaletteSourceFlag = Annotated[
     str | None,
     typer.Option(
         "--palette",
@@ -42,11 +42,11 @@ PaletteSource = Annotated[
         "palette, a list of hexadecimal colours, or '#112233,#aabbcc'.",
     ),
 ]
-SaveKinds = Annotated[
+SaveKindsFlag = Annotated[
     list[SaveKind] | None,
     typer.Option("--save", help="Kind of output; repeatable.  [default: segmented, masks]"),
 ]
-Disable = Annotated[
+DisableFlag = Annotated[
     list[str] | None,
     typer.Option(
         "--disable",
@@ -55,7 +55,7 @@ Disable = Annotated[
         "#2e8b57; repeatable. Implies --save masked.",
     ),
 ]
-Keep = Annotated[
+KeepFlag = Annotated[
     list[str] | None,
     typer.Option(
         "--keep",
@@ -63,37 +63,41 @@ Keep = Annotated[
         help="Cluster to show while all others are black; otherwise as --disable.",
     ),
 ]
-Tolerance = Annotated[
+ToleranceFlag = Annotated[
     float,
     typer.Option("--tolerance", help="Largest Delta E between a colour and the cluster it selects."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Process images again that are done already.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Process only images that failed before.")]
-Checksum = Annotated[
+OverwriteFlag = Annotated[
+    bool, typer.Option("--overwrite", help="Process images again that are done already.")
+]
+RetryFailedFlag = Annotated[
+    bool, typer.Option("--retry-failed", help="Process only images that failed before.")
+]
+ChecksumFlag = Annotated[
     bool,
     typer.Option("--checksum", help="Detect changed images by content, not by size and time."),
 ]
-DryRun = Annotated[
+DryRunFlag = Annotated[
     bool,
     typer.Option("--dry-run", help="Print which images would be processed, and why; write nothing."),
 ]
-Devices = Annotated[
+DevicesFlag = Annotated[
     str | None,
     typer.Option("--device", help="GPUs to use, such as 0,1 or all; implies --gpu.  [default: 0]"),
 ]
-GpuMemory = Annotated[
+GpuMemoryFlag = Annotated[
     str | None,
     typer.Option(
         "--gpu-memory", help="Most GPU memory to use, such as 4G.  [default: 4/5 of the free memory]"
     ),
 ]
-FullNames = Annotated[
+FullNamesFlag = Annotated[
     bool, typer.Option("--full-names", help="Keep the extension in output names: a.jpg.png.")
 ]
-LogFile = Annotated[
+LogFileFlag = Annotated[
     str | None, typer.Option("--log-file", help="Log file, to which a line per image is appended.")
 ]
-Config = Annotated[
+ConfigFlag = Annotated[
     str | None,
     typer.Option(
         "--config",

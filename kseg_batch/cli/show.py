@@ -10,24 +10,24 @@ import typer
 from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.exit_codes import exit_with_message
 from kseg_batch.cli.flags import (
-    Alpha,
+    AlphaFlag,
     AlphaKind,
-    Attempts,
-    Backend,
-    ColorSpace,
-    Eps,
-    Gpu,
-    Init,
-    MaxIter,
-    MaxPixels,
-    MinRegion,
-    Seed,
-    Smooth,
+    AttemptsFlag,
+    BackendFlag,
+    ColorSpaceFlag,
+    EpsFlag,
+    GpuFlag,
+    InitFlag,
+    MaxIterFlag,
+    MaxPixelsFlag,
+    MinRegionFlag,
+    SeedFlag,
+    SmoothFlag,
     Space,
 )
 
 if TYPE_CHECKING:
-    from kseg_batch.backends.base import Backend as BackendProtocol
+    from kseg_batch.backends.base import Backend
     from kseg_batch.images.decode import Photo
     from kseg_batch.kmeans.options import RegionOptions
     from kseg_batch.segmentation.segment import Segmentation
@@ -58,18 +58,18 @@ def show(
     dpi: Annotated[
         int, typer.Option("--dpi", help="Pixels per inch of the figure, which is 12 x 7.5 inches at most.")
     ] = 100,
-    alpha: Alpha = AlphaKind.keep,
-    max_pixels: MaxPixels = "200M",
-    gpu: Gpu = None,
-    backend: Backend = "auto",
-    attempts: Attempts = 10,
-    max_iter: MaxIter = 100,
-    eps: Eps = 0.2,
-    seed: Seed = 0,
-    init: Init = None,
-    color_space: ColorSpace = Space.rgb,
-    smooth: Smooth = 0,
-    min_region: MinRegion = 0,
+    alpha: AlphaFlag = AlphaKind.keep,
+    max_pixels: MaxPixelsFlag = "200M",
+    gpu: GpuFlag = None,
+    backend: BackendFlag = "auto",
+    attempts: AttemptsFlag = 10,
+    max_iter: MaxIterFlag = 100,
+    eps: EpsFlag = 0.2,
+    seed: SeedFlag = 0,
+    init: InitFlag = None,
+    color_space: ColorSpaceFlag = Space.rgb,
+    smooth: SmoothFlag = 0,
+    min_region: MinRegionFlag = 0,
 ) -> None:
     """Show a photo, its segmentation and each cluster alone; or compare several numbers of clusters."""
     from kseg_batch.backends.registry import choose
@@ -117,7 +117,7 @@ def _load_photo(path: Path, alpha: AlphaKind, max_pixels: int) -> Photo:
     return decode(data, max_pixels=max_pixels, alpha=alpha.value)
 
 
-def _warm_up(backend: BackendProtocol, regions: RegionOptions) -> None:
+def _warm_up(backend: Backend, regions: RegionOptions) -> None:
     """Compile the kernels that are not compiled yet, and print a line that says so."""
     from kseg_batch.segmentation.regions import load_cleaner
 
