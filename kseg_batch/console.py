@@ -18,6 +18,20 @@ def print_status(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def print_message(text: str) -> None:
+    """Print a message on standard error, after the name of the program."""
+    print_status(f"kseg-batch: {text}")
+
+
+def compiling_message(waiting: str) -> str:
+    """Return the message before the kernels are compiled.
+
+    Args:
+        waiting: What waits until the kernels are compiled, such as "the first image".
+    """
+    return f"compiling the kernels, once on this machine; {waiting} waits until they are compiled"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as hours, minutes and seconds, such as 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)

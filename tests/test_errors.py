@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from kseg_batch import segment
@@ -73,3 +75,10 @@ def test_failures_of_numba_are_explained(error: Exception, reason: str) -> None:
 def test_other_errors_pass() -> None:
     with pytest.raises(OSError, match="full"), explain_numba():
         raise OSError("full")
+
+
+def test_errors_of_a_worker_process_arrive_whole() -> None:
+    unavailable = pickle.loads(pickle.dumps(BackendUnavailableError("There is no GPU.", installed=True)))
+    assert (str(unavailable), unavailable.installed) == ("There is no GPU.", True)
+    option = pickle.loads(pickle.dumps(OptionError("max_k must be 2.", "max_k")))
+    assert (str(option), option.with_flags) == ("max_k must be 2.", "--max-k must be 2.")

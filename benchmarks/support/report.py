@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+PACKAGES = ("kseg-batch", "numpy", "opencv-python", "numba", "scikit-learn", "isal")
+"""Distributions whose versions are reported."""
+
 
 def heading(title: str, settings: Mapping[str, object]) -> str:
     """Return the title, the environment and the settings, one fact to a line."""
-    conditions = dict(environment())
+    conditions = dict(environment(PACKAGES))
     packages = conditions.pop("packages")
     assert isinstance(packages, dict)
     conditions["versions"] = ", ".join(f"{name} {found or 'missing'}" for name, found in packages.items())
@@ -42,7 +45,9 @@ def save(path: Path, settings: Mapping[str, object], results: Sequence[Mapping[s
     Raises:
         OutputError: The file cannot be written.
     """
-    write_json(path, {"environment": environment(), "settings": dict(settings), "results": list(results)})
+    write_json(
+        path, {"environment": environment(PACKAGES), "settings": dict(settings), "results": list(results)}
+    )
 
 
 def write_json(path: Path, content: object) -> None:

@@ -53,7 +53,7 @@ class Entry:
     """The version of the image file that the outputs were made from; None if the image is not done."""
     fingerprint: str
     """The fingerprint of the options that the outputs were made with."""
-    filter: str
+    selection: str
     """The flags that chose the clusters of the `masked` and `kept` outputs; empty if they are not known."""
     disabled: tuple[int, ...]
     """The clusters that are not shown in the `masked` and `kept` outputs."""
@@ -75,7 +75,7 @@ class Entry:
             error=line["error"],
             version=None if version is None else SourceVersion(**version),
             fingerprint=line["fingerprint"],
-            filter=line["filter"],
+            selection=line["filter"],
             disabled=tuple(line["disabled"]),
             outputs=line["outputs"],
         )
@@ -106,7 +106,7 @@ class Entry:
             "outputs": dict(self.outputs),
             "version": None if self.version is None else asdict(self.version),
             "fingerprint": self.fingerprint,
-            "filter": self.filter,
+            "filter": self.selection,
             "disabled": list(self.disabled),
         }
 

@@ -48,7 +48,7 @@ class Step:
             return replace(self.entry, status="failed", error=outcome.error, outputs=self.former)
         entry = self.entry
         if settings.save & BY_SELECTION:
-            entry = replace(entry, filter=str(settings.selection), disabled=outcome.disabled)
+            entry = replace(entry, selection=str(settings.selection), disabled=outcome.disabled)
         return replace(
             entry,
             status="done",
@@ -103,10 +103,10 @@ class Planner:
         begun = self._begun(job, source)
         if last is not None and last.fingerprint == self._fingerprint and not self._changed(job, last):
             replaced = self._settings.save
-            if self._filter_changed(last):
+            if self._selection_changed(last):
                 replaced |= BY_SELECTION  # outputs of both kinds must show the same clusters
             else:
-                begun = replace(begun, filter=last.filter, disabled=last.disabled)
+                begun = replace(begun, selection=last.selection, disabled=last.disabled)
             kept = {name: size for name, size in former.items() if kind_of(name) not in replaced}
         job = replace(job, replaces=tuple(name for name in former if name not in kept))
         palette = self._settings.palette
@@ -145,16 +145,16 @@ class Planner:
         out, settings = self._manifest.path.parent, self._settings
         if absent := settings.save - {kind_of(name) for name in last.outputs}:
             return f"--save {min(absent)} is new"
-        if self._filter_changed(last):
-            return f"it was done with {last.filter or 'all clusters'}"
+        if self._selection_changed(last):
+            return f"it was done with {last.selection or 'all clusters'}"
         for name, size in last.outputs.items():
             if kind_of(name) in settings.save and _size(out / name) != size:
                 return f"{name} is gone or is not what was written"
         return None
 
-    def _filter_changed(self, last: Entry) -> bool:
+    def _selection_changed(self, last: Entry) -> bool:
         """Return whether the clusters that `masked` and `kept` show are chosen by other flags than before."""
-        return bool(self._settings.save & BY_SELECTION) and last.filter != str(self._settings.selection)
+        return bool(self._settings.save & BY_SELECTION) and last.selection != str(self._settings.selection)
 
     def _refuse_collision(self, job: Job, last: Entry) -> None:
         """Raise a SourceError if the outputs belong to another image file that still exists.

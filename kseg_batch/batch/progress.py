@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.batch.coco_dataset import ANNOTATIONS_NAME
 from kseg_batch.batch.manifest import MANIFEST_NAME
-from kseg_batch.console import ProgressBar, format_duration, print_status
+from kseg_batch.console import ProgressBar, format_duration, print_message, print_status
 from kseg_batch.errors import OutputError, count
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ class Log:
             self._file.flush()
         except OSError as error:
             self._file = None
-            print_status(
-                f"kseg-batch: {self._path} cannot be written: {error.strerror}; continuing without it"
-            )
+            print_message(f"{self._path} cannot be written: {error.strerror}; continuing without it")
 
     def close(self) -> None:
         """Close the file."""

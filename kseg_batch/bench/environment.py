@@ -10,9 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypedDict
 
-PACKAGES = ("kseg-batch", "numpy", "opencv-python", "numba", "scikit-learn", "isal")
-"""Distributions whose versions are reported by default."""
-
 
 class Environment(TypedDict):
     """The machine and the software, as JSON files have them."""
@@ -34,10 +31,13 @@ class Environment(TypedDict):
 
 
 @cache
-def environment(packages: tuple[str, ...] = PACKAGES) -> Environment:
+def environment(packages: tuple[str, ...]) -> Environment:
     """Return the machine, its processor, the system, Python, the packages' versions and the commit.
 
     The environment is read at the first call only: the checkout may change during a long run.
+
+    Args:
+        packages: Distributions whose versions are wanted.
     """
     return {
         "machine": platform.machine(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, TypeVar
+
+from kseg_batch.console import print_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.options import FitOptions
 
 B = TypeVar("B", bound="BackendInfo")
-
-NOT_COMPILED = "compiling the kernels, once on this machine; the first image waits until they are compiled"
-"""Message before the first image where the kernels have yet to be compiled."""
 
 
 def choose_backend(
@@ -43,5 +41,5 @@ def choose_backend(
         reasons = "; ".join(f"{backend.name}: {backend.reason}" for backend in unavailable)
         chosen = choice.backend.name
         device = "GPU" if chosen in GPU_BACKENDS else "CPU"
-        print(f"kseg-batch: running on the {device} with {chosen} ({reasons})", file=sys.stderr)
+        print_message(f"running on the {device} with {chosen} ({reasons})")
     return choice

@@ -76,7 +76,7 @@ def bench(
     from kseg_batch.bench.progress import BenchProgress
     from kseg_batch.bench.report import report_parts
     from kseg_batch.cli.parsing import parse_k_list
-    from kseg_batch.console import print_status
+    from kseg_batch.console import print_message
     from kseg_batch.processes import usable_cores
 
     if sizes is None and folder is None:
@@ -102,7 +102,7 @@ def bench(
         for part in report_parts(results, options, console):
             console.print(part)
         for message in write_files(results, options):
-            print_status(f"kseg-batch: {message}")
+            print_message(message)
     if results.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if not results.ok:

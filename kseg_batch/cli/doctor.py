@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +31,9 @@ def doctor(
     from dataclasses import asdict
 
     from kseg_batch.backends.doctor import examine
+    from kseg_batch.console import print_message
 
-    report = examine(lambda text: print(f"kseg-batch: {text}", file=sys.stderr))
+    report = examine(print_message)
     if as_json:
         typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from kseg_batch.console import print_message
 from kseg_batch.errors import (
     BackendError,
     BackendUnavailableError,
@@ -32,7 +32,7 @@ EXIT_SIGNAL = 128
 
 def fail(message: str, code: int) -> NoReturn:
     """Print a message on standard error, and exit."""
-    print(f"kseg-batch: {message}", file=sys.stderr)
+    print_message(message)
     raise typer.Exit(code)
 
 

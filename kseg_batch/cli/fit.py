@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kseg_batch.cli.backend import NOT_COMPILED, choose_backend
+from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.exit_codes import exit_code, exit_with_message
 from kseg_batch.cli.flags import (
     AlphaFlag,
@@ -87,6 +87,7 @@ def fit(
     from kseg_batch.batch.workers.count_colors import CountSettings, count_pool
     from kseg_batch.batch.workers.jobs import Limits
     from kseg_batch.cli.parsing import parse_pixels, refuse_contradiction, refuse_empty
+    from kseg_batch.console import compiling_message
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
     from kseg_batch.kmeans.options import FitOptions, parse_k
@@ -120,7 +121,7 @@ def fit(
             for folder, reason in scan.passed_over.unreadable:
                 reporter.message(f"failed: {folder}: it cannot be read: {reason}")
             if not (quiet or cpu_backend.compiled):
-                reporter.message(NOT_COMPILED)
+                reporter.message(compiling_message("the first image"))
             summary, palette = fit_dataset(scan, settings, pool, cpu_backend.name, choice.backend, reporter)
         _summarise(summary, palette, scan, settings, as_json, quiet)
         failed = bool(summary.failed or scan.passed_over.unreadable)

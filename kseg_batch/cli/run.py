@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
@@ -50,6 +49,7 @@ from kseg_batch.cli.run_flags import (
     SaveKindsFlag,
     ToleranceFlag,
 )
+from kseg_batch.console import print_message
 
 
 def run(
@@ -106,7 +106,7 @@ def run(
     from kseg_batch.kmeans.options import RegionOptions
 
     if config is not None and not quiet:
-        print(f"kseg-batch: flags from {config}", file=sys.stderr)
+        print_message(f"flags from {config}")
     with exit_with_message("interrupted: all files written are complete"):
         refuse_empty(*sources, out)
         redo = choose_redo(overwrite=overwrite, retry_failed=retry_failed)

@@ -15,10 +15,10 @@ from kseg_batch.batch.progress import Log, Reporter, summary_lines
 from kseg_batch.batch.run import run
 from kseg_batch.batch.workers.cpu import cpu_pool
 from kseg_batch.batch.workers.executors import choose_executors
-from kseg_batch.cli.backend import NOT_COMPILED, choose_backend
+from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.dry_run import show_plan
 from kseg_batch.cli.exit_codes import exit_code
-from kseg_batch.console import print_status
+from kseg_batch.console import compiling_message, print_message, print_status
 from kseg_batch.errors import count
 from kseg_batch.processes import usable_cores
 from kseg_batch.segmentation.regions import load_cleaner
@@ -53,7 +53,7 @@ def carry_out(request: RunRequest) -> int:
             for folder, reason in request.scan.passed_over.unreadable:
                 reporter.message(f"failed: {folder}: it cannot be read: {reason}")
             if not (request.quiet or compiled or executors.gpus):
-                reporter.message(NOT_COMPILED)
+                reporter.message(compiling_message("the first image"))
             jobs = request.scan.jobs()
             summary = run(jobs, request.sources, settings, executors, reporter, redo=request.redo)
         _summarise(summary, request, backend.name, log)
@@ -89,4 +89,4 @@ def _summarise(summary: RunSummary, request: RunRequest, backend: str, log: Log)
         else:
             typer.echo(line)
     if request.quiet and summary.stopped:
-        print_status(f"kseg-batch: stopped early: {summary.stopped}")
+        print_message(f"stopped early: {summary.stopped}")

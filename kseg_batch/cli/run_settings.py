@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from kseg_batch.backends.gpu.options import GpuOptions
 from kseg_batch.batch.storage.outputs import BY_SELECTION
 from kseg_batch.cli.parsing import parse_bytes, parse_devices, refuse_contradiction
 from kseg_batch.cli.run_flags import SaveKind
+from kseg_batch.console import print_message
 from kseg_batch.errors import OptionError
 from kseg_batch.images.coco import require_pycocotools
 from kseg_batch.kmeans.options import FitOptions, KRange, parse_k
@@ -134,7 +134,7 @@ def _read_palette(text: str, context: typer.Context) -> Palette:
         warnings.simplefilter("always")
         palette = read_palette(text)
     for warning in caught:
-        print(f"kseg-batch: {warning.message}", file=sys.stderr)
+        print_message(str(warning.message))
     return palette
 
 

@@ -25,6 +25,7 @@ from kseg_batch.cli.flags import (
     SmoothFlag,
     Space,
 )
+from kseg_batch.console import compiling_message, print_message
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
@@ -101,7 +102,7 @@ def show(
             output.show_windows()
         else:
             output.save_figure(figure, target)
-            _print(f"written: {target}")
+            print_message(f"written: {target}")
 
 
 def _load_photo(path: Path, alpha: AlphaKind, max_pixels: int) -> Photo:
@@ -123,7 +124,7 @@ def _warm_up(backend: Backend, regions: RegionOptions) -> None:
 
     for kernels in (backend, *((load_cleaner(),) if regions else ())):
         if not kernels.compiled:
-            _print("compiling the kernels, once on this machine; the figure waits until they are compiled")
+            print_message(compiling_message("the figure"))
             kernels.warm_up()
 
 
@@ -132,13 +133,6 @@ def _print_notes(path: Path, photo: Photo, segmentation: Segmentation, expected_
     from kseg_batch.errors import count
 
     for note in photo.notes:
-        _print(f"{path}: {note}")
+        print_message(f"{path}: {note}")
     if (n := len(segmentation.counts)) < expected_k:
-        _print(f"{path}: it has {count(n, 'colour')}, so as many clusters")
-
-
-def _print(text: str) -> None:
-    """Print a line on standard error."""
-    from kseg_batch.console import print_status
-
-    print_status(f"kseg-batch: {text}")
+        print_message(f"{path}: it has {count(n, 'colour')}, so as many clusters")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.console import ProgressBar, print_status
+from kseg_batch.console import ProgressBar, compiling_message, print_status
 from kseg_batch.errors import KsegError
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.open_source import open_source
@@ -83,9 +83,7 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionS
         if options.save is not None:
             check_save_path(options.save)
         if not (quiet or backend.compiled):
-            print_status(
-                "compiling the kernels, once on this machine; the first frame waits until they are compiled"
-            )
+            print_status(compiling_message("the first frame"))
         _warm_up(backend)
         reader = FrameReader(partial(open_source, options))
         cleanup.callback(reader.stop)

@@ -67,8 +67,8 @@ def start_gpu_process(
     return GpuProcess(gpu, settings_for(out), done, name="GPU 5", timeout=timeout, threads=2)
 
 
-class RecordingReport:
-    """The report of a run or a fit, which records outcomes, lines and messages."""
+class RecordingListener:
+    """The listener of a run or a fit, which records outcomes, lines and messages."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []

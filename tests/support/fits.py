@@ -14,7 +14,7 @@ from kseg_batch.batch.summary import FitSummary
 from kseg_batch.batch.workers.count_colors import CountPool, CountSettings
 from kseg_batch.images.decode import decode
 from kseg_batch.kmeans.options import FitOptions
-from tests.support.executors import RecordingReport
+from tests.support.executors import RecordingListener
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +35,11 @@ def fit_by(
     """Write a palette as the command does; return the totals, and the messages."""
     counting = CountSettings(**{"alpha": "keep", "max_pixels": 200_000_000, **how})
     options = FitOptions(k=k, color_space=counting.color_space)
-    report = RecordingReport()
+    listener = RecordingListener()
     found = Scan(sources, outputs=False)
-    summary, _ = fit(found, FitSettings(out, options, counting, names), pool, "numba", backend, report)
-    assert len(report.lines) == summary.counted + summary.failed == found.total - summary.resumed
-    return summary, report.messages
+    summary, _ = fit(found, FitSettings(out, options, counting, names), pool, "numba", backend, listener)
+    assert len(listener.lines) == summary.counted + summary.failed == found.total - summary.resumed
+    return summary, listener.messages
 
 
 def pixels_below(folder: Path) -> np.ndarray:

@@ -33,7 +33,7 @@ def example_entry(name: str, **changes: object) -> Entry:
         "error": None,
         "version": SourceVersion(123, 456789, "ab"),
         "fingerprint": "0123",
-        "filter": "--keep green --tolerance 55",
+        "selection": "--keep green --tolerance 55",
         "disabled": (1, 2),
         "outputs": {f"segmented/{name}.png": 99},
     }

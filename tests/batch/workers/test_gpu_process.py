@@ -36,7 +36,7 @@ from tests.gpu.emulator.device import (
     mistaken_gpu,
     sealed_gpu,
 )
-from tests.support.executors import ALL_KINDS, FILTER, RecordingReport, start_gpu_process
+from tests.support.executors import ALL_KINDS, FILTER, RecordingListener, start_gpu_process
 from tests.support.image_files import save
 from tests.support.images import photos
 from tests.support.outputs import pngs
@@ -62,14 +62,14 @@ def segment(
     photo_folder: Path, out: Path, *gpus: Any, required: bool = False
 ) -> tuple[RunSummary, list[Outcome]]:
     """A whole run, on the GPUs that the given functions open, or on the CPU."""
-    report = RecordingReport()
+    listener = RecordingListener()
     named = tuple((f"GPU {i}", gpu) for i, gpu in enumerate(gpus))
     pool = cpu_pool(2, timeout=20)
-    team = Executors(pool, "numba", exact=True, gpus=named, gpus_required=required)
+    executors = Executors(pool, "numba", exact=True, gpus=named, gpus_required=required)
     settings = Settings(out, FitOptions(k=3, attempts=2), ALL_KINDS, selection=FILTER)
-    summary = run(Scan([photo_folder]).jobs(), [photo_folder], settings, team, report)
+    summary = run(Scan([photo_folder]).jobs(), [photo_folder], settings, executors, listener)
     assert not child_workers()
-    return summary, report.outcomes
+    return summary, listener.outcomes
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +137,10 @@ def test_every_kernel_is_compiled_before_the_first_image(
     settings = Settings(tmp_path, fit, frozenset({"segmented", "masks"}), k_range=k_range)
     if clusters == "palette":
         settings = replace(settings, palette=random_palette(34))
-    report = RecordingReport()
-    team = Executors(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
-    summary = run(islice(Scan([photo_folder]).jobs(), 3), [photo_folder], settings, team, report)
-    assert {o.fallback for o in report.outcomes} == {None}
+    listener = RecordingListener()
+    executors = Executors(cpu_pool(1), "numba", exact=True, gpus=(("GPU 0", partial(sealed_gpu, cache)),))
+    summary = run(islice(Scan([photo_folder]).jobs(), 3), [photo_folder], settings, executors, listener)
+    assert {o.fallback for o in listener.outcomes} == {None}
     assert (summary.done, summary.fallbacks) == (3, 0)
 
 
