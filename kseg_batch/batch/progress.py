@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from kseg_batch.batch.plan import Step
-    from kseg_batch.batch.storage.scan import Scan
+    from kseg_batch.batch.storage.scan import PassedOverPaths, Scan
     from kseg_batch.batch.summary import RunSummary
     from kseg_batch.batch.workers.jobs import Outcome, Settings
 
@@ -96,6 +96,11 @@ class Reporter:
         self._bar.clear()
         print_status(text)
         self._log.add(text)
+
+    def unreadable(self, passed_over: PassedOverPaths) -> None:
+        """Print a line for each folder that the scan could not read."""
+        for folder, reason in passed_over.unreadable:
+            self.message(f"failed: {folder}: it cannot be read: {reason}")
 
     def resumed(self, n_images: int) -> None:
         """See `FitListener.resumed`."""

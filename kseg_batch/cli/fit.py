@@ -78,6 +78,7 @@ def fit(
 ) -> None:
     """Fit one palette to all photos together, for `run --palette`."""
     from contextlib import ExitStack
+    from dataclasses import asdict
 
     from kseg_batch.backends.registry import choose
     from kseg_batch.batch.fit import FitSettings
@@ -87,6 +88,7 @@ def fit(
     from kseg_batch.batch.workers.count_colors import CountSettings, count_pool
     from kseg_batch.batch.workers.jobs import Limits
     from kseg_batch.cli.parsing import parse_pixels, refuse_contradiction, refuse_empty
+    from kseg_batch.cli.summary import print_summary
     from kseg_batch.console import compiling_message
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
@@ -118,38 +120,17 @@ def fit(
             choice = choose_backend(choose, backend, gpu, require_gpu, options)
             cpu_backend = choose(only="cpu").backend
             reporter = cleanup.enter_context(Reporter(scan.total, Log(None), as_json=as_json, quiet=quiet))
-            for folder, reason in scan.passed_over.unreadable:
-                reporter.message(f"failed: {folder}: it cannot be read: {reason}")
+            reporter.unreadable(scan.passed_over)
             if not (quiet or cpu_backend.compiled):
                 reporter.message(compiling_message("the first image"))
             summary, palette = fit_dataset(scan, settings, pool, cpu_backend.name, choice.backend, reporter)
-        _summarise(summary, palette, scan, settings, as_json, quiet)
+        totals = {**asdict(summary), "palette": None if palette is None else str(settings.out)}
+        lines = _summary_lines(summary, palette, scan, settings)
+        print_summary(lines, totals, as_json=as_json, quiet=quiet)
         failed = bool(summary.failed or scan.passed_over.unreadable)
         stopped = palette is None  # there was no image
         code = exit_code(signal=summary.signal, failed=failed, done=bool(summary.images), stopped=stopped)
     raise typer.Exit(code)
-
-
-def _summarise(
-    summary: FitSummary,
-    palette: Palette | None,
-    scan: Scan,
-    settings: FitSettings,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Print the totals of the fit, and its palette."""
-    import json
-    from dataclasses import asdict
-
-    from kseg_batch.console import print_status
-
-    if as_json:
-        totals = {**asdict(summary), "palette": None if palette is None else str(settings.out)}
-        print(json.dumps({"summary": totals}), flush=True)
-    if not quiet:
-        for line in _summary_lines(summary, palette, scan, settings):
-            print_status(line) if as_json else typer.echo(line)
 
 
 def _summary_lines(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-import typer
 
 from kseg_batch.backends.registry import find, gpu_package_installed
 from kseg_batch.batch.manifest import MANIFEST_NAME
@@ -18,7 +15,8 @@ from kseg_batch.batch.workers.executors import choose_executors
 from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.dry_run import show_plan
 from kseg_batch.cli.exit_codes import exit_code
-from kseg_batch.console import compiling_message, print_message, print_status
+from kseg_batch.cli.summary import print_summary
+from kseg_batch.console import compiling_message, print_message
 from kseg_batch.errors import count
 from kseg_batch.processes import usable_cores
 from kseg_batch.segmentation.regions import load_cleaner
@@ -50,8 +48,7 @@ def carry_out(request: RunRequest) -> int:
         sources = ", ".join(map(str, request.sources))
         log.add(f"begun: {count(request.scan.total, 'image')} in {sources}, to {settings.out}")
         with Reporter(request.scan.total, log, as_json=request.as_json, quiet=request.quiet) as reporter:
-            for folder, reason in request.scan.passed_over.unreadable:
-                reporter.message(f"failed: {folder}: it cannot be read: {reason}")
+            reporter.unreadable(request.scan.passed_over)
             if not (request.quiet or compiled or executors.gpus):
                 reporter.message(compiling_message("the first image"))
             jobs = request.scan.jobs()
@@ -76,17 +73,11 @@ def _summarise(summary: RunSummary, request: RunRequest, backend: str, log: Log)
     lines = summary_lines(summary, request.scan, request.settings, backend)
     for line in lines:
         log.add(line)
-    if request.as_json:
-        passed_over = {
-            name: len(value) if isinstance(value, list) else value
-            for name, value in asdict(request.scan.passed_over).items()
-        }
-        totals = {**asdict(summary), "images": request.scan.total, "passed_over": passed_over}
-        print(json.dumps({"summary": totals}), flush=True)
-    for line in lines if not request.quiet else ():
-        if request.as_json:
-            print_status(line)
-        else:
-            typer.echo(line)
+    passed_over = {
+        name: len(value) if isinstance(value, list) else value
+        for name, value in asdict(request.scan.passed_over).items()
+    }
+    totals = {**asdict(summary), "images": request.scan.total, "passed_over": passed_over}
+    print_summary(lines, totals, as_json=request.as_json, quiet=request.quiet)
     if request.quiet and summary.stopped:
         print_message(f"stopped early: {summary.stopped}")
