@@ -130,9 +130,8 @@ def _warm_up(backend: Backend, regions: RegionOptions) -> None:
 
 def _print_notes(path: Path, photo: Photo, segmentation: Segmentation, expected_k: int) -> None:
     """Print the decoder's notes, and whether the photo has fewer colours than the expected clusters."""
-    from kseg_batch.errors import count
+    from kseg_batch.segmentation.select_k import note_on_fewer
 
-    for note in photo.notes:
-        print_message(f"{path}: {note}")
-    if (n := len(segmentation.counts)) < expected_k:
-        print_message(f"{path}: it has {count(n, 'colour')}, so as many clusters")
+    for note in (*photo.notes, note_on_fewer(segmentation.palette, expected_k)):
+        if note is not None:
+            print_message(f"{path}: {note}")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.errors import count
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.fixed_point import SCALE
 
@@ -99,6 +100,12 @@ def select_k(
 def as_pairs(curve: Iterable[KCandidate]) -> list[list[float]]:
     """Return the curve as written to files: pairs of k and its index, rounded to six decimal places."""
     return [[candidate.k, round(candidate.value, 6)] for candidate in curve]
+
+
+def note_on_fewer(palette: Palette, k: int) -> str | None:
+    """Return a note if a palette has fewer than k clusters, as many as there are colours; None if not."""
+    n = len(palette.counts)
+    return f"it has {count(n, 'colour')}, so as many clusters" if n < k else None
 
 
 def validity_index(palette: Palette, spreads: NDArray[np.float64]) -> float:

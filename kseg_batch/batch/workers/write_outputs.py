@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.batch.storage.outputs import dataset_name, mask_name, picture_name, write_all
 from kseg_batch.batch.workers.jobs import Outcome
-from kseg_batch.errors import count
 from kseg_batch.images import coco, png
 from kseg_batch.images.label_map import LabelMap, black_out
+from kseg_batch.segmentation.select_k import note_on_fewer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,8 @@ def write_outputs(
     resolved = settings.selection.resolve(palette)
     files = _encode(job, settings, image.photo, labels, palette, resolved.disabled)
     outputs = write_all(settings.out, job, files)
-    notes, k = image.photo.notes, len(palette.counts)
-    if k < (settings.k_range.low if settings.k_range else settings.fit.k):
-        notes += (f"it has {count(k, 'colour')}, so as many clusters",)
+    fewer = note_on_fewer(palette, settings.cluster_numbers[0])
+    notes = (*image.photo.notes, *([fewer] if fewer else []), *resolved.notes)
     return Outcome(
         job=job,
         seconds=time.perf_counter() - start,
@@ -59,7 +58,7 @@ def write_outputs(
         version=image.version,
         disabled=resolved.disabled,
         outputs=outputs,
-        notes=(*notes, *resolved.notes),
+        notes=notes,
     )
 
 
