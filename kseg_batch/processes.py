@@ -13,9 +13,9 @@ from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
     from queue import SimpleQueue
-    from types import FrameType
     from typing import Self
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -34,24 +34,40 @@ class Interrupt:
 
 
 @contextlib.contextmanager
-def queue_interrupts(done: SimpleQueue[Any]) -> Generator[None]:
-    """Put an `Interrupt` into the queue for each SIGINT and SIGTERM that arrives inside this context.
+def environment_variables(values: Mapping[str, str]) -> Generator[None]:
+    """Set environment variables inside this context, for child processes that are started there."""
+    former = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def interrupts_handled(handle: Callable[[int], object]) -> Generator[None]:
+    """Call a function with the number of each SIGINT and SIGTERM that arrives inside this context.
 
     Outside the main thread, where Python allows no signal handlers, this context does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def enqueue(number: int, _: FrameType | None) -> None:
-        done.put(Interrupt(number))
-
-    former = {number: signal.signal(number, enqueue) for number in INTERRUPTS}
+    former = {number: signal.signal(number, lambda n, _: handle(n)) for number in INTERRUPTS}
     try:
         yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def queue_interrupts(done: SimpleQueue[Any]) -> AbstractContextManager[None]:
+    """Return a context that puts an `Interrupt` into a queue for each SIGINT and SIGTERM that arrives."""
+    return interrupts_handled(lambda number: done.put(Interrupt(number)))
 
 
 def usable_cores() -> int:
@@ -68,28 +84,30 @@ def interrupts_blocked() -> Generator[None]:
     decides when its children exit.
     """
     held: list[int] = []
-    former = {}
-    # Signal handlers run in the main thread, whichever thread gets the signal.
-    if threading.current_thread() is threading.main_thread():
-        former = {number: signal.signal(number, lambda n, _: held.append(n)) for number in INTERRUPTS}
-    resource_tracker.ensure_running()  # its start would unblock the signals below
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
-        yield
+        with interrupts_handled(held.append):  # in the main thread, whichever thread gets the signal
+            resource_tracker.ensure_running()  # its start would unblock the signals below
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        for held_signal in held:
-            signal.raise_signal(held_signal)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def exit_with_parent() -> None:
-    """Wait until the parent process exits, then exit this process."""
+    """Make this process exit when its parent exits. A thread waits for that."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is None:
+        return
+
+    def wait_and_exit() -> None:
         connection.wait([parent.sentinel])
         os._exit(1)
+
+    threading.Thread(target=wait_and_exit, daemon=True).start()
 
 
 def describe_exit(code: int) -> str:
@@ -109,16 +127,16 @@ class InterruptFlag:
     def __init__(self) -> None:
         self.number: int | None = None
         """Number of the signal that arrived; None so far."""
+        self._handled = interrupts_handled(self._handle)
 
     def __enter__(self) -> Self:
-        self._former = {n: signal.signal(n, self._handle) for n in INTERRUPTS}
+        self._handled.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(None, None, None)
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int) -> None:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number

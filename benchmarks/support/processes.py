@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from benchmarks.support.checks import WrongResultError
+from kseg_batch.processes import environment_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,17 +40,14 @@ class Processes(Generic[T]):
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
-        former = dict(os.environ)
-        os.environ.update(environment or {})
-        for share in shares:
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, prepare, share), daemon=True)
-            process.start()
-            there.close()
-            self._pipes.append(here)
-            self._processes.append(process)
-        os.environ.clear()
-        os.environ.update(former)
+        with environment_variables(environment or {}):
+            for share in shares:
+                here, there = context.Pipe()
+                process = context.Process(target=_serve, args=(there, prepare, share), daemon=True)
+                process.start()
+                there.close()
+                self._pipes.append(here)
+                self._processes.append(process)
         self._answers()
 
     def work(self) -> list[float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -17,10 +16,16 @@ from kseg_batch.bench.memory import PeakMemory
 from kseg_batch.errors import BackendError
 from kseg_batch.kmeans.equality import ClusteringDigest, digest_labels
 from kseg_batch.kmeans.options import FitOptions
-from kseg_batch.processes import THREAD_VARIABLES, describe_exit, exit_with_parent, interrupts_blocked
+from kseg_batch.processes import (
+    THREAD_VARIABLES,
+    describe_exit,
+    environment_variables,
+    exit_with_parent,
+    interrupts_blocked,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from multiprocessing import connection
     from types import TracebackType
     from typing import Self
@@ -86,7 +91,7 @@ class Runner:
         self._process = context.Process(
             target=_serve, args=(child_pipe, implementation, tuple(files), threads), daemon=True
         )
-        with _threads_in_environment(threads), interrupts_blocked():
+        with environment_variables(dict.fromkeys(THREAD_VARIABLES, str(threads))), interrupts_blocked():
             self._process.start()
         child_pipe.close()
 
@@ -148,18 +153,6 @@ class Runner:
         self._process.join()
 
 
-@contextlib.contextmanager
-def _threads_in_environment(threads: int) -> Generator[None]:
-    """Set the variables from which libraries read their number of threads, for a process started in here."""
-    former = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in former.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-
-
 def _serve(
     pipe: connection.Connection[Any, Any],
     implementation: Implementation,
@@ -167,7 +160,7 @@ def _serve(
     threads: int,
 ) -> None:
     """Run in the process: answer each request with the result of a pass, until the pipe is closed."""
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    exit_with_parent()
     os.dup2(2, 1)  # keep the libraries' output out of the table
     warnings.simplefilter("ignore")
     try:

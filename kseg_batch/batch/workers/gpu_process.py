@@ -177,7 +177,7 @@ def _serve_jobs(
     pipe: connection.Connection[Any, Any], load: Callable[[], GpuBackend], settings: Settings, threads: int
 ) -> None:
     """Run the process of a GPU: open the GPU, then process jobs from the pipe until the parent stops it."""
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    exit_with_parent()
     jobs: SimpleQueue[Job | None] = SimpleQueue()
     threading.Thread(target=_receive_jobs, args=(pipe, jobs), daemon=True).start()
     try:

@@ -7,12 +7,12 @@ its own worker, which then starts a new pebble pool.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection
@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from kseg_batch.errors import BackendError
-from kseg_batch.processes import THREAD_VARIABLES, describe_exit, exit_with_parent, interrupts_blocked
+from kseg_batch.processes import (
+    THREAD_VARIABLES,
+    describe_exit,
+    environment_variables,
+    exit_with_parent,
+    interrupts_blocked,
+)
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -107,7 +113,7 @@ class Pool(Generic[T, R]):
         self._workers: list[_Worker[T, R]] = []
         self._stop_checks = threading.Event()
         self._checks = threading.Thread(target=self._check_workers)
-        self._environment = {name: os.environ.get(name) for name in ENVIRONMENT}
+        self._environment = ExitStack()  # open while there are workers
         CONSTS.term_timeout = 0  # worker processes block SIGTERM, so pebble need not wait for its effect
 
     @property
@@ -129,7 +135,7 @@ class Pool(Generic[T, R]):
 
     def _add_worker(self) -> _Worker[T, R]:
         if not self._workers:
-            os.environ.update(ENVIRONMENT)
+            self._environment.enter_context(environment_variables(ENVIRONMENT))
             self._checks.start()
         self._workers.append(_Worker(self))
         return self._workers[-1]
@@ -149,8 +155,7 @@ class Pool(Generic[T, R]):
             worker.join()
         if self._workers:
             self._checks.join()
-            for name, value in self._environment.items():
-                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+            self._environment.close()
         self._workers.clear()
 
     def __enter__(self) -> Self:
@@ -308,5 +313,5 @@ def _do_nothing() -> None:
 def _initialize_process(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
     """Initialise a new worker process, and make it exit when its parent exits."""
     CONSTS.channel_lock_timeout = LOCK_SECONDS
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    exit_with_parent()
     initializer(*initargs)
