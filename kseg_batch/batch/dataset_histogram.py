@@ -8,13 +8,12 @@ more when all others are counted, one by one, so that each has the machine's mem
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg_batch.batch.checkpoint import PartialHistogram, StaleError
-from kseg_batch.batch.storage.source import find_version
+from kseg_batch.batch.storage.source import absolute, find_version
 from kseg_batch.batch.summary import FitSummary
 from kseg_batch.batch.workers.count_colors import CountResult, CountTask
 from kseg_batch.batch.workers.dispatcher import Dispatcher
@@ -177,7 +176,7 @@ class DatasetHistogram:
 
     def _finish(self, outcome: Outcome) -> None:
         """Add an image to the totals, and tell the listener of it."""
-        source = os.path.abspath(outcome.job.source)  # noqa: PTH100 - resolve() would follow links
+        source = absolute(outcome.job.source)
         if outcome.version is None:
             self.summary.failed += 1
         else:
@@ -198,4 +197,4 @@ class DatasetHistogram:
 def _examine(path: Path) -> tuple[int, bytes | None]:
     """Return a file's present size in bytes and digest; 0 and None if the file cannot be examined."""
     version = find_version(path)
-    return (0, None) if version is None else (version.size, version.digest(os.path.abspath(path)))  # noqa: PTH100
+    return (0, None) if version is None else (version.size, version.digest(absolute(path)))

@@ -15,9 +15,8 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
-
-from kseg_batch.atomic import SUFFIX
+from kseg_batch.atomic import replacing
+from kseg_batch.batch.storage.lock import acquire_lock
 from kseg_batch.batch.storage.scan import digest
 from kseg_batch.batch.storage.source import SourceVersion
 from kseg_batch.errors import OutputError, OutputGoneError
@@ -193,15 +192,7 @@ class Journal(Manifest):
         Raises:
             OutputError: Another run writes to the folder, or the journal cannot be read or written.
         """
-        self._lock = FileLock(out / LOCK)
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise OutputError(
-                f"Another run is writing to {out}: wait for its end, or choose another -o."
-            ) from None
-        except OSError as error:
-            raise OutputError(f"{out} cannot be written: {error.strerror}.") from error
+        self._lock = acquire_lock(out / LOCK, out, f"Another run is writing to {out}")
         try:
             super().__init__(out)
             with self._as_output_error():
@@ -258,18 +249,14 @@ class Journal(Manifest):
             self._lock.release()
 
     def _compact(self) -> None:
-        temporary = self.path.with_name(f"{MANIFEST_NAME}{SUFFIX}")
-        try:
-            with temporary.open("wb") as file, self.path.open("rb") as reader:
-                for offset in sorted(self._offsets.values()):
-                    reader.seek(offset)
-                    file.write(reader.readline())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-        except OSError:  # such as a full disk: the journal stays valid, only longer
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with (
+            contextlib.suppress(OutputError),  # such as a full disk: the journal stays valid, only longer
+            replacing(self.path) as file,
+            self.path.open("rb") as reader,
+        ):
+            for offset in sorted(self._offsets.values()):
+                reader.seek(offset)
+                file.write(reader.readline())
 
     @contextlib.contextmanager
     def _as_output_error(self) -> Iterator[None]:

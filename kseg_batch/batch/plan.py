@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.batch.manifest import Entry
 from kseg_batch.batch.storage.outputs import BY_SELECTION, kind_of, output_names
-from kseg_batch.batch.storage.source import describe_change
+from kseg_batch.batch.storage.source import absolute, describe_change
 from kseg_batch.errors import SourceError
 from kseg_batch.kmeans.reference import ALGORITHM
 
@@ -83,7 +83,7 @@ class Planner:
             SourceError: An image's outputs would replace the outputs of another image that still exists.
         """
         for job in jobs:
-            source = os.path.abspath(job.source)  # noqa: PTH100 - resolve() would follow links
+            source = absolute(job.source)
             last = self._manifest.last(job.name)
             if last is not None and last.source != source:
                 self._refuse_collision(job, last)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from kseg_batch.batch.manifest import Manifest
 from kseg_batch.batch.plan import Planner
 from kseg_batch.batch.storage.outputs import refuse_sources_inside
+from kseg_batch.batch.storage.source import absolute
 from kseg_batch.errors import count
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def show_plan(request: RunRequest, *, exact: bool) -> None:
             action = "skip" if step.skip else "do"
             totals[action] += 1
             if request.as_json:
-                source = os.path.abspath(step.job.source)  # noqa: PTH100 - resolve() would follow links
+                source = absolute(step.job.source)
                 typer.echo(json.dumps({"source": source, "action": action, "reason": step.reason}))
             else:
                 typer.echo(f"{action:<5}{step.job.source}: {step.reason}")

@@ -1,4 +1,4 @@
-"""A lock, so that only one process at a time writes a file."""
+"""Locks, so that only one process at a time writes a file or an output folder."""
 
 from __future__ import annotations
 
@@ -26,17 +26,31 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         OutputError: Another process holds the lock, or the folder cannot be written.
     """
-    lock = FileLock(path.with_name(f".{path.name}.kseg-lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise OutputError(
-            f"Another process is about to write {path}: wait for its end, or choose another -o."
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    owner = f"Another process is about to write {path}"
+    lock = acquire_lock(path.with_name(f".{path.name}.kseg-lock"), path, owner)
     try:
         yield
     finally:
         lock.release()
+
+
+def acquire_lock(lock_file: Path, path: Path, owner: str) -> FileLock:
+    """Return a lock that this process holds, without waiting for it. Make the lock's folder if there is none.
+
+    Args:
+        lock_file: The file of the lock.
+        path: The file or folder that the lock protects.
+        owner: The beginning of the error where another process holds the lock: who that is.
+
+    Raises:
+        OutputError: Another process holds the lock, or the folder cannot be written.
+    """
+    lock = FileLock(lock_file)
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise OutputError(f"{owner}: wait for its end, or choose another -o.") from None
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    return lock

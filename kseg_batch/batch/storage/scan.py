@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from kseg_batch.batch.storage.source import absolute
 from kseg_batch.errors import SourceError, count
 from kseg_batch.images.decode import EXTENSIONS
 
@@ -126,7 +127,7 @@ def default_output(sources: Sequence[Path], suffix: str) -> Path:
     Raises:
         SourceError: There are several sources, or the source is a root folder and has no name.
     """
-    source = Path(os.path.abspath(sources[0]))  # noqa: PTH100 - resolve() would follow links
+    source = Path(absolute(sources[0]))
     if len(sources) > 1 or not source.name:
         raise SourceError("With several sources, or the root of a disk, say where to write: -o OUT.")
     return source.with_name(source.name + suffix)
@@ -204,7 +205,7 @@ class Scan:
 
     def _stem(self, source: str, relative: str) -> str:
         if not self._outputs:
-            return os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
+            return absolute(source)
         return relative if self._full_names else os.path.splitext(relative)[0]  # noqa: PTH122
 
     def _find(self, passed_over: PassedOverPaths) -> Iterator[tuple[str, str]]:
@@ -224,7 +225,7 @@ class Scan:
         for source in self._sources:
             try:
                 if source.is_dir():
-                    name = os.path.basename(os.path.abspath(source))  # noqa: PTH100, PTH119
+                    name = Path(absolute(source)).name
                     prefix = f"{name}/" if len(self._sources) > 1 else ""
                     for path, relative in self._walk(str(source), "", passed_over):
                         yield path, prefix + relative

@@ -42,6 +42,11 @@ class SourceVersion:
         return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=DIGEST_BYTES).digest()
 
 
+def absolute(path: str | Path) -> str:
+    """Return the absolute path of a file. Links stay as they are."""
+    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve() would follow links
+
+
 def read_source(path: Path, *, max_pixels: int, checksum: bool) -> tuple[bytes, SourceVersion]:
     """Read a regular file.
 
