@@ -43,22 +43,23 @@ class LiveOptions:
     """Video file or folder to write to."""
 
     def __post_init__(self) -> None:
-        """Raise an OptionError if an option is out of range, and name the option's flag."""
+        """Raise an OptionError if an option is out of range."""
         if self.every < 1:
-            raise OptionError(f"--every must be 1 or more, not {self.every}.")
+            raise OptionError(f"every must be 1 or more, not {self.every}.", "every")
         if self.frames is not None and self.frames < 1:
-            raise OptionError(f"--frames must be 1 or more, not {self.frames}.")
+            raise OptionError(f"frames must be 1 or more, not {self.frames}.", "frames")
         if not (math.isfinite(self.steady) and 0 <= self.steady <= 255):
-            raise OptionError(f"--steady must be from 0 to 255 grey levels, not {self.steady}.")
+            raise OptionError(f"steady must be from 0 to 255 grey levels, not {self.steady}.", "steady")
         for cluster in self.disable:
             if not 0 <= cluster < self.fit.k:
                 raise OptionError(
-                    f"--disable {cluster}: with --k {self.fit.k} the clusters are 0 to {self.fit.k - 1}."
+                    f"disable {cluster}: with k {self.fit.k} the clusters are 0 to {self.fit.k - 1}.",
+                    *("disable", "k"),
                 )
         if self.save is not None and self.source is not None:
             source = Path(self.source)
             if self.save.exists() and source.exists() and self.save.samefile(source):
-                raise OptionError(f"--save {self.save} is the source itself: name another file.")
+                raise OptionError(f"save {self.save} is the source itself: name another file.", "save")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -70,5 +71,5 @@ def parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
     size = (int(match[1]), int(match[2])) if match else (0, 0)
     if not (min(size) >= 1 and max(size) <= MAX_SIDE):
-        raise OptionError(f"--size must be WIDTHxHEIGHT such as 1280x720, not {text!r}.")
+        raise OptionError(f"size must be WIDTHxHEIGHT such as 1280x720, not {text!r}.", "size")
     return size

@@ -71,7 +71,8 @@ def check_save_path(path: Path) -> None:
             raise OutputError(f"{path} already exists and is not an empty folder: name a new folder.")
     elif path.suffix.lower() not in VIDEO_SUFFIXES:
         raise OptionError(
-            f"--save {path} is neither a video ({', '.join(VIDEO_SUFFIXES)}) nor a folder (without a suffix)."
+            f"save {path} is neither a video ({', '.join(VIDEO_SUFFIXES)}) nor a folder (without a suffix).",
+            "save",
         )
     else:
         import_av()

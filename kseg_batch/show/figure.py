@@ -45,7 +45,7 @@ class ScoredSegmentation:
 def check_number_of_ks(ks: Sequence[int]) -> None:
     """Raise an OptionError if there are more numbers of clusters than a figure has room for."""
     if len(ks) > MAX_COMPARED:
-        raise OptionError(f"--k: a figure compares {MAX_COMPARED} numbers of clusters at most.")
+        raise OptionError(f"k: a figure compares {MAX_COMPARED} numbers of clusters at most.", "k")
 
 
 def segment_photo(

@@ -40,19 +40,20 @@ def check_output(dpi: int, path: Path | None) -> None:
     except ValueError as error:  # MPLBACKEND has an unknown value
         raise OptionError(f"matplotlib cannot be loaded: {error}.") from error
     if not 20 <= dpi <= 600:
-        raise OptionError(f"--dpi must be from 20 to 600, not {dpi}.")
+        raise OptionError(f"dpi must be from 20 to 600, not {dpi}.", "dpi")
     if path is not None:
         _check_save_path(path)
 
 
 def _check_save_path(path: Path) -> None:
     if path.suffix.lower() not in METADATA:
-        raise OptionError(f"--save must be a file that ends in {', '.join(METADATA)}, not {path}.")
+        raise OptionError(f"save must be a file that ends in {', '.join(METADATA)}, not {path}.", "save")
     if os.path.isdir(path):  # noqa: PTH112 - raises no error for a name that is too long
-        raise OptionError(f"--save {path}: {path} is a folder; name a file.")
+        raise OptionError(f"save {path}: {path} is a folder; name a file.", "save")
     if not os.path.isdir(path.parent):  # noqa: PTH112 - as above
         raise OptionError(
-            f"--save {path}: there is no folder {path.parent}; create the folder, or name another one."
+            f"save {path}: there is no folder {path.parent}; create the folder, or name another one.",
+            "save",
         )
 
 
