@@ -95,10 +95,6 @@ class Reference:
             self._known[key] = known
         return known[1]
 
-    def forget(self) -> None:
-        """Forget all images and their results."""
-        self._known.clear()
-
 
 def check_reference(backend: GpuBackend, photos: PhotoBatches) -> int:
     """Compare a batch of small images of many sizes and k with the reference; return their number.

@@ -88,10 +88,6 @@ class PhotoBatches:
         """Return `n` images, each of the next size of a list, which is repeated."""
         return [gpu.stage(self._make(sizes[i % len(sizes)], i)) for i in range(n)]
 
-    def forget(self) -> None:
-        """Free the memory of all images."""
-        self._images.clear()
-
     def _make(self, size: Size, number: int) -> NDArray[np.uint8]:
         photo = self.photos[number % len(self.photos)]
         return cover(make_cut(photo, number // len(self.photos)), *size)
