@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
 
@@ -101,6 +101,17 @@ class PaletteWarning(UserWarning):
 
 class FewerColorsWarning(UserWarning):
     """An image has fewer distinct colours than requested clusters, and so gets fewer clusters."""
+
+
+def did_you_mean(text: str, names: Iterable[str]) -> str:
+    """Return the end of a sentence about a wrong name, such as "; did you mean red?".
+
+    The end is empty where none of the names resembles the text.
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(text, list(names))
+    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def count(number: int, noun: str) -> str:

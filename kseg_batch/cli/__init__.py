@@ -12,6 +12,7 @@ import typer
 
 from kseg_batch.cli import bench, doctor, fit, live, run, show
 from kseg_batch.cli.exit_codes import EXIT_SIGNAL
+from kseg_batch.cli.help import Command
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (run.run, fit.fit, show.show, live.live, doctor.doctor, bench.bench):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from kseg_batch.cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, exit_with_message
+from kseg_batch.cli.help import BACKEND, BATCH, CLUSTERS, INPUT, OUTPUT
+from kseg_batch.cli.values import number, whole_number
 
 LOG_COLUMNS = 200
 """Columns of the report where the output is no terminal."""
@@ -18,56 +20,105 @@ LOG_COLUMNS = 200
 def bench(
     folder: Annotated[
         str | None,
-        typer.Argument(metavar="DIR", help="Folder of photos to cluster.  [default: generated photos]"),
+        typer.Argument(
+            metavar="DIR",
+            help="Folder of photos to cluster.  [default: generated photos]",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
-    k: Annotated[str, typer.Option("--k", "-k", help="Numbers of clusters, such as 2,3,5,8,16,64.")] = "3",
+    k: Annotated[
+        str,
+        typer.Option(
+            "--k",
+            "-k",
+            metavar="N[,N...]",
+            help="Numbers of clusters, such as 2,3,5,8,16,64.",
+            rich_help_panel=CLUSTERS,
+        ),
+    ] = "3",
     sizes: Annotated[
         str | None,
         typer.Option(
             "--sizes",
+            metavar="SIZE[,SIZE...]",
             help="Sizes to scale the photos to, in megapixels or as WIDTHxHEIGHT, such as 0.1,2,12.  "
             "[default: 1920x1080; with DIR, the size of each photo]",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    images: Annotated[int, typer.Option("--images", help="Greatest number of photos of each size.")] = 3,
+    images: Annotated[
+        int,
+        typer.Option(
+            "--images",
+            parser=whole_number,
+            metavar="N",
+            help="Greatest number of photos of each size.",
+            rich_help_panel=INPUT,
+        ),
+    ] = 3,
     repeat: Annotated[
-        int, typer.Option("--repeat", help="Greatest number of timed passes over the photos.")
+        int,
+        typer.Option(
+            "--repeat",
+            parser=whole_number,
+            metavar="N",
+            help="Greatest number of timed passes over the photos.",
+            rich_help_panel=BATCH,
+        ),
     ] = 5,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", help="Threads for libraries that can use several.  [default: usable cores]"
+            "--threads",
+            parser=whole_number,
+            metavar="N",
+            help="Threads for libraries that can use several.  [default: usable cores]",
+            rich_help_panel=BATCH,
         ),
     ] = None,
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            "--backend", help="Backend to measure; repeatable.  [default: every backend that runs here]"
+            "--backend",
+            metavar="NAME",
+            help="Backend to measure; repeatable.  [default: every backend that runs here]",
+            rich_help_panel=BACKEND,
         ),
     ] = None,
     peers: Annotated[
         bool,
-        typer.Option("--peers", help="Also measure other projects' libraries, as far as they are installed."),
+        typer.Option(
+            "--peers",
+            help="Also measure other projects' libraries, as far as they are installed.",
+            rich_help_panel=BACKEND,
+        ),
     ] = False,
     budget: Annotated[
         float,
         typer.Option(
             "--budget",
-            help="Seconds for the passes of an implementation at one size and k. A slower implementation is "
+            parser=number,
+            metavar="SECONDS",
+            help="Time for the passes of an implementation at one size and k. A slower implementation is "
             "measured once, and skipped at larger sizes and k.",
+            rich_help_panel=BATCH,
         ),
-    ] = 20.0,
+    ] = 20,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="File to write the results to.")
+        str | None,
+        typer.Option("--json", metavar="PATH", help="File to write the results to.", rich_help_panel=OUTPUT),
     ] = None,
     plot: Annotated[
         str | None,
         typer.Option(
-            "--plot", metavar="FILE", help="File to draw the results into, .png or .svg; needs matplotlib."
+            "--plot",
+            metavar="PATH",
+            help="File to draw the results into, .png or .svg; needs matplotlib.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
-    """Compare the backends, and other projects' libraries, on the same photos."""
+    """Compare the backends, and other libraries, on the same photos."""
     from rich.console import Console
 
     from kseg_batch.bench.benchmark import run_benchmark

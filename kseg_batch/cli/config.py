@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from kseg_batch.cli.exit_codes import exit_with_message
-from kseg_batch.errors import OptionError
+from kseg_batch.errors import OptionError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +36,9 @@ def read_config(context: typer.Context, value: str | None) -> str | None:
         path = find_config(value)
         if path is not None:
             known = {
-                parameter.name: bool(getattr(parameter, "multiple", False))
+                parameter.name: parameter
                 for parameter in context.command.params
-                if parameter.name
-                and parameter.param_type_name == "option"
-                and parameter.name not in ("config", "help")
+                if parameter.param_type_name == "option" and parameter.name not in ("config", "help")
             }
             context.default_map = read_flags(path, known)
         return None if path is None else str(path)
@@ -60,12 +58,12 @@ def find_config(path: str | None) -> Path | None:
     return PROJECT if PROJECT.is_file() and TABLE[1] in _read(PROJECT).get(TABLE[0], {}) else None
 
 
-def read_flags(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
+def read_flags(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of the flags in a file, by the names of the flags with underscores.
 
     Args:
         path: A TOML file with flags at the top level, or in the table [tool.kseg-batch].
-        known: The names of all flags, with underscores, and whether each flag may be repeated.
+        known: Typer's parameters of all flags, by their names with underscores.
 
     Raises:
         OptionError: The file cannot be read, is not TOML, or has a key that is no flag.
@@ -77,10 +75,13 @@ def read_flags(path: Path, known: Mapping[str, bool]) -> dict[str, Any]:
     for key, value in content.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise OptionError(f"{path}: there is no flag --{key}.")
+            near = did_you_mean(key, [option.replace("_", "-") for option in known]) or "."
+            raise OptionError(f"{path}: there is no flag --{key}{near}")
         if isinstance(value, dict):
             raise OptionError(f"{path}: {key} must be a value or a list, not a table.")
-        values[name] = [value] if known[name] and not isinstance(value, list) else value
+        if known[name].is_flag and not isinstance(value, bool):
+            raise OptionError(f"{path}: {key} must be true or false, not {value!r}.")
+        values[name] = [value] if known[name].multiple and not isinstance(value, list) else value
     return values
 
 

@@ -11,7 +11,6 @@ from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.exit_codes import exit_code, exit_with_message
 from kseg_batch.cli.flags import (
     AlphaFlag,
-    AlphaKind,
     AsJsonFlag,
     AttemptsFlag,
     BackendFlag,
@@ -26,10 +25,10 @@ from kseg_batch.cli.flags import (
     RequireGpuFlag,
     SeedFlag,
     Sources,
-    Space,
     TimeoutFlag,
     WorkersFlag,
 )
+from kseg_batch.cli.help import CLUSTERS, OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +43,13 @@ def fit(
     sources: Sources,
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="Palette file.  [default: SRC-palette.json, beside SRC]"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Palette file.  [default: SRC-palette.json, beside SRC]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     k: Annotated[
         str,
@@ -53,17 +58,23 @@ def fit(
             "-k",
             metavar="N|auto[:LOW-HIGH]",
             help="Number of clusters, 1 to 256; auto chooses the number for the dataset.",
+            rich_help_panel=CLUSTERS,
         ),
     ] = "3",
     names: Annotated[
         str | None,
-        typer.Option("--names", help="Names of the clusters, dark to light, such as shadow,tree,sky."),
+        typer.Option(
+            "--names",
+            metavar="NAME,...",
+            help="Names of the clusters, dark to light, such as shadow,tree,sky.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     workers: WorkersFlag = None,
     timeout: TimeoutFlag = None,
     include: IncludeFlag = None,
     exclude: ExcludeFlag = None,
-    alpha: AlphaFlag = AlphaKind.keep,
+    alpha: AlphaFlag = "keep",
     max_pixels: MaxPixelsFlag = "200M",
     gpu: GpuFlag = None,
     require_gpu: RequireGpuFlag = False,
@@ -72,7 +83,7 @@ def fit(
     max_iter: MaxIterFlag = 100,
     eps: EpsFlag = 0.2,
     seed: SeedFlag = 0,
-    color_space: ColorSpaceFlag = Space.rgb,
+    color_space: ColorSpaceFlag = "rgb",
     as_json: AsJsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -99,7 +110,7 @@ def fit(
         refuse_empty(*sources, out)
         refuse_contradiction(gpu, require_gpu=require_gpu)
         max_k, k_range = parse_k(k)
-        options = FitOptions(max_k, attempts, max_iter, eps, seed, color_space=color_space.value)
+        options = FitOptions(max_k, attempts, max_iter, eps, seed, color_space=color_space)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
         cluster_names = () if names is None else tuple(name.strip() for name in names.split(","))
         if cluster_names and k_range is not None:
@@ -109,7 +120,7 @@ def fit(
         settings = FitSettings(
             out=default_output(paths, "-palette.json") if out is None else Path(out),
             options=options,
-            count_settings=CountSettings(alpha.value, limits.max_pixels, options.color_space),
+            count_settings=CountSettings(alpha, limits.max_pixels, options.color_space),
             names=cluster_names,
             k_range=k_range,
         )

@@ -2,80 +2,189 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
+from kseg_batch.cli.help import BACKEND, BATCH, CLUSTERS, INPUT, MESSAGES
+from kseg_batch.cli.values import choice, number, whole_number
 
-class AlphaKind(StrEnum):
-    """Treatments of transparent pixels."""
-
-    keep = "keep"
-    ignore = "ignore"
-
-
-class Space(StrEnum):
-    """Colour spaces to cluster in."""
-
-    rgb = "rgb"
-    lab = "lab"
-    oklab = "oklab"
-
+Alpha = Literal["keep", "ignore"]
+"""Treatments of transparent pixels."""
+Init = Literal["k-means++", "random"]
+"""Choices of the initial centres."""
+Space = Literal["rgb", "lab", "oklab"]
+"""Colour spaces to cluster in. Spelt out here, so that the help needs no import of NumPy."""
 
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SRC", help="Image files, and folders, searched recursively.")
+    list[str],
+    typer.Argument(
+        metavar="SRC...",
+        help="Image files, and folders, which are searched with all their subfolders.",
+        rich_help_panel=INPUT,
+    ),
 ]
 IncludeFlag = Annotated[
     list[str] | None,
-    typer.Option("--include", help="Glob of image files, in place of the extensions; repeatable."),
+    typer.Option(
+        "--include",
+        metavar="GLOB",
+        help="Take files that match, in place of files with a known extension; repeatable.",
+        rich_help_panel=INPUT,
+    ),
 ]
 ExcludeFlag = Annotated[
     list[str] | None,
-    typer.Option("--exclude", help="Glob of files and folders to pass over; repeatable."),
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="Pass over files and folders that match; repeatable.",
+        rich_help_panel=INPUT,
+    ),
 ]
 AlphaFlag = Annotated[
-    AlphaKind,
-    typer.Option("--alpha", help="keep leaves transparent pixels out; ignore takes the colours under them."),
+    Alpha,
+    typer.Option(
+        "--alpha",
+        parser=choice(get_args(Alpha)),
+        metavar="keep|ignore",
+        help="Leave transparent pixels out, or take the colours under them.",
+        rich_help_panel=INPUT,
+    ),
 ]
 MaxPixelsFlag = Annotated[
     str,
-    typer.Option("--max-pixels", help="Most pixels of an image; larger ones fail before they are decoded."),
-]
-
-WorkersFlag = Annotated[
-    int | None, typer.Option("--workers", help="CPU worker processes.  [default: one per core]")
-]
-TimeoutFlag = Annotated[
-    float | None, typer.Option("--timeout", help="Seconds that an image may take.  [default: no limit]")
-]
-GpuFlag = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Prefer a GPU, or use the CPU only.")]
-RequireGpuFlag = Annotated[bool, typer.Option("--require-gpu", help="Fail if no GPU can be used.")]
-BackendFlag = Annotated[
-    str, typer.Option("--backend", help="Backend: auto, cupy, numba-cuda, numba or opencv.")
+    typer.Option(
+        "--max-pixels",
+        metavar="PIXELS",
+        help="Refuse larger images before they are decoded.",
+        rich_help_panel=INPUT,
+    ),
 ]
 
 AttemptsFlag = Annotated[
-    int, typer.Option("--attempts", help="Number of k-means starts; the best one is kept.")
+    int,
+    typer.Option(
+        "--attempts",
+        parser=whole_number,
+        metavar="N",
+        help="Number of k-means starts; the best one is kept.",
+        rich_help_panel=CLUSTERS,
+    ),
 ]
-MaxIterFlag = Annotated[int, typer.Option("--max-iter", help="Most iterations of Lloyd's algorithm.")]
+MaxIterFlag = Annotated[
+    int,
+    typer.Option(
+        "--max-iter",
+        parser=whole_number,
+        metavar="N",
+        help="Most iterations of Lloyd's algorithm.",
+        rich_help_panel=CLUSTERS,
+    ),
+]
 EpsFlag = Annotated[
-    float, typer.Option("--eps", help="Stop when no centre moves by more than this, in grey levels.")
+    float,
+    typer.Option(
+        "--eps",
+        parser=number,
+        metavar="LEVELS",
+        help="Stop when no centre moves by more than this many grey levels.",
+        rich_help_panel=CLUSTERS,
+    ),
 ]
-SeedFlag = Annotated[int, typer.Option("--seed", help="Seed of the random number generator.")]
+SeedFlag = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        parser=whole_number,
+        metavar="N",
+        help="Seed of the random number generator.",
+        rich_help_panel=CLUSTERS,
+    ),
+]
 InitFlag = Annotated[
-    str | None, typer.Option("--init", help="Initial centres: k-means++, or random with opencv.")
+    Init | None,
+    typer.Option(
+        "--init",
+        parser=choice(get_args(Init)),
+        metavar="k-means++|random",
+        help="Choice of the initial centres; random needs the opencv backend.  [default: the backend's own]",
+        rich_help_panel=CLUSTERS,
+    ),
 ]
 ColorSpaceFlag = Annotated[
-    Space, typer.Option("--color-space", help="Colour space in which distances are measured.")
+    Space,
+    typer.Option(
+        "--color-space",
+        parser=choice(get_args(Space)),
+        metavar="rgb|lab|oklab",
+        help="Colour space in which distances are measured.",
+        rich_help_panel=CLUSTERS,
+    ),
 ]
 SmoothFlag = Annotated[
-    int, typer.Option("--smooth", help="Radius of the majority filter over the labels, 0 to 7 pixels.")
+    int,
+    typer.Option(
+        "--smooth",
+        parser=whole_number,
+        metavar="PIXELS",
+        help="Radius of a majority filter over the labels, up to 7; 0 for none.",
+        rich_help_panel=CLUSTERS,
+    ),
 ]
 MinRegionFlag = Annotated[
     int,
-    typer.Option("--min-region", help="Give regions of fewer pixels the label of their surroundings."),
+    typer.Option(
+        "--min-region",
+        parser=whole_number,
+        metavar="PIXELS",
+        help="Give regions of fewer pixels the label of their surroundings.",
+        rich_help_panel=CLUSTERS,
+    ),
 ]
 
-AsJsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object per image, and a summary.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]
+GpuFlag = Annotated[
+    bool | None,
+    typer.Option("--gpu/--no-gpu", help="Prefer a GPU, or use the CPU only.", rich_help_panel=BACKEND),
+]
+RequireGpuFlag = Annotated[
+    bool, typer.Option("--require-gpu", help="Fail if no GPU can be used.", rich_help_panel=BACKEND)
+]
+BackendFlag = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="Backend: auto, cupy, numba-cuda, numba or opencv.",
+        rich_help_panel=BACKEND,
+    ),
+]
+
+WorkersFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        parser=whole_number,
+        metavar="N",
+        help="CPU worker processes.  [default: one per core]",
+        rich_help_panel=BATCH,
+    ),
+]
+TimeoutFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        parser=number,
+        metavar="SECONDS",
+        help="Longest time for an image.  [default: no limit]",
+        rich_help_panel=BATCH,
+    ),
+]
+
+AsJsonFlag = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object per image, and a summary.", rich_help_panel=MESSAGES),
+]
+QuietFlag = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but failures.", rich_help_panel=MESSAGES)
+]

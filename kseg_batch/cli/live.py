@@ -14,7 +14,9 @@ from kseg_batch.cli.exit_codes import (
     exit_with_message,
     fail,
 )
-from kseg_batch.cli.flags import ColorSpaceFlag, QuietFlag, SeedFlag, Space
+from kseg_batch.cli.flags import ColorSpaceFlag, QuietFlag, SeedFlag
+from kseg_batch.cli.help import CLUSTERS, INPUT, OUTPUT
+from kseg_batch.cli.values import number, whole_number
 
 if TYPE_CHECKING:
     from kseg_batch.live.session import SessionSummary
@@ -22,48 +24,106 @@ if TYPE_CHECKING:
 
 def live(
     camera: Annotated[
-        str | None, typer.Option("--camera", help="Number or device file of a camera.  [default: 0]")
+        str | None,
+        typer.Option(
+            "--camera",
+            metavar="N|PATH",
+            help="Number or device file of a camera.  [default: 0]",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--source", help="Video file to read, or address of a stream: rtsp://, http://, ..."),
+        typer.Option(
+            "--source",
+            metavar="PATH|URL",
+            help="Video file to read, or address of a stream: rtsp://, http://, ...",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", help="Number of clusters, 1 to 256.")] = 5,
+    k: Annotated[
+        int,
+        typer.Option(
+            "--k",
+            "-k",
+            parser=whole_number,
+            metavar="N",
+            help="Number of clusters, 1 to 256.",
+            rich_help_panel=CLUSTERS,
+        ),
+    ] = 5,
     window: Annotated[
         bool,
-        typer.Option("--window/--no-window", help="Show the frames in a window, or run without a window."),
+        typer.Option(
+            "--window/--no-window",
+            help="Show the frames in a window, or run without a window.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = True,
     save: Annotated[
         str | None,
         typer.Option(
-            "--save", help="Write the frames to a video (.mp4, .mkv, .mov), or as PNG files to a new folder."
+            "--save",
+            metavar="PATH",
+            help="Write the frames to a video (.mp4, .mkv, .mov), or as PNG files to a new folder.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     disable: Annotated[
         list[int] | None,
-        typer.Option("--disable", help="Number of a cluster to paint black; repeat the flag for more."),
+        typer.Option(
+            "--disable",
+            parser=whole_number,
+            metavar="N",
+            help="Number of a cluster to paint black; repeatable.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option("--frames", help="Stop after this number of frames.  [default: all]")
+        int | None,
+        typer.Option(
+            "--frames",
+            parser=whole_number,
+            metavar="N",
+            help="Stop after this number of frames.  [default: all]",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
-    every: Annotated[int, typer.Option("--every", help="Segment every n-th frame.")] = 1,
+    every: Annotated[
+        int,
+        typer.Option(
+            "--every",
+            parser=whole_number,
+            metavar="N",
+            help="Segment every n-th frame.",
+            rich_help_panel=INPUT,
+        ),
+    ] = 1,
     size: Annotated[
         str | None,
-        typer.Option("--size", help="Scale the frames to WIDTHxHEIGHT pixels.  [default: the source's]"),
+        typer.Option(
+            "--size",
+            metavar="WIDTHxHEIGHT",
+            help="Scale the frames to this size in pixels.  [default: the source's]",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     steady: Annotated[
         float,
         typer.Option(
             "--steady",
+            parser=number,
+            metavar="LEVELS",
             help="Reduce flicker: a pixel changes its cluster at once if its colour is this many grey levels "
             "past the border between the two clusters, else after five frames.",
+            rich_help_panel=CLUSTERS,
         ),
-    ] = 8.0,
+    ] = 8,
     seed: SeedFlag = 0,
-    color_space: ColorSpaceFlag = Space.rgb,
+    color_space: ColorSpaceFlag = "rgb",
     quiet: QuietFlag = False,
 ) -> None:
-    """Segment a camera, a stream or a video; clusters keep their numbers from frame to frame."""
+    """Segment a camera, a stream or a video, frame by frame."""
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.live.options import LiveOptions, parse_size
@@ -74,7 +134,7 @@ def live(
         if "" in (camera, source, save):
             raise OptionError("A name is empty: check whether a variable is unset.")
         options = LiveOptions(
-            fit=FitOptions(k=k, seed=seed, color_space=color_space.value),
+            fit=FitOptions(k=k, seed=seed, color_space=color_space),
             camera="0" if camera is None else camera,
             source=source,
             size=None if size is None else parse_size(size),

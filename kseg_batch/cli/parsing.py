@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from kseg_batch.errors import OptionError
+from kseg_batch.batch.storage.outputs import KINDS
+from kseg_batch.errors import OptionError, did_you_mean
 from kseg_batch.kmeans.options import FitOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kseg_batch.batch.storage.outputs import Save
 
 
 def parse_bytes(text: str) -> int:
@@ -47,6 +54,19 @@ def parse_devices(text: str) -> tuple[int, ...] | None:
     if len(set(devices)) < len(devices):
         raise OptionError(f"--device {text} names a GPU twice.")
     return devices
+
+
+def parse_kinds(texts: Iterable[str]) -> Iterator[Save]:
+    """Yield the kinds of output in lists such as segmented,labels.
+
+    Raises:
+        OptionError: A list has a name that is no kind of output.
+    """
+    for name in (part.strip() for text in texts for part in text.split(",")):
+        if name not in KINDS:
+            near = did_you_mean(name, KINDS) or "."
+            raise OptionError(f"save must be one or more of {', '.join(KINDS)}, not {name!r}{near}", "save")
+        yield name
 
 
 def refuse_empty(*paths: str | None) -> None:

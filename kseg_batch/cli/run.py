@@ -9,7 +9,6 @@ import typer
 from kseg_batch.cli.exit_codes import exit_with_message
 from kseg_batch.cli.flags import (
     AlphaFlag,
-    AlphaKind,
     AsJsonFlag,
     AttemptsFlag,
     BackendFlag,
@@ -27,7 +26,6 @@ from kseg_batch.cli.flags import (
     SeedFlag,
     SmoothFlag,
     Sources,
-    Space,
     TimeoutFlag,
     WorkersFlag,
 )
@@ -61,7 +59,7 @@ def run(
     save: SaveKindsFlag = None,
     disable: DisableFlag = None,
     keep: KeepFlag = None,
-    tolerance: ToleranceFlag = 55.0,
+    tolerance: ToleranceFlag = 55,
     workers: WorkersFlag = None,
     timeout: TimeoutFlag = None,
     overwrite: OverwriteFlag = False,
@@ -70,7 +68,7 @@ def run(
     dry_run: DryRunFlag = False,
     include: IncludeFlag = None,
     exclude: ExcludeFlag = None,
-    alpha: AlphaFlag = AlphaKind.keep,
+    alpha: AlphaFlag = "keep",
     max_pixels: MaxPixelsFlag = "200M",
     gpu: GpuFlag = None,
     require_gpu: RequireGpuFlag = False,
@@ -82,7 +80,7 @@ def run(
     eps: EpsFlag = 0.2,
     seed: SeedFlag = 0,
     init: InitFlag = None,
-    color_space: ColorSpaceFlag = Space.rgb,
+    color_space: ColorSpaceFlag = "rgb",
     smooth: SmoothFlag = 0,
     min_region: MinRegionFlag = 0,
     full_names: FullNamesFlag = False,
@@ -91,7 +89,7 @@ def run(
     log_file: LogFileFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Segment photos: write the segmented image and the masks of its clusters for each photo."""
+    """Segment photos: write the segmented image and the masks of each."""
     from kseg_batch.batch.storage.scan import FileSelection, Scan, default_output
     from kseg_batch.batch.workers.jobs import Limits, Settings
     from kseg_batch.cli.parsing import parse_pixels, refuse_empty
@@ -119,7 +117,7 @@ def run(
             eps=eps,
             seed=seed,
             init=init,
-            color_space=color_space.value,
+            color_space=color_space,
         )
         selection = clusters.select(disable, keep, tolerance)
         limits = Limits(workers, timeout, parse_pixels(max_pixels))
@@ -131,7 +129,7 @@ def run(
             palette=clusters.palette,
             save=choose_outputs(save, selection),
             selection=selection,
-            alpha=alpha.value,
+            alpha=alpha,
             max_pixels=limits.max_pixels,
             regions=RegionOptions(smooth, min_region),
             checksum=checksum,

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from kseg_batch.cli.config import read_config
+from kseg_batch.cli.help import BACKEND, BATCH, CLUSTERS, INPUT, MESSAGES, OUTPUT
+from kseg_batch.cli.values import number
 
-
-class SaveKind(StrEnum):
-    """Kinds of output."""
-
-    segmented = "segmented"
-    masks = "masks"
-    labels = "labels"
-    masked = "masked"
-    kept = "kept"
-    coco = "coco"
-
+KINDS = ("segmented", "masks", "labels", "masked", "kept", "coco")
+"""The kinds of output, for the completion of `--save`."""
 
 OutFlag = Annotated[
     str | None,
-    typer.Option("--out", "-o", help="Output folder.  [default: SRC-kseg, beside SRC]"),
-]
-KFlag = Annotated[
-    str,
     typer.Option(
-        "--k",
-        "-k",
-        metavar="N|auto[:LOW-HIGH]",
-        help="Number of clusters, 1 to 256; auto chooses the number for each image.",
-    ),
-]
-PaletteSourceFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--palette",
-        help="Palette whose colours are the clusters of all images: a file of kseg-batch fit, a GIMP "
-        "palette, a list of hexadecimal colours, or '#112233,#aabbcc'.",
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Output folder.  [default: SRC-kseg, beside SRC]",
+        rich_help_panel=OUTPUT,
     ),
 ]
 SaveKindsFlag = Annotated[
-    list[SaveKind] | None,
-    typer.Option("--save", help="Kind of output; repeatable.  [default: segmented, masks]"),
+    list[str] | None,
+    typer.Option(
+        "--save",
+        metavar="KIND[,KIND...]",
+        autocompletion=lambda: [*KINDS],
+        help="Kinds of output: segmented, masks, labels, masked, kept, coco; repeatable.  "
+        "[default: segmented,masks]",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 DisableFlag = Annotated[
     list[str] | None,
@@ -53,6 +41,7 @@ DisableFlag = Annotated[
         metavar="CLUSTER",
         help="Cluster to black out in the photo: its number, its name, or a colour such as green or "
         "#2e8b57; repeatable. Implies --save masked.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 KeepFlag = Annotated[
@@ -61,48 +50,108 @@ KeepFlag = Annotated[
         "--keep",
         metavar="CLUSTER",
         help="Cluster to show while all others are black; otherwise as --disable.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 ToleranceFlag = Annotated[
     float,
-    typer.Option("--tolerance", help="Largest Delta E between a colour and the cluster it selects."),
+    typer.Option(
+        "--tolerance",
+        parser=number,
+        metavar="DELTA_E",
+        help="Largest distance between a colour and the cluster it selects.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-OverwriteFlag = Annotated[
-    bool, typer.Option("--overwrite", help="Process images again that are done already.")
-]
-RetryFailedFlag = Annotated[
-    bool, typer.Option("--retry-failed", help="Process only images that failed before.")
-]
-ChecksumFlag = Annotated[
+FullNamesFlag = Annotated[
     bool,
-    typer.Option("--checksum", help="Detect changed images by content, not by size and time."),
+    typer.Option(
+        "--full-names", help="Keep the extension in output names: a.jpg.png.", rich_help_panel=OUTPUT
+    ),
 ]
-DryRunFlag = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Print which images would be processed, and why; write nothing."),
+
+KFlag = Annotated[
+    str,
+    typer.Option(
+        "--k",
+        "-k",
+        metavar="N|auto[:LOW-HIGH]",
+        help="Number of clusters, 1 to 256; auto chooses the number for each image.",
+        rich_help_panel=CLUSTERS,
+    ),
 ]
+PaletteSourceFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--palette",
+        metavar="PATH|COLOURS",
+        help="Palette whose colours are the clusters of all images: a file of kseg-batch fit, a GIMP "
+        "palette, a list of hexadecimal colours, or '#112233,#aabbcc'.",
+        rich_help_panel=CLUSTERS,
+    ),
+]
+
 DevicesFlag = Annotated[
     str | None,
-    typer.Option("--device", help="GPUs to use, such as 0,1 or all; implies --gpu.  [default: 0]"),
+    typer.Option(
+        "--device",
+        metavar="N[,N...]|all",
+        help="GPUs to use; implies --gpu.  [default: 0]",
+        rich_help_panel=BACKEND,
+    ),
 ]
 GpuMemoryFlag = Annotated[
     str | None,
     typer.Option(
-        "--gpu-memory", help="Most GPU memory to use, such as 4G.  [default: 4/5 of the free memory]"
+        "--gpu-memory",
+        metavar="SIZE",
+        help="Most GPU memory to use, such as 4G.  [default: 4/5 of the free memory]",
+        rich_help_panel=BACKEND,
     ),
 ]
-FullNamesFlag = Annotated[
-    bool, typer.Option("--full-names", help="Keep the extension in output names: a.jpg.png.")
+
+OverwriteFlag = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Process images again that are done already.", rich_help_panel=BATCH),
 ]
-LogFileFlag = Annotated[
-    str | None, typer.Option("--log-file", help="Log file, to which a line per image is appended.")
+RetryFailedFlag = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Process only images that failed before.", rich_help_panel=BATCH),
+]
+ChecksumFlag = Annotated[
+    bool,
+    typer.Option(
+        "--checksum",
+        help="Detect changed images by content, not by size and time.",
+        rich_help_panel=BATCH,
+    ),
+]
+DryRunFlag = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print which images would be processed, and why; write nothing.",
+        rich_help_panel=BATCH,
+    ),
 ]
 ConfigFlag = Annotated[
     str | None,
     typer.Option(
         "--config",
+        metavar="PATH",
         callback=read_config,
         is_eager=True,
         help="TOML file with flags.  [default: [tool.kseg-batch] in ./pyproject.toml]",
+        rich_help_panel=INPUT,
+    ),
+]
+
+LogFileFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--log-file",
+        metavar="PATH",
+        help="Log file, to which a line per image is appended.",
+        rich_help_panel=MESSAGES,
     ),
 ]

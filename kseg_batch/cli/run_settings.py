@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from kseg_batch.backends.gpu.options import GpuOptions
 from kseg_batch.batch.storage.outputs import BY_SELECTION
-from kseg_batch.cli.parsing import parse_bytes, parse_devices, refuse_contradiction
-from kseg_batch.cli.run_flags import SaveKind
+from kseg_batch.cli.parsing import parse_bytes, parse_devices, parse_kinds, refuse_contradiction
 from kseg_batch.console import print_message
 from kseg_batch.errors import OptionError
 from kseg_batch.images.coco import require_pycocotools
@@ -138,13 +137,13 @@ def _read_palette(text: str, context: typer.Context) -> Palette:
     return palette
 
 
-def choose_outputs(save: list[SaveKind] | None, selection: ClusterSelection) -> frozenset[Save]:
+def choose_outputs(save: list[str] | None, selection: ClusterSelection) -> frozenset[Save]:
     """Return the kinds of output to write.
 
     Raises:
         OptionError: A kind needs a selection of clusters, or a package that is not installed.
     """
-    kinds: set[Save] = {kind.value for kind in save or (SaveKind.segmented, SaveKind.masks)}
+    kinds = {*parse_kinds(save or ["segmented,masks"])}
     if selection.targets:
         kinds.add("masked")
     elif undefined := kinds & BY_SELECTION:

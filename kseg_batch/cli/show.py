@@ -11,7 +11,6 @@ from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.exit_codes import exit_with_message
 from kseg_batch.cli.flags import (
     AlphaFlag,
-    AlphaKind,
     AttemptsFlag,
     BackendFlag,
     ColorSpaceFlag,
@@ -23,12 +22,14 @@ from kseg_batch.cli.flags import (
     MinRegionFlag,
     SeedFlag,
     SmoothFlag,
-    Space,
 )
+from kseg_batch.cli.help import CLUSTERS, INPUT, OUTPUT
+from kseg_batch.cli.values import whole_number
 from kseg_batch.console import compiling_message, print_message
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
+    from kseg_batch.cli.flags import Alpha
     from kseg_batch.images.decode import Photo
     from kseg_batch.kmeans.options import RegionOptions
     from kseg_batch.segmentation.segment import Segmentation
@@ -38,28 +39,38 @@ WINDOW_OVERSAMPLING = 3
 
 
 def show(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file to show.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file to show.", rich_help_panel=INPUT)],
     k: Annotated[
         str,
         typer.Option(
             "--k",
             "-k",
-            help="Number of clusters, 1 to 256; several such as 2,3,4,5, to compare them; or auto, to choose "
-            "the number by the photo.",
+            metavar="N[,N...]|auto[:LOW-HIGH]",
+            help="Number of clusters, 1 to 256; several numbers, to compare them; or auto, to choose the "
+            "number by the photo.",
+            rich_help_panel=CLUSTERS,
         ),
     ] = "3",
     save: Annotated[
         str | None,
         typer.Option(
             "--save",
-            metavar="FILE",
+            metavar="PATH",
             help="Write the figure to a .png, .svg or .pdf file, and open no window.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     dpi: Annotated[
-        int, typer.Option("--dpi", help="Pixels per inch of the figure, which is 12 x 7.5 inches at most.")
+        int,
+        typer.Option(
+            "--dpi",
+            parser=whole_number,
+            metavar="N",
+            help="Pixels per inch of the figure, which is 12 x 7.5 inches at most.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 100,
-    alpha: AlphaFlag = AlphaKind.keep,
+    alpha: AlphaFlag = "keep",
     max_pixels: MaxPixelsFlag = "200M",
     gpu: GpuFlag = None,
     backend: BackendFlag = "auto",
@@ -68,11 +79,11 @@ def show(
     eps: EpsFlag = 0.2,
     seed: SeedFlag = 0,
     init: InitFlag = None,
-    color_space: ColorSpaceFlag = Space.rgb,
+    color_space: ColorSpaceFlag = "rgb",
     smooth: SmoothFlag = 0,
     min_region: MinRegionFlag = 0,
 ) -> None:
-    """Show a photo, its segmentation and each cluster alone; or compare several numbers of clusters."""
+    """Draw a photo and its clusters, or compare numbers of clusters."""
     from kseg_batch.backends.registry import choose
     from kseg_batch.cli.parsing import parse_k_list, parse_pixels
     from kseg_batch.images.decode import prepare_process
@@ -86,7 +97,7 @@ def show(
         ks = parse_k_list(k) if max_k is None else (max_k,)
         check_number_of_ks(ks)
         regions = RegionOptions(smooth, min_region)
-        options = FitOptions(ks[-1], attempts, max_iter, eps, seed, init, color_space.value)  # type: ignore[arg-type] # FitOptions checks init
+        options = FitOptions(ks[-1], attempts, max_iter, eps, seed, init, color_space)
         pixel_limit = parse_pixels(max_pixels)
         output.check_output(dpi, target)
         figure = output.open_window(path.name, dpi) if target is None else output.create_figure(dpi)
@@ -105,7 +116,7 @@ def show(
             print_message(f"written: {target}")
 
 
-def _load_photo(path: Path, alpha: AlphaKind, max_pixels: int) -> Photo:
+def _load_photo(path: Path, alpha: Alpha, max_pixels: int) -> Photo:
     """Decode the photo as `run` does.
 
     Raises:
@@ -115,7 +126,7 @@ def _load_photo(path: Path, alpha: AlphaKind, max_pixels: int) -> Photo:
     from kseg_batch.images.decode import decode
 
     data, _ = read_source(path, max_pixels=max_pixels, checksum=False)
-    return decode(data, max_pixels=max_pixels, alpha=alpha.value)
+    return decode(data, max_pixels=max_pixels, alpha=alpha)
 
 
 def _warm_up(backend: Backend, regions: RegionOptions) -> None:

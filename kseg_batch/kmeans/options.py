@@ -6,9 +6,9 @@ import math
 import operator
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from kseg_batch.errors import OptionError
+from kseg_batch.errors import OptionError, did_you_mean
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
 
@@ -53,10 +53,12 @@ class FitOptions:
         if not 0 <= self.seed < 1 << 63:
             raise OptionError(f"seed must be from 0 to 2**63 - 1, not {self.seed}.", "seed")
         if self.init not in (None, "k-means++", "random"):
-            raise OptionError(f"init must be k-means++ or random, not {self.init}.", "init")
+            near = did_you_mean(str(self.init), get_args(Init)) or "."
+            raise OptionError(f"init must be k-means++ or random, not {self.init}{near}", "init")
         if self.color_space not in COLOR_SPACES:
+            near = did_you_mean(str(self.color_space), COLOR_SPACES) or "."
             raise OptionError(
-                f"color_space must be one of {', '.join(COLOR_SPACES)}, not {self.color_space}.",
+                f"color_space must be one of {', '.join(COLOR_SPACES)}, not {self.color_space}{near}",
                 "color_space",
             )
 

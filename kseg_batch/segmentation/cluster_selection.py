@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 
-from kseg_batch.errors import OptionError
+from kseg_batch.errors import OptionError, did_you_mean
 from kseg_batch.kmeans.cluster_names import NUMBER, normalize_name
 from kseg_batch.kmeans.color_spaces import to_lab
 
@@ -177,10 +177,8 @@ def _color(parameter: str, text: str, names: Sequence[str]) -> Target:
 
 def _unknown(name: str, names: Sequence[str]) -> str:
     """Return what to say of an unknown name, with similar names if there are any."""
-    from difflib import get_close_matches
-
     from PIL import ImageColor
 
-    near = ", ".join(get_close_matches(name, [*filter(None, names), *ImageColor.colormap]))
-    hint = f"did you mean {near}?" if near else "give a number, #rrggbb or a name such as green."
-    return f"there is no such colour in CSS, nor a cluster of that name; {hint}"
+    near = did_you_mean(name, [*filter(None, names), *ImageColor.colormap])
+    hint = near or "; give a number, #rrggbb or a name such as green."
+    return f"there is no such colour in CSS, nor a cluster of that name{hint}"

@@ -95,7 +95,7 @@ def test_only_one_kind_of_device() -> None:
 
 def test_an_unknown_backend() -> None:
     with pytest.raises(
-        OptionError, match="no backend 'tpu': choose from auto, cupy, numba-cuda, numba, opencv"
+        OptionError, match="backend must be one of auto, cupy, numba-cuda, numba, opencv, not tpu"
     ):
         choose("tpu")
 

@@ -26,7 +26,7 @@ from tests.support.faults import break_module, hide_modules
         (("--budget", "nan"), "--budget must be a number of seconds above 0, not nan."),
         (
             ("--backend", "abacus"),
-            "There is no backend 'abacus': choose from cupy, numba-cuda, numba, opencv.",
+            "--backend must be one of cupy, numba-cuda, numba, opencv, not abacus.",
         ),
         (("--plot", "b.gif"), "--plot must be a file that ends in .png or .svg, not b.gif."),
         (("--json", "none/b.json"), "--json none/b.json: there is no folder none."),

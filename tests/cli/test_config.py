@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import command_line, kseg
+from tests.support.commands import kseg
 from tests.support.image_files import save
 from tests.support.images import noise
 from tests.support.outputs import manifest, tree
@@ -50,13 +48,18 @@ def test_the_project_file_of_the_current_folder(folder: Path) -> None:
     ("content", "message"),
     [
         ("clusters = 3", "kseg.toml: there is no flag --clusters."),
+        ("time-out = 3", "kseg.toml: there is no flag --time-out; did you mean timeout?"),
+        ("quiet = 'yes'", "kseg.toml: quiet must be true or false, not 'yes'."),
+        ("attempts = 2.5", "--attempts must be a whole number, not '2.5'."),
+        ("attempts = true", "--attempts must be a whole number, not 'True'."),
+        ("alpha = 'kept'", "--alpha must be one of keep, ignore, not 'kept'; did you mean keep?"),
         ("k = {a = 1}", "kseg.toml: k must be a value or a list, not a table."),
         ("k = ", "kseg.toml is not TOML: "),
         ("config = 'x'", "kseg.toml: there is no flag --config."),
         ("k = 300", "--k must be from 1 to 256, not 300."),
         ("k = 'three'", "--k must be a whole number, auto, or a range such as auto:2-20, not 'three'."),
-        ("seed = 'three'", "Invalid value for '--seed': "),
-        ("save = 'everything'", "Invalid value for '--save': "),
+        ("seed = 'three'", "--seed must be a whole number, not 'three'."),
+        ("save = 'everything'", "--save must be one or more of segmented, masks, "),
         (None, "kseg.toml cannot be read: No such file or directory."),
     ],
 )
@@ -67,16 +70,3 @@ def test_a_mistake_gets_a_sentence(folder: Path, content: str | None, message: s
     assert (result.returncode, result.stdout) == (2, "")
     assert message in result.stderr
     assert not (folder / "p-kseg").exists()
-
-
-def test_the_shell_completes_flags() -> None:
-    environment = {
-        **os.environ,
-        "_KSEG_BATCH_COMPLETE": "complete_bash",
-        "COMP_WORDS": "kseg-batch run --re",
-        "COMP_CWORD": "2",
-    }
-    done = subprocess.run(
-        command_line(code="pass"), env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == ["--retry-failed", "--require-gpu"]
