@@ -173,7 +173,7 @@ def test_gpu_without_a_gpu_says_so_once_and_runs(tmp_path: Path) -> None:
     result = kseg("run", "p", "--gpu", cwd=tmp_path)
     assert result.returncode == 0
     assert result.stderr.count("\n") == 1
-    assert re.match(r"kseg-batch: running on the CPU with numba \(cupy: .+; numba-cuda: .+\)", result.stderr)
+    assert re.match(r"kseg-batch: running on the CPU with numba \(cupy.+numba-cuda: .+\)", result.stderr)
     assert kseg("run", "p", "--no-gpu", cwd=tmp_path).stderr == ""
 
 
