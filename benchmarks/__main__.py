@@ -32,8 +32,8 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 FOOTER = """\
 PHOTO is an image file, PHOTOS a folder of image files. The photos of the README
-are those of Debian's package mate-backgrounds. In brackets is the extra that
-brings a package: pip install 'kseg-batch[show]'. Each command has --help.
+are those of Debian's package mate-backgrounds. Packages have the names under
+which pip installs them: pip install matplotlib. Each command has --help.
 
 To run all benchmarks that write a file: python -m benchmarks all --photos DIR"""
 
@@ -93,7 +93,7 @@ def _facts(benchmark: Benchmark) -> list[str]:
         for verb, names in (("writes", benchmark.writes), ("needs", needs))
         if names
     ]
-    return _wrapped("; ".join(facts).replace(" [", f"{UNBREAKABLE}["), "  ")
+    return _wrapped("; ".join(facts), "  ")
 
 
 def _wrapped(text: str, indent: str, width: int = WIDTH) -> list[str]:

@@ -27,25 +27,23 @@ class Need:
     """Return the reason if the need is not met on this machine, and None if it is met."""
 
 
-def package(name: str, module: str, extra: str) -> Need:
-    """Return the need for an installed package, which an extra of kseg-batch brings."""
+def package(name: str, module: str) -> Need:
+    """Return the need for a package, by the name under which pip installs the package, and by its module."""
 
     def problem() -> str | None:
-        if find_spec(module):
-            return None
-        return f"{name} is not installed; to add it: pip install 'kseg-batch[{extra}]'"
+        return None if find_spec(module) else f"{name} is not installed; to add it: pip install {name}"
 
-    return Need(f"{name} [{extra}]", problem)
+    return Need(name, problem)
 
 
 LINUX = Need("Linux", lambda: None if sys.platform == "linux" else "only Linux has the files of /proc")
 GPU = Need("an NVIDIA GPU", device_problem)
-MATPLOTLIB = package("matplotlib", "matplotlib", "show")
-PYAV = package("PyAV", "av", "video")
-PYTEST_BENCHMARK = package("pytest-benchmark", "pytest_benchmark", "bench")
-SCIKIT_IMAGE = package("scikit-image", "skimage", "photos")
-SCIKIT_LEARN = package("scikit-learn", "sklearn", "photos")
-THREADPOOLCTL = package("threadpoolctl", "threadpoolctl", "bench")
+MATPLOTLIB = package("matplotlib", "matplotlib")
+PYAV = package("av", "av")
+PYTEST_BENCHMARK = package("pytest-benchmark", "pytest_benchmark")
+SCIKIT_IMAGE = package("scikit-image", "skimage")
+SCIKIT_LEARN = package("scikit-learn", "sklearn")
+THREADPOOLCTL = package("threadpoolctl", "threadpoolctl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
         ),
         Benchmark(
             "bench",
-            "Time, compactness and memory of each backend, and of the other libraries [bench] installed.",
+            "Time, compactness and memory of each backend, and of the other libraries installed.",
             (
                 "kseg-batch bench PHOTOS --peers --k 3,16 --sizes 1920x1080 --images 2 "
                 "--json benchmarks/results/bench.json --plot benchmarks/results/bench.png",
@@ -103,7 +101,7 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
         Benchmark(
             "end_to_end",
             "Images per second of whole folders: kseg-batch, only decoding and writing, the tutorial's "
-            "script, and a script with scikit-learn-intelex [bench] if installed.",
+            "script, and a script with scikit-learn-intelex if installed.",
             (
                 "python -m benchmarks.speed.end_to_end --images 200 --repeat 5 "
                 "--json benchmarks/results/end_to_end.json PHOTO...",

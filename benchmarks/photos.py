@@ -56,8 +56,8 @@ def packaged_photos(package: str) -> list[Path]:
     photos = [path for path in found if path.is_file()]
     if not photos:
         raise PhotosMissingError(
-            f"The photographs come with the package {package}, which is not installed or lacks them; "
-            "to add it: pip install 'kseg-batch[photos]'"
+            f"The package {package}, which carries photographs, is not installed or lacks them; "
+            "to add all photographs: pip install scikit-image scikit-learn"
         )
     return photos
 

@@ -49,7 +49,7 @@ def import_av() -> ModuleType:
     except ModuleNotFoundError as error:
         raise BackendUnavailableError(
             "Video files and addresses are read and written by PyAV, which is not installed; to add it: "
-            "pip install 'kseg-batch[video]'",
+            "pip install av",
             installed=False,
         ) from error
     except ImportError as error:

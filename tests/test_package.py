@@ -1,17 +1,35 @@
 """The installed package, and the modules that an import loads."""
 
+from __future__ import annotations
+
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.catalog import BENCHMARKS, GPU, LINUX
+from benchmarks.support.scripts import PEER
+from kseg_batch.backends.gpu.library import PACKAGES
+from kseg_batch.bench.libraries import LIBRARIES
 from tests.support.paths import ROOT
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PARTS = ("kseg_batch", "kernels", "pyproject.toml", "README.md", "LICENSE")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+PIP_INSTALL = re.compile(r"pip install((?: --?[\w-]+| '?[A-Za-z][\w-]*(?:\[\w*\])?'?)+)")
+"""A pip command inside a message, up to the first word that is neither an option nor a package."""
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
@@ -113,3 +131,56 @@ atexit.register(lambda: print("loaded:", [name for name in heavy if name in sys.
 {how}
 """
     assert run(sys.executable, "-c", code, cwd=tmp_path).splitlines()[-1] == "loaded: []"
+
+
+def package_names(requirements: list[str]) -> set[str]:
+    """The names of packages, without extras and versions."""
+    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+
+def strings(text: str) -> Iterator[str]:
+    """The strings of a source file, as the program joins them; the value of an expression is left out."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            yield "".join(map(str, parts))
+
+
+def packages_to_install(text: str) -> set[str]:
+    """The packages in the pip commands of a source file."""
+    commands = [command for string in strings(text) for command in PIP_INSTALL.findall(string)]
+    return {
+        word.strip("'").partition("[")[0]
+        for command in commands
+        for word in command.split()
+        if not word.startswith("-")
+    }
+
+
+def test_packages_to_install_are_found_in_messages() -> None:
+    text = """f"{error}: " f"pip install -U 'cupy[ctk]' rich, {name}"; "pip installs"; "pip install av." """
+    assert packages_to_install(text) == {"cupy", "rich", "av"}
+
+
+def test_messages_install_the_packages_of_the_project_and_never_an_extra_of_it() -> None:
+    """No package index has kseg-batch: anybody could upload a package of this name."""
+    known = package_names([*PROJECT["dependencies"], *(name for names in EXTRAS.values() for name in names)])
+    known -= {"kseg-batch"}
+    toolkit = {"PyQt6"}  # opens matplotlib's windows, as other toolkits do, so that no extra brings one
+    sources = [
+        path for name in ("kseg_batch", "benchmarks", "kernels") for path in (ROOT / name).rglob("*.py")
+    ]
+    texts = {str(path): path.read_text(encoding="utf-8") for path in sources}
+    assert len(texts) > 150
+    assert [path for path, text in texts.items() if "kseg-batch[" in text] == []
+    told = {path: packages_to_install(text) for path, text in texts.items()}
+    assert {path: names for path, names in told.items() if names - known - toolkit} == {}
+    assert set().union(*told.values()) >= {"av", "matplotlib", "pillow-heif", "pycocotools", "scikit-learn"}
+
+    needs = {need.name for benchmark in BENCHMARKS for need in benchmark.needs} - {GPU.name, LINUX.name}
+    libraries = {library.requirement.distribution for library in LIBRARIES if library.requirement}
+    assert needs | libraries | {PEER} <= known
+    for cuda, packages in PACKAGES.items():
+        assert packages.replace("'", "").split() == [name.split(">=")[0] for name in EXTRAS[f"cuda{cuda}"]]

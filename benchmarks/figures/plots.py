@@ -16,7 +16,7 @@ try:
     from benchmarks.figures import charts
 except ImportError as error:
     raise SystemExit(
-        f"benchmarks.figures.plots needs matplotlib ({error}); to add it: pip install 'kseg-batch[bench]'"
+        f"benchmarks.figures.plots needs matplotlib ({error}); to add it: pip install matplotlib"
     ) from error
 
 if TYPE_CHECKING:

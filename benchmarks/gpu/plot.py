@@ -15,7 +15,7 @@ try:
     from matplotlib.figure import Figure
 except ImportError as error:
     raise SystemExit(
-        f"benchmarks.gpu.plot needs matplotlib ({error}); to add it: pip install 'kseg-batch[bench]'"
+        f"benchmarks.gpu.plot needs matplotlib ({error}); to add it: pip install matplotlib"
     ) from error
 
 if TYPE_CHECKING:

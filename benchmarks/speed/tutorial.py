@@ -183,7 +183,9 @@ def parse() -> argparse.Namespace:
     add_json(parser)
     given = parser.parse_args()
     if not given.no_sklearn and not (find_spec("sklearn") and find_spec("threadpoolctl")):
-        parser.error("scikit-learn is not installed: pip install 'kseg-batch[bench]', or --no-sklearn")
+        parser.error(
+            "scikit-learn is not installed; to add it: pip install scikit-learn; to do without: --no-sklearn"
+        )
     return given
 
 

@@ -102,7 +102,7 @@ def main() -> None:
     try:
         reference["scikit_learn"] = version("scikit-learn")
     except PackageNotFoundError:
-        sys.exit(f"{PROGRAM}: scikit-learn is not installed: pip install 'kseg-batch[photos]'")
+        sys.exit(f"{PROGRAM}: scikit-learn is not installed; to add it: pip install scikit-learn")
     with exit_with_message(PROGRAM):
         settings = {**reference, "max_pixels": MAX_PIXELS, "k": list(given.k)}
         print(heading("segment() beside the best of many starts", settings), end=f"\n\n{NOTES}\n\n")

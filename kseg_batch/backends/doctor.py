@@ -157,7 +157,7 @@ def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -
     """Yield the problems of the codecs and of the cache."""
     missing = [codec.name for codec in codecs if not codec.read]
     if "HEIC" in missing:
-        yield Finding("HEIC files need one more package", "pip install 'kseg-batch[heic]'")
+        yield Finding("HEIC files need one more package", "pip install pillow-heif")
         missing.remove("HEIC")
     if missing:
         listed = ", ".join(missing)

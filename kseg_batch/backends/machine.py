@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kseg_batch.backends.gpu.library import PACKAGES
 from kseg_batch.processes import usable_cores
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ FORMATS = {
     "WebP": "WEBP",
 }
 """Image formats, and Pillow's name for each."""
-
-EXTRAS = {12: "cuda12", 13: "cuda13"}
-"""The extra of kseg-batch that installs the packages for its GPU backends, by major version of CUDA."""
 
 INSTALL_DRIVER = "if this machine has a GPU, install its driver: https://www.nvidia.com/drivers"
 MEND_DRIVER = "restart the machine; if the problem remains, run nvidia-smi"
@@ -120,43 +118,44 @@ def matching_packages(pattern: re.Pattern[str], packages: Mapping[str, str]) -> 
     return sorted(name for name in packages if pattern.fullmatch(name))
 
 
-def cuda_extra(driver: Driver, packages: Mapping[str, str]) -> str | None:
-    """Return the extra of kseg-batch to install for a GPU; None if the driver supports none of them.
+def gpu_packages(driver: Driver, packages: Mapping[str, str]) -> str | None:
+    """Return the packages to install for a GPU, as words of a pip command; None if the driver supports none.
 
     An installed CuPy decides, if the driver supports its CUDA; otherwise, the newest CUDA that the driver
     supports.
     """
-    newest = min(driver.cuda_major, max(EXTRAS))
-    if newest not in EXTRAS:
+    newest = min(driver.cuda_major, max(PACKAGES))
+    if newest not in PACKAGES:
         return None
-    installed = [major for major in EXTRAS if f"cupy-cuda{major}x" in packages and major <= newest]
-    return EXTRAS[installed[0] if len(installed) == 1 else newest]
+    installed = [major for major in PACKAGES if f"cupy-cuda{major}x" in packages and major <= newest]
+    return PACKAGES[installed[0] if len(installed) == 1 else newest]
 
 
 def gpu_fix(driver: Driver, packages: Mapping[str, str]) -> str:
     """Return the most likely remedy where a GPU backend does not work: a command or an instruction."""
     if driver.problem is not None:
         return INSTALL_DRIVER if driver.cuda is None else MEND_DRIVER
-    extra = cuda_extra(driver, packages)
-    return UPDATE_DRIVER if extra is None else f"pip install 'kseg-batch[{extra}]'"
+    needed = gpu_packages(driver, packages)
+    return UPDATE_DRIVER if needed is None else f"pip install {needed}"
 
 
 def find_problems(packages: Mapping[str, str], driver: Driver) -> Iterator[Finding]:
     """Yield the conflicts of packages with each other, with the driver, and with the environment."""
     opencv, cupy = matching_packages(OPENCV, packages), matching_packages(CUPY, packages)
-    extra = cuda_extra(driver, packages) or max(EXTRAS.values())
+    needed = gpu_packages(driver, packages)
+    replacement = needed or PACKAGES[max(PACKAGES)]
     if len(opencv) > 1:
         yield _conflict(opencv, "cv2", "opencv-python")
     if len(cupy) > 1:
-        yield _conflict(cupy, "cupy", f"'kseg-batch[{extra}]'")
+        yield _conflict(cupy, "cupy", replacement)
     elif (build := re.fullmatch(r"cupy-cuda(\d\d)x", "".join(cupy))) and 0 < driver.cuda_major < int(
         build[1]
     ):
         yield Finding(
             f"{cupy[0]} needs a driver for CUDA {build[1]}, and this driver is for CUDA {driver.cuda}",
-            f"pip uninstall -y {cupy[0]} && pip install 'kseg-batch[{extra}]'",
+            f"pip uninstall -y {cupy[0]} && pip install {replacement}",
         )
-    if driver.devices and cuda_extra(driver, packages) is None:
+    if driver.devices and needed is None:
         yield Finding("kseg-batch needs a driver for CUDA 12 or newer to use the GPU", UPDATE_DRIVER)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if driver.cuda and not driver.devices and hidden is not None:

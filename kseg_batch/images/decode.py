@@ -151,9 +151,7 @@ def _load_heif() -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise ImageError(
-            "it is HEIC, which needs one more package: pip install 'kseg-batch[heic]'"
-        ) from error
+        raise ImageError("it is HEIC, which needs one more package: pip install pillow-heif") from error
     pillow_heif.options.DECODE_THREADS = 1
     pillow_heif.register_heif_opener()
 

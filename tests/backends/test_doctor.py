@@ -39,6 +39,8 @@ from tests.support.gpu import compile_driver
 
 GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
 NO_DRIVER = Driver("there is no NVIDIA driver on this machine", None, None, ())
+CUDA_12 = "pip install 'cupy-cuda12x[ctk]' 'numba-cuda[cu12]'"
+CUDA_13 = "pip install 'cupy-cuda13x[ctk]' 'numba-cuda[cu13]'"
 
 
 def driver_for(cuda: str) -> Driver:
@@ -115,7 +117,7 @@ def test_a_missing_package_for_heic_is_named(tmp_path: Path) -> None:
     report = examine(tmp_path, 0)
     assert [codec["name"] for codec in report["codecs"] if not codec["read"]] == ["HEIC"]
     (finding,) = (finding for finding in report["findings"] if "HEIC" in finding["problem"])
-    assert finding["fix"] == "pip install 'kseg-batch[heic]'"
+    assert finding["fix"] == "pip install pillow-heif"
 
 
 def test_without_numba_opencv_is_left(tmp_path: Path) -> None:
@@ -306,7 +308,7 @@ def test_packages_that_clash(tmp_path: Path) -> None:
     assert "opencv-python and opencv-python-headless all install the module cv2" in text
     assert "fix: pip uninstall -y opencv-python opencv-python-headless fix: pip install opencv-python" in text
     assert "cupy-cuda12x and cupy-cuda13x all install the module cupy" in text
-    assert "fix: pip uninstall -y cupy-cuda12x cupy-cuda13x fix: pip install 'kseg-batch[cuda1" in text
+    assert "fix: pip uninstall -y cupy-cuda12x cupy-cuda13x fix: pip install 'cupy-cuda1" in text
 
 
 @pytest.mark.parametrize(
@@ -315,15 +317,15 @@ def test_packages_that_clash(tmp_path: Path) -> None:
         (NO_DRIVER, [], INSTALL_DRIVER),
         (Driver("the NVIDIA driver does not start (CUDA error 803)", None, "13.0", ()), [], MEND_DRIVER),
         (driver_for("11.8"), [], UPDATE_DRIVER),
-        (driver_for("12.4"), [], "pip install 'kseg-batch[cuda12]'"),
-        (driver_for("13.0"), [], "pip install 'kseg-batch[cuda13]'"),
-        (driver_for("14.2"), [], "pip install 'kseg-batch[cuda13]'"),
-        (driver_for("13.0"), ["cupy-cuda12x"], "pip install 'kseg-batch[cuda12]'"),
-        (driver_for("12.4"), ["cupy-cuda13x"], "pip install 'kseg-batch[cuda12]'"),
+        (driver_for("12.4"), [], CUDA_12),
+        (driver_for("13.0"), [], CUDA_13),
+        (driver_for("14.2"), [], CUDA_13),
+        (driver_for("13.0"), ["cupy-cuda12x"], CUDA_12),
+        (driver_for("12.4"), ["cupy-cuda13x"], CUDA_12),
     ],
 )
 def test_commands_that_make_the_gpu_backends_work(driver: Driver, packages: list[str], fix: str) -> None:
-    """A driver first; then the extra for the driver's CUDA, or for an installed CuPy that can run."""
+    """A driver first; then the packages for the driver's CUDA, or for an installed CuPy that can run."""
     assert gpu_fix(driver, dict.fromkeys(packages, "14.0")) == fix
 
 
@@ -334,7 +336,7 @@ def test_commands_that_make_the_gpu_backends_work(driver: Driver, packages: list
         (
             "12.4",
             ["numba-cuda", "cupy-cuda13x"],
-            ["pip uninstall -y cupy-cuda13x && pip install 'kseg-batch[cuda12]'"],
+            [f"pip uninstall -y cupy-cuda13x && {CUDA_12}"],
         ),
         (
             "13.0",
@@ -432,4 +434,4 @@ def test_gpus_in_the_table(fake_driver: Path) -> None:
     assert "for CUDA up to 12.8" in text
     assert "GPU 0 NVIDIA Test 1, compute capability 8.6 memory 24.0 GiB, free 5.0 GiB" in text
     assert "GPU 1 NVIDIA Test 2, compute capability 8.6 memory 24.0 GiB, free ?" in text
-    assert "pip install 'kseg-batch[cuda12]'" in text
+    assert CUDA_12 in text

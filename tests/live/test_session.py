@@ -254,7 +254,7 @@ def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     result = live("--source", "clip.mp4")
     assert result.exit_code == 2
-    assert result.stderr.endswith("which is not installed; to add it: pip install 'kseg-batch[video]'\n")
+    assert result.stderr.endswith("which is not installed; to add it: pip install av\n")
 
 
 def test_a_name_of_any_kind(tmp_path: Path) -> None:

@@ -273,11 +273,11 @@ def test_without_a_display(tmp_path: Path, environment: dict[str, str], reason: 
     )
 
 
-def test_without_matplotlib_the_message_names_the_extra(tmp_path: Path) -> None:
+def test_without_matplotlib_the_message_names_the_package(tmp_path: Path) -> None:
     path = save(THREE, tmp_path / "a.png")
     result = kseg("show", path, "--save", "a.svg", cwd=tmp_path, code=hide_modules("matplotlib"))
     assert result.returncode == 2
-    message = "A figure needs matplotlib; to add it: pip install 'kseg-batch[show]'."
+    message = "A figure needs matplotlib; to add it: pip install matplotlib."
     assert result.stderr == f"kseg-batch: {message}\n"
 
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from kseg_batch.backends.gpu.options import GpuOptions
     from kseg_batch.kmeans.options import FitOptions
 
+PACKAGES = {
+    12: "'cupy-cuda12x[ctk]' 'numba-cuda[cu12]'",
+    13: "'cupy-cuda13x[ctk]' 'numba-cuda[cu13]'",
+}
+"""The packages of both GPU backends, as words of a pip command, by major version of CUDA."""
+
 
 @dataclass(frozen=True, slots=True)
 class GpuLibrary:
@@ -85,8 +91,9 @@ def _explain_failures(library: str) -> Iterator[None]:
     try:
         yield
     except (BackendError, ImportError, RuntimeError, OSError) as error:
+        commands = "; ".join(f"of CUDA {cuda}: pip install {names}" for cuda, names in PACKAGES.items())
         raise BackendUnavailableError(
             f"{library} does not work here ({' '.join(str(error).split())}); to install CUDA's compiler "
-            "and libraries: pip install 'kseg-batch[cuda12]', or [cuda13] with a driver for CUDA 13",
+            f"and libraries for a driver {commands}",
             installed=True,
         ) from error
