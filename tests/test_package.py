@@ -133,6 +133,16 @@ atexit.register(lambda: print("loaded:", [name for name in heavy if name in sys.
     assert run(sys.executable, "-c", code, cwd=tmp_path).splitlines()[-1] == "loaded: []"
 
 
+def test_the_citation_and_the_changelog_name_the_version() -> None:
+    version = re.escape(PROJECT["version"])
+    assert re.search(
+        rf"^version: {version}$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert re.search(
+        rf"^## .*\b{version}\b", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+
 def package_names(requirements: list[str]) -> set[str]:
     """The names of packages, without extras and versions."""
     return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
