@@ -76,7 +76,7 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
     "Time and memory": (
         Benchmark(
             "tutorial",
-            "Time and compactness of kseg-batch, cv2.kmeans and scikit-learn, for each photo and k.",
+            "Time and compactness of kseg-batch, cv2.kmeans and scikit-learn, by photo, size and k.",
             (
                 "python -m benchmarks.speed.tutorial --k 3,5,8,16 "
                 "--json benchmarks/results/tutorial.json PHOTO...",
@@ -84,7 +84,7 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
             writes=("tutorial.json",),
             needs=(SCIKIT_LEARN, THREADPOOLCTL),
             photos=FOUR_PHOTOS,
-            quick="--k 3 --size 96x54 --repeat 1",
+            quick="--k 3 --sizes 96x54,48x27 --repeat 1",
         ),
         Benchmark(
             "bench",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from benchmarks.figures.axes import (
     BLUE,
     GRAY,
+    GREEN,
     ORANGE,
     PLAIN,
     RED,
@@ -34,12 +36,13 @@ Content = dict[str, Any]
 
 
 def tutorial(content: Content) -> Figure:
-    """Draw the milliseconds of one photo by k, for kseg-batch, scikit-learn and cv2.kmeans."""
-    rows, settings = content["results"], content["settings"]
-    threads = settings["threads"]
+    """Draw the milliseconds of one photo of the largest size by k, for each implementation."""
+    threads = content["settings"]["threads"]
+    width, height = max(((row["width"], row["height"]) for row in content["results"]), key=math.prod)
+    rows = [row for row in content["results"] if (row["width"], row["height"]) == (width, height)]
     figure, axes = one_figure(
         content,
-        f"One {settings['width']} × {settings['height']} photo, from its pixels to labels and centres",
+        f"One {width} × {height} photo, from its pixels to labels and centres",
         f"medians over {len({row['photo'] for row in rows})} photos, lines from the fastest to the slowest",
         4.2,
     )
@@ -47,14 +50,15 @@ def tutorial(content: Content) -> Figure:
     implementations = {
         "ours": ("kseg-batch, 1 thread", BLUE),
         "sklearn": (f"scikit-learn, 10 starts on weighted colours, {count(threads, 'thread')}", ORANGE),
+        "cv2_one_start": (f"cv2.kmeans, one k-means++ start, {count(threads, 'thread')}", GREEN),
         "cv2": (f"cv2.kmeans as in the tutorial, {count(threads, 'thread')}", RED),
     }
     present = {key: style for key, style in implementations.items() if any(row[key] for row in rows)}
-    width = 0.8 / len(present)
+    bar = 0.8 / len(present)
     for i, (key, (label, color)) in enumerate(present.items()):
         groups = [[1e3 * row[key]["seconds"] for row in rows if row["k"] == k and row[key]] for k in clusters]
-        at = np.arange(len(clusters)) + (i - (len(present) - 1) / 2) * width
-        bars(axes, at, groups, width * 0.94, label, color)
+        at = np.arange(len(clusters)) + (i - (len(present) - 1) / 2) * bar
+        bars(axes, at, groups, bar * 0.94, label, color)
     axes.set_xticks(range(len(clusters)), [f"k = {k}" for k in clusters])
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(PLAIN)

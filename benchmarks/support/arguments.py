@@ -64,6 +64,11 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def sizes(text: str) -> tuple[tuple[int, int], ...]:
+    """Parse several WIDTHxHEIGHT, in pixels, with commas between them."""
+    return tuple(size(part) for part in text.split(","))
+
+
 @contextmanager
 def exit_with_message(program: str) -> Iterator[None]:
     """Turn an expected error into one sentence on stderr and exit status 1."""

@@ -105,7 +105,10 @@ def _open_backend(name: str, threads: int) -> ClusterFunction:
 
 
 def open_tutorial(threads: int) -> ClusterFunction:
-    """Return cv2.kmeans as the tutorial calls it, without the steps that the backend opencv adds."""
+    """Return cv2.kmeans as the tutorial calls it, without the steps that the backend opencv adds.
+
+    The function starts from k-means++ centres if the options say so, otherwise from random ones.
+    """
     cv2 = import_cv2()
     cv2.setNumThreads(threads)
 
@@ -113,8 +116,9 @@ def open_tutorial(threads: int) -> ClusterFunction:
         cv2.setRNGSeed(options.seed)
         pixel_values = np.float32(rgb.reshape((-1, 3)))
         criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, options.max_iter, options.eps)
+        flags = cv2.KMEANS_PP_CENTERS if options.init == "k-means++" else cv2.KMEANS_RANDOM_CENTERS
         compactness, labels, centers = cv2.kmeans(
-            pixel_values, options.k, None, criteria, options.attempts, cv2.KMEANS_RANDOM_CENTERS
+            pixel_values, options.k, None, criteria, options.attempts, flags
         )
         return Clustering(labels.reshape(rgb.shape[:2]), centers, compactness)
 

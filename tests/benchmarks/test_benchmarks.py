@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.figures import charts
 from benchmarks.speed import end_to_end, scaling
 from benchmarks.speed.scaling import Point
+from benchmarks.speed.tutorial import Comparison, target_lines
 from benchmarks.studies import auto_k, quality, validity
 from benchmarks.support import ceiling, command
 from benchmarks.support.checks import WrongResultError
 from benchmarks.support.folders import write_varied
+from benchmarks.support.implementations import Measurement
 from benchmarks.support.large_images import tiled
 from benchmarks.support.processes import Processes
 from benchmarks.support.read_back import check_exact, check_partition
@@ -192,11 +195,36 @@ def test_memory_is_that_above_the_image(tmp_path: Path) -> None:
 
 def test_tutorial_compares_every_implementation(tmp_path: Path, jpegs: list[Path]) -> None:
     target = tmp_path / "found.json"
-    printed = run("benchmarks.speed.tutorial", jpegs[0], "--k", 3, "--size", "48x27", "--json", target)
-    (row,) = read(target)["results"]
-    assert row["speed_up"] == pytest.approx(row["cv2"]["seconds"] / row["ours"]["seconds"])
-    assert 0.9 < row["cost_over_sklearn"] < 1.01
+    printed = run("benchmarks.speed.tutorial", jpegs[0], "--k", 3, "--sizes", "24x18,48x27", "--json", target)
+    content = read(target)
+    assert content["settings"]["sizes"] == ["24x18", "48x27"]
+    assert [(row["width"], row["height"]) for row in content["results"]] == [(24, 18), (48, 27)]
+    for row in content["results"]:
+        for other, speed_up, cost in (
+            ("cv2", "speed_up", "cost_over_cv2"),
+            ("cv2_one_start", "speed_up_one_start", "cost_over_one_start"),
+        ):
+            assert row[speed_up] == pytest.approx(row[other]["seconds"] / row["ours"]["seconds"])
+            assert row[cost] == pytest.approx(row["ours"]["compactness"] / row[other]["compactness"])
+        assert row["cv2_one_start"]["runs"] == row["cv2"]["runs"] == 3
+        assert 0.9 < row["cost_over_sklearn"] < 1.01
     assert len(outcomes(printed.splitlines())) == 3
+
+    figure = charts.tutorial(content)
+    assert figure.get_suptitle() == "One 48 × 27 photo, from its pixels to labels and centres"
+    (axes,) = figure.axes
+    assert len(axes.patches) == 4  # a bar for each implementation, at one k
+
+
+def test_targets_of_speed_are_for_the_largest_size() -> None:
+    ours, slow, slower = (Measurement(seconds, 1, 9.0, 9.0) for seconds in (1.0, 149.0, 151.0))
+    small = Comparison("a.jpg", 24, 18, 99, 3, ours, slow, ours, None)
+    large = replace(small, width=48, height=27, cv2=slower)
+    assert outcomes(target_lines([small, large])) == ["reached"] * 2  # speed, and cost by that of cv2
+    assert outcomes(target_lines([replace(small, cv2=slower), replace(large, cv2=slow)])) == [
+        "MISSED",
+        "reached",
+    ]
 
 
 def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
