@@ -1,4 +1,4 @@
-"""List all benchmarks, or make all figures and pictures of the README anew.
+"""List all benchmarks, or make all figures and pictures of the documentation anew.
 
 python -m benchmarks
 python -m benchmarks all --photos DIR [--out DIR] [--only NAME,...] [--quick]
@@ -31,8 +31,8 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes."""
 
 FOOTER = """\
-PHOTO is an image file, PHOTOS a folder of image files. The photos of the README
-are those of Debian's package mate-backgrounds. Packages have the names under
+PHOTO is an image file, PHOTOS a folder of image files. The photos measured are
+those of Debian's package mate-backgrounds. Packages have the names under
 which pip installs them: pip install matplotlib. Each command has --help.
 
 To run all benchmarks that write a file: python -m benchmarks all --photos DIR"""
@@ -44,7 +44,7 @@ def main() -> None:
         prog="python -m benchmarks", description="List all benchmarks, or run those that write a file."
     )
     subparsers = parser.add_subparsers(dest="command", metavar="all")
-    add = subparsers.add_parser("all", help="make all figures and pictures of the README anew").add_argument
+    add = subparsers.add_parser("all", help="make all figures and pictures anew").add_argument
     add("--photos", metavar="DIR", type=Path, help="folder of photos, searched recursively")
     add("--out", metavar="DIR", type=Path, help=f"output folder; default: {RESULTS_WORD}")
     add("--only", metavar="NAME,...", help="run only these benchmarks")
@@ -54,7 +54,7 @@ def main() -> None:
         print("\n".join(listing()))
         return
     if given.quick and given.out is None:
-        fail("--quick needs --out: figures of the smallest sizes would replace those of the README.")
+        fail("--quick needs --out: figures of the smallest sizes would replace those of the documentation.")
     benchmarks, photos = chosen(given.only), find_photos(given.photos)
     out = given.out or RESULTS
     try:

@@ -1,8 +1,8 @@
 """The catalogue of all benchmarks: the command of each, the files that it writes, and its needs.
 
 `python -m benchmarks` lists the catalogue, and `python -m benchmarks all` runs it. The commands are those of
-the README. In a run, PHOTO becomes one image file, PHOTO... several, PHOTOS a folder of image files, and
-benchmarks/results the output folder.
+the documentation. In a run, PHOTO becomes one image file, PHOTO... several, PHOTOS a folder of image files,
+and benchmarks/results the output folder.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class Benchmark:
     summary: str
     """One sentence: the measured or drawn subject."""
     commands: tuple[str, ...]
-    """The commands of the README, run one after the other in one folder."""
+    """The commands of the documentation, run one after the other in one folder."""
     writes: tuple[str, ...] = ()
     """Names of the files in the output folder, or patterns of names; empty where figures are only printed."""
     needs: tuple[Need, ...] = ()
     photos: tuple[str, ...] = ()
-    """Names, without extension, of the photos of the README's figures; empty for all photos."""
+    """Names, without extension, of the photos of the documented figures; empty for all photos."""
     quick: str = ""
-    """Options after those of the README, for the smallest sizes."""
+    """Options after those of the documentation, for the smallest sizes."""
 
     @property
     def needs_photos(self) -> bool:

@@ -115,7 +115,7 @@ class Runner:
         return {path.name: path.stat().st_mtime_ns for path in found}
 
     def _choose_photos(self, benchmark: Benchmark) -> Sequence[Path]:
-        """Return the README's photos of a benchmark if all are there, else as many others."""
+        """Return the documented photos of a benchmark if all are there, else as many others."""
         if self._quick:
             return self._photos[:1]
         if not benchmark.photos:

@@ -1,1 +1,1 @@
-"""Pictures and charts of the README."""
+"""Pictures and charts of the documentation."""

@@ -1,4 +1,4 @@
-"""The charts of the README. Each function takes the content of a benchmark's JSON file."""
+"""The charts of docs/speed.md. Each function takes the content of a benchmark's JSON file."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def side_by_side(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write a picture of the README, (H, W, 3) uint8 RGB, as JPEG, and print its path.
+    """Write a picture of the documentation, (H, W, 3) uint8 RGB, as JPEG, and print its path.
 
     Raises:
         OSError: The picture cannot be encoded or written.

@@ -1,4 +1,4 @@
-"""Draw the charts of the README's section "How fast" from the JSON files of the benchmarks.
+"""Draw the charts of docs/speed.md from the JSON files of the benchmarks.
 
 python -m benchmarks.figures.plots [--results DIR] [--out DIR]
 """
@@ -35,7 +35,7 @@ CHARTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
 """Charts by benchmark. The JSON file and the chart have the benchmark's name without its folder."""
 
 DOTS_PER_INCH = 150
-"""Resolution of charts 8.4 inches wide: twice that at which a README is shown."""
+"""Resolution of charts 8.4 inches wide: twice that at which a page is shown."""
 
 
 def main() -> None:

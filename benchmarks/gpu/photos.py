@@ -41,7 +41,9 @@ def read_photos(folder: Path | None) -> list[NDArray[np.uint8]]:
         paths += [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS]
     paths = paths[:MOST_PHOTOS]
     missing = None
-    for package in reversed(SOURCES):  # scikit-learn first: the README's figures are of one of its photos
+    for package in reversed(
+        SOURCES
+    ):  # scikit-learn first: figures of the documentation are of one of its photos
         try:
             paths += packaged_photos(package)
         except PhotosMissingError as error:

@@ -1,1 +1,1 @@
-"""Time and memory: the figures of the README."""
+"""Time and memory: the figures of docs/speed.md."""

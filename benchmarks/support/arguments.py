@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RESULTS = Path(__file__).parents[1] / "results"
-"""Folder of the figures and pictures that the README shows."""
+"""Folder of the figures and pictures that the documentation shows."""
 
 
 def make_parser(program: str, documentation: str | None) -> argparse.ArgumentParser:

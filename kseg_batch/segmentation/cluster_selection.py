@@ -27,7 +27,8 @@ TOLERANCE = 55.0
 """Default for the greatest Delta E CIE76 between a colour and the centre that it selects.
 
 The value is large because named colours are saturated and photos are not. In photos of plants, the centre
-nearest to `green` was up to 53 away, in other photos 59 and more, at k = 5 and 8. The README has the command.
+nearest to `green` was up to 53 away, in other photos 59 and more, at k = 5 and 8.
+docs/colors-and-regions.md has the command.
 """
 
 ClusterSpec: TypeAlias = "int | str | Iterable[int | str]"

@@ -1,4 +1,4 @@
-"""The catalogue of benchmarks: complete, true to the README, and runnable as a whole."""
+"""The catalogue of benchmarks: complete, true to the documentation, and runnable as a whole."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from benchmarks.catalog import BENCHMARKS, GPU, Benchmark, Need
 from benchmarks.photos import packaged_photos
 from benchmarks.run_all import Runner, result_table
 from kseg_batch.cli import app
+from tests.support.docs import ALL_PAGES
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-README = re.sub(r" \\\n +", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+DOCS = re.sub(r" \\\n +", " ", ALL_PAGES)
 COMMANDS = [command for benchmark in BENCHMARKS for command in benchmark.commands]
 MODULES = {module for command in COMMANDS for module in re.findall(r"^python -m (\S+)", command)}
 RESULTS = ROOT / "benchmarks" / "results"
@@ -76,14 +77,14 @@ def test_every_command_has_help_with_its_options(
         assert {word for word in words if word.startswith("--")} <= set(known)
 
 
-def test_every_benchmark_command_of_the_readme_is_in_the_catalogue() -> None:
+def test_every_benchmark_command_of_the_documentation_is_in_the_catalogue() -> None:
     blocks = re.findall(
-        r"^    (python -m benchmarks.*|kseg-batch .*benchmarks/results.*)$", README, re.MULTILINE
+        r"^    (python -m benchmarks.*|kseg-batch .*benchmarks/results.*)$", DOCS, re.MULTILINE
     )
     own = {"python -m benchmarks", "python -m benchmarks all --photos DIR"}
     assert len(blocks) > 10
     assert set(blocks) - own <= set(COMMANDS)
-    inline = re.findall(r"`python -m (benchmarks\.[\w.]+)[^`]*`", README)
+    inline = re.findall(r"`python -m (benchmarks\.[\w.]+)[^`]*`", DOCS)
     assert len(inline) > 5
     assert set(inline) <= MODULES
 
@@ -91,7 +92,7 @@ def test_every_benchmark_command_of_the_readme_is_in_the_catalogue() -> None:
 def test_every_result_file_is_written_by_one_benchmark() -> None:
     written = [name for benchmark in BENCHMARKS for name in benchmark.writes if GPU not in benchmark.needs]
     assert sorted(written) == sorted(path.name for path in RESULTS.iterdir() if not path.match("gpu-*.json"))
-    assert set(re.findall(r"\(benchmarks/results/(.*?)\)", README)) <= set(written)
+    assert set(re.findall(r"\((?:\.\./)?benchmarks/results/(.*?)\)", DOCS)) <= set(written)
 
 
 def test_the_list_fits_a_terminal_and_has_every_command() -> None:

@@ -19,6 +19,7 @@ from kseg_batch.kmeans.color_spaces import COLOR_SPACES, convert
 from kseg_batch.kmeans.options import FitOptions, KRange
 from kseg_batch.segmentation.select_k import FEW_PENALTY, select_k
 from tests.support.commands import kseg
+from tests.support.docs import PAGES
 from tests.support.image_files import save
 from tests.support.images import (
     APART,
@@ -33,7 +34,6 @@ from tests.support.images import (
     two_colors,
 )
 from tests.support.outputs import manifest, n_masks
-from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,8 +131,8 @@ def test_flat_colours_get_a_cluster_each(colors: int) -> None:
     assert s.compactness == s.k_curve[-1].value == 0
 
 
-def test_the_curve_in_the_readme_is_true() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split('"k_curve": ')[1].split("]]")[0] + "]]"
+def test_the_curve_in_the_docs_is_true() -> None:
+    text = PAGES["docs/colors-and-regions.md"].split('"k_curve": ')[1].split("]]")[0] + "]]"
     curve = segment(photos()["coffee"], "auto").k_curve
     assert curve is not None
     assert json.loads(text) == [[tried.k, round(tried.value, 6)] for tried in curve]
