@@ -16,6 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CUDA ?= 13
+PYTEST_FLAGS ?=
 GPU_TESTS ?= tests/gpu/test_on_device.py
 GPU_TRIAL ?= --seconds 600 --keep
 
@@ -27,17 +28,35 @@ GPU_READY = $(VENV)/cuda$(CUDA).done
 GPU_RUN = $(BIN)/python
 endif
 
-.PHONY: demo test check soak test-lowest bench-kernels gpu-test gpu-bench clean
-.DELETE_ON_ERROR:
+# Install with extras, and with an OpenCV that can be imported: opencv-python needs libraries of the system.
+define INSTALL
+$(BIN)/python -m pip uninstall -qq -y opencv-python-headless
+$(BIN)/python -m pip install -qq $(CONSTRAINT) --editable '.[$(EXTRAS)]'
+@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+  echo "opencv-python does not find its libraries on this system: opencv-python-headless, which needs none and" \
+    "has no windows, takes its place in $(VENV), until make clean"; \
+  version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))') && \
+  $(BIN)/python -m pip uninstall -qq -y opencv-python && \
+  $(BIN)/python -m pip install -qq "opencv-python-headless==$$version" && $(BIN)/python -c 'import cv2'; }
+@touch $@
+endef
 
-demo: $(VENV)/demo.done
+.PHONY: demo test check soak test-lowest bench-kernels gpu-test gpu-bench clean system-demo system-test
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+# What the system lacks is installed where the user may install packages, and named elsewhere.
+system-demo system-test:
+	@$(PYTHON) -m tests.support.system $(@:system-%=%)
+
+demo: system-demo $(VENV)/demo.done
 	$(BIN)/python -m benchmarks.photos ./photos
 	$(BIN)/kseg-batch run ./photos --k 3
 	@echo
 	@echo "Look at photos-kseg/segmented beside photos, and at photos-kseg/masks."
 
-test: check
-	$(BIN)/python -m pytest -q -n auto --durations=5
+test: system-test check
+	$(BIN)/python -m pytest -q -n auto -rs --durations=5 $(PYTEST_FLAGS)
 
 check: $(VENV)/test.done
 	$(BIN)/ruff check .
@@ -45,13 +64,13 @@ check: $(VENV)/test.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-soak: $(VENV)/test.done
-	$(BIN)/python -m pytest -q --soak -m soak --durations=5
+soak: system-test $(VENV)/test.done
+	$(BIN)/python -m pytest -q -rs --soak -m soak --durations=5 $(PYTEST_FLAGS)
 
 # The oldest versions that pyproject.toml admits, on the oldest Python.
-test-lowest:
+test-lowest: system-test
 	$(MAKE) VENV=.venv-lowest .venv-lowest/lowest.done
-	.venv-lowest/bin/python -m pytest -q
+	.venv-lowest/bin/python -m pytest -q -rs $(PYTEST_FLAGS)
 
 # The first time there is nothing to compare with, of which pytest-benchmark warns.
 bench-kernels: $(VENV)/test.done
@@ -65,21 +84,22 @@ gpu-test: $(GPU_READY)
 gpu-bench: $(GPU_READY)
 	$(GPU_RUN) -m benchmarks.gpu_trial --out gpu-trial $(GPU_TRIAL)
 
+$(VENV)/demo.done: EXTRAS = photos
 $(VENV)/demo.done: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable '.[photos]'
-	@touch $@
+	$(INSTALL)
 
+$(VENV)/test.done: EXTRAS = test,cuda-check
 $(VENV)/test.done: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable '.[test,cuda-check]'
-	@touch $@
+	$(INSTALL)
 
+$(VENV)/cuda$(CUDA).done: EXTRAS = test,cuda$(CUDA)
 $(VENV)/cuda$(CUDA).done: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable '.[test,cuda$(CUDA)]'
-	@touch $@
+	$(INSTALL)
 
+$(VENV)/lowest.done: EXTRAS = test,cuda-check
+$(VENV)/lowest.done: CONSTRAINT = --constraint tests/lowest.txt
 $(VENV)/lowest.done: pyproject.toml tests/lowest.txt | $(BIN)/python
-	$(BIN)/python -m pip install -qq --constraint tests/lowest.txt --editable '.[test,cuda-check]'
-	@touch $@
+	$(INSTALL)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,14 +9,21 @@ import pytest
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
 from tests.gpu.emulator.device import emulated_gpu
+from tests.support.needs import need
+
+NEEDS_OF_FIXTURES = {"cache": "g++", "display": "Xvfb"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail where a test needs a GPU and has none")
+    parser.addoption(
+        "--require-system", action="store_true", help="fail where a test needs what the system lacks"
+    )
     parser.addoption("--soak", action="store_true", help="run the long tests at their full length")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*things): needs things of tests.support.system")
     config.addinivalue_line(
         "markers", "soak: has a full length, which --soak gives (set by the fixture soak)"
     )
@@ -24,10 +31,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that take the fixture `soak`, so that `-m soak` selects them."""
+    """Mark tests by their fixtures: `soak`, so that `-m soak` selects them, and what a fixture needs."""
     for item in items:
-        if "soak" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "soak" in fixtures:
             item.add_marker("soak")
+        for fixture in NEEDS_OF_FIXTURES.keys() & fixtures:
+            item.add_marker(pytest.mark.needs(NEEDS_OF_FIXTURES[fixture]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test, or let it fail, whose markers `needs` name what the system lacks."""
+    need(item.config, [thing for marker in item.iter_markers("needs") for thing in marker.args])
 
 
 @pytest.fixture(scope="session")

@@ -387,6 +387,7 @@ def fake_driver(tmp_path: Path) -> Path:
     return compile_driver(tmp_path, FAKE_DRIVER)
 
 
+@pytest.mark.needs("g++")
 def test_gpus_are_read_from_the_driver_and_let_go(
     fake_driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +406,7 @@ def test_gpus_are_read_from_the_driver_and_let_go(
     assert ctypes.c_int.in_dll(ctypes.CDLL(str(fake_driver)), "balance").value == 0
 
 
+@pytest.mark.needs("g++")
 def test_a_driver_without_most_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = compile_driver(
         tmp_path, "int cuInit(unsigned f) { return 0; } int cuDeviceGetCount(int *n) { *n = 1; return 0; }"
@@ -414,6 +416,7 @@ def test_a_driver_without_most_functions(tmp_path: Path, monkeypatch: pytest.Mon
     assert (found.problem, found.cuda, found.devices) == (None, None, (Gpu(None, None, None, None),))
 
 
+@pytest.mark.needs("g++")
 def test_a_driver_that_does_not_start(tmp_path: Path) -> None:
     compile_driver(
         tmp_path,
@@ -426,6 +429,7 @@ def test_a_driver_that_does_not_start(tmp_path: Path) -> None:
     assert report["driver_fix"] == report["cupy"]["fix"] == MEND_DRIVER
 
 
+@pytest.mark.needs("g++")
 def test_gpus_in_the_table(fake_driver: Path) -> None:
     """The GPU backends cannot work here, because these GPUs compute nothing."""
     result = run_doctor(fake_driver.parent, LD_LIBRARY_PATH=str(fake_driver.parent))

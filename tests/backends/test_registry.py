@@ -59,6 +59,7 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.needs("g++")
 @pytest.mark.parametrize(
     ("init", "count", "problem"),
     [

@@ -173,6 +173,7 @@ def test_a_wrong_result_of_any_step_counts_and_its_other_failures_do_not(trial: 
     assert [entry.status for entry in entries] == ["failed", "done", "failed", "skipped"]
 
 
+@pytest.mark.needs("g++")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_trial_that_is_ended_takes_its_step_with_it(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu_trial", "--emulated", "--only", "end-to-end"]
@@ -242,6 +243,7 @@ UNFIT = {"experiments", "nvjpeg", "peers", "profile", "memcheck"}
 """Steps that are skipped without a GPU."""
 
 
+@pytest.mark.needs("g++")
 def test_the_trial_on_the_emulated_device(tmp_path: Path, soak: bool) -> None:
     """Some of the steps; all of them in `make soak`."""
     expected = [step.name for step in gpu_trial.steps("emulated", Path(), None)] if soak else [*SHORTENED]

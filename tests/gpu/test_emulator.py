@@ -305,6 +305,7 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         library.compile_library(tmp_path, [library.Source("a.cpp", "int a;\n")])
 
 
+@pytest.mark.needs("g++")
 @pytest.mark.parametrize("text", ["int a = ;\n", "static int a;\n"])
 def test_errors_and_warnings_of_the_compiler_are_passed_on(tmp_path: Path, text: str) -> None:
     with pytest.raises(EmulationError, match=r"a.cpp:1"):

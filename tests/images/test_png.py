@@ -1,6 +1,5 @@
 """PNG files read back the same with other libraries."""
 
-import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -76,9 +75,7 @@ def test_packed_labels_and_masks(k: int, width: int) -> None:
         assert np.array_equal(unpacked, labels == cluster)
 
 
-@pytest.mark.skipif(
-    shutil.which("pngcheck") is None, reason="pngcheck is not installed; Pillow and OpenCV read"
-)
+@pytest.mark.needs("pngcheck")
 def test_pngcheck_finds_nothing_wrong(tmp_path: Path) -> None:
     for k in (1, 2, 3, 5, 16, 17, 255):
         labels = noise(31, 33, 0, k, seed=k)[..., 0]

@@ -22,10 +22,17 @@ from tests.support.commands import command_line, kseg, live
 from tests.support.images import Image, flat
 from tests.support.processes import PATIENCE, wait_until
 from tests.support.streams import http_server, mjpeg_parts
+from tests.support.system import LIBRARIES
 from tests.support.videos import pan, write_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+needs_windows = pytest.mark.needs(*LIBRARIES)
+"""Without these libraries OpenCV has no windows, because opencv-python-headless is in its place."""
+
+needs_keys = pytest.mark.needs("xdotool", *LIBRARIES)
+"""Presses keys in a window."""
 
 
 def scene() -> Image:
@@ -140,6 +147,7 @@ def address() -> Iterator[str]:
         yield address
 
 
+@needs_keys
 def test_keys(tmp_path: Path, display: str, address: str) -> None:
     with window(tmp_path, display, "--source", address, "--k", 3) as (screen, process):
         screen.wait_for(BLUE, RED, YELLOW)
@@ -174,6 +182,7 @@ def test_keys(tmp_path: Path, display: str, address: str) -> None:
     assert re.match(r"\d+ frames of 64 x 48 in ", output)
 
 
+@needs_keys
 def test_pause_and_snapshots_of_a_file(tmp_path: Path, display: str) -> None:
     """A paused picture stands still, and keys work; two snapshots of a frame are two files."""
     write_video(tmp_path / "clip.mp4", pan(500, 64, 48))
@@ -202,6 +211,7 @@ def test_pause_and_snapshots_of_a_file(tmp_path: Path, display: str) -> None:
     assert (tmp_path / one).read_bytes() == (tmp_path / other).read_bytes()
 
 
+@needs_windows
 def test_a_file_is_shown_at_its_own_pace_and_to_its_end(tmp_path: Path, display: str) -> None:
     """At 25 frames per second, the last of 26 frames is shown after a second."""
     write_video(tmp_path / "clip.mp4", pan(26, 64, 48))
@@ -220,6 +230,7 @@ def test_a_file_is_shown_at_its_own_pace_and_to_its_end(tmp_path: Path, display:
     assert float(found[1]) >= 0.99
 
 
+@needs_keys
 @pytest.mark.parametrize(("action", "code"), [("close", 0), ("interrupt", 130)])
 def test_closing_the_window_and_interrupting(
     tmp_path: Path, display: str, address: str, action: str, code: int
@@ -235,6 +246,7 @@ def test_closing_the_window_and_interrupting(
     assert ("interrupted: " in output) == (code == 130)
 
 
+@needs_windows
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -6,11 +6,9 @@ import base64
 import io
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -256,14 +254,16 @@ def window_command(path: Path, **environment: str) -> tuple[list[str], dict[str,
     ("environment", "reason"),
     [
         ({}, "neither DISPLAY nor WAYLAND_DISPLAY is set"),
-        ({"DISPLAY": ":4711"}, "the display :4711 cannot be opened"),
+        pytest.param(
+            {"DISPLAY": ":4711"},
+            "the display :4711 cannot be opened",
+            marks=pytest.mark.needs("tkinter"),  # else the missing toolkit is the reason
+        ),
         ({"MPLBACKEND": "agg"}, "MPLBACKEND is agg"),
     ],
 )
 def test_without_a_display(tmp_path: Path, environment: dict[str, str], reason: str) -> None:
     words, variables = window_command(save(THREE, tmp_path / "a.png"), **environment)
-    if reason.startswith("the display") and find_spec("_tkinter") is None:
-        pytest.skip("without Tk, the missing toolkit is the reason")
     result = subprocess.run(
         words, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -281,10 +281,7 @@ def test_without_matplotlib_the_message_names_the_package(tmp_path: Path) -> Non
     assert result.stderr == f"kseg-batch: {message}\n"
 
 
-@pytest.mark.skipif(
-    shutil.which("Xvfb") is None or find_spec("_tkinter") is None,
-    reason="needs Xvfb and Tk: apt-get install xvfb python3-tk",
-)
+@pytest.mark.needs("tkinter")
 def test_a_window(tmp_path: Path, display: str) -> None:
     """The figure is on the screen until the command is interrupted."""
     words, variables = window_command(save(THREE, tmp_path / "a.png"), DISPLAY=display)

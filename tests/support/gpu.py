@@ -47,5 +47,5 @@ def compile_driver(folder: Path, text: str) -> Path:
     """Compile C to a library with the name of the NVIDIA driver."""
     source, library = folder / "driver.c", folder / "libcuda.so.1"
     source.write_text(text)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    subprocess.run(["g++", "-x", "c", "-shared", "-fPIC", "-o", library, source], check=True)
     return library
