@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gpu.simulator import GROUPS, TIMEOUT
+from tests.gpu.simulator import GROUPS, TIMEOUT, names_of_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
-
-CASES = [(group, case) for group, cases in GROUPS.items() for case in cases]
 
 HIDE_NUMBA_CUDA = """
 import importlib.abc, sys
@@ -57,8 +55,17 @@ Outcome = tuple[dict[str, str | None], str]
 """The error of each finished case, or None, and the standard error of the program."""
 
 
-def run_group(group: str) -> Outcome:
-    command = [sys.executable, "-X", "faulthandler", "-m", "tests.gpu.simulator", group]
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the cases, of which there are more with --soak."""
+    if "case" in metafunc.fixturenames:
+        soak = bool(metafunc.config.getoption("--soak"))
+        cases = [(group, case) for group in GROUPS for case in names_of_cases(group, soak)]
+        metafunc.parametrize(("group", "case"), cases)
+
+
+def run_group(group: str, soak: bool) -> Outcome:
+    cases = names_of_cases(group, soak)
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.gpu.simulator", group, *cases]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=TIMEOUT + 30, check=False
@@ -67,14 +74,13 @@ def run_group(group: str) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
+def outcomes(soak: bool) -> Iterator[dict[str, Future[Outcome]]]:
     """The outcomes of all groups, as many groups at a time as cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {group: pool.submit(run_group, group) for group in GROUPS}
+        yield {group: pool.submit(run_group, group, soak) for group in GROUPS}
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize(("group", "case"), CASES)
 def test_kernels_equal_the_reference(outcomes: dict[str, Future[Outcome]], group: str, case: str) -> None:
     errors, stderr = outcomes[group].result()
     assert case in errors, f"it did not end:\n{stderr}"
