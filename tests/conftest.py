@@ -31,7 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their fixtures: `soak`, so that `-m soak` selects them, and what a fixture needs."""
+    """Run the tests of the whole first, and mark tests by their fixtures.
+
+    The tests of the whole are beside this file. Each takes long, and would be left to one process at the end.
+    The marks are `soak`, so that `-m soak` selects a test, and what a fixture needs of the system.
+    """
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "soak" in fixtures:
