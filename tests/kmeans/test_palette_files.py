@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -46,6 +46,7 @@ def palettes(draw: st.DrawFn) -> Palette:
     )
 
 
+@settings(deadline=None)
 @given(palettes())
 def test_a_written_palette_is_read_back(tmp_path_factory: pytest.TempPathFactory, palette: Palette) -> None:
     path = tmp_path_factory.mktemp("palette") / "p.json"
