@@ -56,7 +56,7 @@ demo: system-demo $(VENV)/demo.done
 	@echo "Look at photos-kseg/segmented beside photos, and at photos-kseg/masks."
 
 test: system-test check
-	$(BIN)/python -m pytest -q -n auto -rs --durations=5 $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -q -n auto --durations=5 $(PYTEST_FLAGS)
 
 check: $(VENV)/test.done
 	$(BIN)/ruff check .
@@ -65,12 +65,12 @@ check: $(VENV)/test.done
 	$(BIN)/lint-imports --no-logo
 
 soak: system-test $(VENV)/test.done
-	$(BIN)/python -m pytest -q -rs --soak -m soak --durations=5 $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -q --soak -m soak --durations=5 $(PYTEST_FLAGS)
 
 # The oldest versions that pyproject.toml admits, on the oldest Python.
 test-lowest: system-test
 	$(MAKE) VENV=.venv-lowest .venv-lowest/lowest.done
-	.venv-lowest/bin/python -m pytest -q -rs $(PYTEST_FLAGS)
+	.venv-lowest/bin/python -m pytest -q $(PYTEST_FLAGS)
 
 # The first time there is nothing to compare with, of which pytest-benchmark warns.
 bench-kernels: $(VENV)/test.done

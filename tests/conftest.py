@@ -1,8 +1,10 @@
 """Options of pytest, and fixtures for all tests; the kernels are compiled before the first test."""
 
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test, or let it fail, whose markers `needs` name what the system lacks."""
     need(item.config, [thing for marker in item.iter_markers("needs") for thing in marker.args])
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name each reason for which tests were skipped once, with the number of tests."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.getreports("skipped"))
+    for reason, number in reasons.items():
+        terminalreporter.write_line(f"{number} skipped: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session")

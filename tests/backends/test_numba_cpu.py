@@ -41,8 +41,7 @@ def assert_equals_reference(image: Image, options: FitOptions) -> None:
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 256])
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_images(name: str, k: int) -> None:
-    """With 256 clusters NumPy takes seconds for an attempt, so that one has to do."""
-    assert_equals_reference(AWKWARD[name], FitOptions(k=k, attempts=1 if k == 256 else 2))
+    assert_equals_reference(AWKWARD[name], FitOptions(k=k, attempts=2))
 
 
 @pytest.mark.parametrize("name", PHOTOS)

@@ -99,8 +99,8 @@ def _of_64_bits(values: Any) -> NDArray[np.int64]:
 
 
 @pytest.fixture(scope="module")
-def c(tmp_path_factory: pytest.TempPathFactory) -> Arithmetic:
-    return Arithmetic(tmp_path_factory.mktemp("arithmetic"))
+def c(cache: Path) -> Arithmetic:
+    return Arithmetic(cache)
 
 
 def positions(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
