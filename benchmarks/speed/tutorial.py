@@ -6,6 +6,7 @@ python -m benchmarks.speed.tutorial [PHOTO ...] [--json FILE]
 from __future__ import annotations
 
 import argparse
+import statistics
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -40,6 +41,9 @@ COLUMNS = (
     *("photo", "size", "k", "colours", "kseg ms", "cv2 ms", "one ms", "sk ms"),
     *("x cv2", "x one", "cost/cv2", "cost/one", "cost/sk"),
 )
+
+DIGITS = (0, 1, 0, 1, 0, 0, 1, 6, 6, 6)
+"""Digits after the point of each column of figures."""
 
 RATIOS = ("speed_up", "speed_up_one_start", "cost_over_cv2", "cost_over_one_start", "cost_over_sklearn")
 """Properties of a comparison that the JSON file has beside its fields."""
@@ -91,23 +95,27 @@ class Comparison:
         """Our compactness divided by that of scikit-learn's centres."""
         return _ratio(self.ours.compactness, self.sklearn)
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the cells of a table row."""
+    @property
+    def group(self) -> tuple[str, str]:
+        """The size and k, as in the table."""
+        return f"{self.width}x{self.height}", str(self.k)
+
+    @property
+    def figures(self) -> tuple[float | None, ...]:
+        """The figures of a table row, after the photo, its size and k. None where a call was left out."""
         return (
-            self.photo[:16],
-            f"{self.width}x{self.height}",
-            str(self.k),
-            str(self.colors),
-            _milliseconds(self.ours, 1),
-            _milliseconds(self.cv2, 0),
-            _milliseconds(self.cv2_one_start, 1),
-            _milliseconds(self.sklearn, 0),
-            _format(self.speed_up, 0),
-            _format(self.speed_up_one_start, 1),
-            _format(self.cost_over_cv2, 6),
-            _format(self.cost_over_one_start, 6),
-            _format(self.cost_over_sklearn, 6),
+            self.colors,
+            *(1e3 * found.seconds if found else None for found in self._measurements),
+            self.speed_up,
+            self.speed_up_one_start,
+            self.cost_over_cv2,
+            self.cost_over_one_start,
+            self.cost_over_sklearn,
         )
+
+    @property
+    def _measurements(self) -> tuple[Measurement | None, ...]:
+        return self.ours, self.cv2, self.cv2_one_start, self.sklearn
 
     def as_dict(self) -> dict[str, object]:
         """Return all figures with their ratios, for JSON."""
@@ -123,12 +131,18 @@ def _ratio(cost: float, other: Measurement | None) -> float | None:
     return cost / other.compactness
 
 
-def _milliseconds(found: Measurement | None, digits: int) -> str:
-    return _format(1e3 * found.seconds if found else None, digits)
+def row(name: str, group: tuple[str, str], figures: Sequence[float | None]) -> str:
+    """Return a row of the table."""
+    cells = ("-" if x is None else f"{x:.{digits}f}" for x, digits in zip(figures, DIGITS, strict=True))
+    return line((name[:16], *group, *cells), WIDTHS)
 
 
-def _format(figure: float | None, digits: int) -> str:
-    return "-" if figure is None else f"{figure:.{digits}f}"
+def median_rows(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Yield a row for each size and k, with the medians over the photos of each column."""
+    for group in dict.fromkeys(found.group for found in comparisons):
+        columns = zip(*(found.figures for found in comparisons if found.group == group), strict=True)
+        known = [[figure for figure in column if figure is not None] for column in columns]
+        yield row("median", group, [statistics.median(column) if column else None for column in known])
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +213,9 @@ def main() -> None:
         print(heading("kseg-batch beside cv2.kmeans and scikit-learn", shown), end=f"\n\n{NOTES}\n\n")
         print(line(COLUMNS, WIDTHS), flush=True)
         for found in compare(given):
-            print(line(found.cells(), WIDTHS), flush=True)
+            print(row(found.photo, found.group, found.figures), flush=True)
             comparisons.append(found)
-        print("", *target_lines(comparisons), sep="\n")
+        print("", *median_rows(comparisons), "", *target_lines(comparisons), sep="\n")
         if given.json:
             save(given.json, settings, [found.as_dict() for found in comparisons])
 

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.figures import charts
 from benchmarks.speed import end_to_end, scaling
 from benchmarks.speed.scaling import Point
-from benchmarks.speed.tutorial import Comparison, target_lines
+from benchmarks.speed.tutorial import Comparison, median_rows, target_lines
 from benchmarks.studies import auto_k, quality, validity
 from benchmarks.support import ceiling, command
 from benchmarks.support.checks import WrongResultError
@@ -209,11 +209,21 @@ def test_tutorial_compares_every_implementation(tmp_path: Path, jpegs: list[Path
         assert row["cv2_one_start"]["runs"] == row["cv2"]["runs"] == 3
         assert 0.9 < row["cost_over_sklearn"] < 1.01
     assert len(outcomes(printed.splitlines())) == 3
+    assert re.findall(r"^median +(\S+) +3 ", printed, re.MULTILINE) == ["24x18", "48x27"]
 
     figure = charts.tutorial(content)
     assert figure.get_suptitle() == "One 48 × 27 photo, from its pixels to labels and centres"
     (axes,) = figure.axes
     assert len(axes.patches) == 4  # a bar for each implementation, at one k
+
+
+def test_medians_are_over_the_photos() -> None:
+    photos = [
+        Comparison(f"{i}.jpg", 24, 18, 10 * i, 3, Measurement(i, 1, 9.0, 9.0), None, None, None)
+        for i in (1, 2, 6)
+    ]
+    (cells,) = (text.split() for text in median_rows(photos))
+    assert cells == ["median", "24x18", "3", "20", "2000.0", *["-"] * 8]
 
 
 def test_targets_of_speed_are_for_the_largest_size() -> None:
