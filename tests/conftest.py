@@ -10,6 +10,7 @@ import pytest
 
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.registry import load
+from kseg_batch.processes import usable_cores
 from tests.gpu.emulator.device import emulated_gpu
 from tests.support.needs import need
 
@@ -29,6 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "soak: has a full length, which --soak gives (set by the fixture soak)"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Use a process more than cores, because tests wait for other processes for a fifth of their time."""
+    return usable_cores() + 1
 
 
 @pytest.hookimpl(tryfirst=True)
