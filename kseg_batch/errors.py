@@ -103,15 +103,16 @@ class FewerColorsWarning(UserWarning):
     """An image has fewer distinct colours than requested clusters, and so gets fewer clusters."""
 
 
-def did_you_mean(text: str, names: Iterable[str]) -> str:
+def did_you_mean(text: str, names: Iterable[str], prefix: str = "") -> str:
     """Return the end of a sentence about a wrong name, such as "; did you mean red?".
 
-    The end is empty where none of the names resembles the text.
+    The end is empty where none of the names resembles the text. The prefix, such as the dashes of a flag, is
+    put before each name, and not compared.
     """
     from difflib import get_close_matches
 
     near = get_close_matches(text, list(names))
-    return f"; did you mean {', '.join(near)}?" if near else ""
+    return f"; did you mean {', '.join(prefix + name for name in near)}?" if near else ""
 
 
 def count(number: int, noun: str) -> str:

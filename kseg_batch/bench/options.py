@@ -96,7 +96,7 @@ class BenchOptions:
         if self.plot is not None and self.plot.suffix.lower() not in PLOT_SUFFIXES:
             raise OptionError(f"plot must be a file that ends in .png or .svg, not {self.plot}.", "plot")
         if self.plot is not None and find_spec("matplotlib") is None:
-            raise OptionError("plot needs matplotlib; to add it: pip install matplotlib.", "plot")
+            raise OptionError("plot needs matplotlib; to add it: pip install matplotlib", "plot")
 
 
 def _check_file(path: Path | None, parameter: str) -> None:

@@ -12,13 +12,14 @@ import typer
 
 from kseg_batch.cli import bench, doctor, fit, live, run, show
 from kseg_batch.cli.exit_codes import EXIT_SIGNAL
-from kseg_batch.cli.help import Command
+from kseg_batch.cli.help import Command, CommandGroup
 
 if TYPE_CHECKING:
     from types import FrameType
 
 app = typer.Typer(
     name="kseg-batch",
+    cls=CommandGroup,
     help="Colour segmentation of photos by exact k-means, in bulk.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -81,7 +81,8 @@ def bench(
         typer.Option(
             "--backend",
             metavar="NAME",
-            help="Backend to measure; repeatable.  [default: every backend that runs here]",
+            help="Backend to measure: cupy, numba-cuda, numba, opencv; repeatable.  [default: every backend "
+            "that runs here]",
             rich_help_panel=BACKEND,
         ),
     ] = None,

@@ -17,7 +17,9 @@ from kseg_batch.errors import OptionError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TABLE = ("tool", "kseg-batch")
+TABLE = "tool.kseg-batch"
+"""The table with flags of a file that has other tables, too."""
+
 PROJECT = Path("pyproject.toml")
 """The default file, in the current folder."""
 
@@ -55,7 +57,7 @@ def find_config(path: str | None) -> Path | None:
     """
     if path is not None:
         return Path(path)
-    return PROJECT if PROJECT.is_file() and TABLE[1] in _read(PROJECT).get(TABLE[0], {}) else None
+    return PROJECT if PROJECT.is_file() and _own_table(_read(PROJECT)) is not None else None
 
 
 def read_flags(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,23 +68,36 @@ def read_flags(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
         known: Typer's parameters of all flags, by their names with underscores.
 
     Raises:
-        OptionError: The file cannot be read, is not TOML, or has a key that is no flag.
+        OptionError: The file cannot be read, is not TOML, or has no flags; a key is no flag; or a value is
+            not of the kind that the flag takes.
     """
     content = _read(path)
-    if TABLE[0] in content:
-        content = content[TABLE[0]].get(TABLE[1], {})
+    flags = _own_table(content)
+    if flags is None and "tool" in content:
+        raise OptionError(f"{path} has no table [{TABLE}].")
+    flags = content if flags is None else flags
+    if not isinstance(flags, dict):
+        raise OptionError(f"{path}: {TABLE} must be a table.")
     values = {}
-    for key, value in content.items():
+    for key, value in flags.items():
         name = key.replace("-", "_")
         if name not in known:
             near = did_you_mean(key, [option.replace("_", "-") for option in known]) or "."
-            raise OptionError(f"{path}: there is no flag --{key}{near}")
+            raise OptionError(f"{path}: there is no flag --{key} for a file{near}")
         if isinstance(value, dict):
             raise OptionError(f"{path}: {key} must be a value or a list, not a table.")
         if known[name].is_flag and not isinstance(value, bool):
             raise OptionError(f"{path}: {key} must be true or false, not {value!r}.")
+        if isinstance(value, list) and not known[name].multiple:
+            raise OptionError(f"{path}: {key} must be one value, not a list.")
         values[name] = [value] if known[name].multiple and not isinstance(value, list) else value
     return values
+
+
+def _own_table(content: dict[str, Any]) -> Any:
+    """Return the content of the table [tool.kseg-batch]; None if there is no such table."""
+    tool = content.get("tool")
+    return tool.get("kseg-batch") if isinstance(tool, dict) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def fit(
         typer.Option(
             "--names",
             metavar="NAME,...",
-            help="Names of the clusters, dark to light, such as shadow,tree,sky.",
+            help="Names of the clusters, dark to light, such as shadow,,sky; empty for no name.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

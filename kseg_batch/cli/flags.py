@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from kseg_batch.cli.help import BACKEND, BATCH, CLUSTERS, INPUT, MESSAGES
-from kseg_batch.cli.values import choice, number, whole_number
+from kseg_batch.cli.values import choice, completion, number, whole_number
 
 Alpha = Literal["keep", "ignore"]
 """Treatments of transparent pixels."""
@@ -47,8 +47,9 @@ AlphaFlag = Annotated[
     typer.Option(
         "--alpha",
         parser=choice(get_args(Alpha)),
+        autocompletion=completion(get_args(Alpha)),
         metavar="keep|ignore",
-        help="Leave transparent pixels out, or take the colours under them.",
+        help="Keep transparent pixels transparent, in no cluster; or ignore transparency.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -107,6 +108,7 @@ InitFlag = Annotated[
     typer.Option(
         "--init",
         parser=choice(get_args(Init)),
+        autocompletion=completion(get_args(Init)),
         metavar="k-means++|random",
         help="Choice of the initial centres; random needs the opencv backend.  [default: the backend's own]",
         rich_help_panel=CLUSTERS,
@@ -117,6 +119,7 @@ ColorSpaceFlag = Annotated[
     typer.Option(
         "--color-space",
         parser=choice(get_args(Space)),
+        autocompletion=completion(get_args(Space)),
         metavar="rgb|lab|oklab",
         help="Colour space in which distances are measured.",
         rich_help_panel=CLUSTERS,

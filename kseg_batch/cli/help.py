@@ -1,13 +1,17 @@
-"""The help of a command, its flags in groups, and one sentence for a value that a flag does not take."""
+"""The help of a command, its flags in groups, and one sentence for a wrong command line."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from kseg_batch.cli.exit_codes import EXIT_USAGE, exit_with_message, fail
+from kseg_batch.errors import did_you_mean
+
+UsageError: Any = typer.BadParameter.__base__
+"""Typer's error for a wrong command line, for which Typer has no public name."""
 
 INPUT = "Input"
 OUTPUT = "Output"
@@ -50,11 +54,38 @@ class Command(TyperCommand):
                     formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=width)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words of the command line; a value that a flag does not take is an error of one line."""
+        """Parse the words of the command line. A wrong word is an error of one sentence."""
         with exit_with_message():
             try:
                 return super().parse_args(ctx, args)
-            except typer.BadParameter as error:
-                if error.param is None or not error.message:  # a required argument is missing
-                    raise
-                fail(f"{max(error.param.opts, key=len)} {error.message}", EXIT_USAGE)
+            except UsageError as error:
+                fail(_sentence(ctx, error), EXIT_USAGE)
+
+
+def _sentence(ctx: Any, error: Any) -> str:
+    """Return what is wrong with the words of a command, in one sentence."""
+    param = getattr(error, "param", None)
+    if param is not None and error.message:  # by a parser of cli.values
+        source = ctx.get_parameter_source(param.name)
+        place = f"{ctx.params['config']}: " if source and source.name == "DEFAULT_MAP" else ""
+        return f"{place}{max(param.opts, key=len)} {error.message}"
+    advice = f"see {ctx.command_path} --help"
+    if param is not None:
+        return f"{param.metavar} is missing; {advice}"
+    if hasattr(error, "possibilities"):  # there is no such flag
+        flags = [flag for param in ctx.command.params for flag in (*param.opts, *param.secondary_opts)]
+        names = [flag.removeprefix("--") for flag in flags if flag.startswith("--")]
+        near = did_you_mean(error.option_name.lstrip("-"), names, "--")
+        return f"{ctx.command_path} has no flag {error.option_name}{near or f'; {advice}'}"
+    return f"{error.message.rstrip('.')}; {advice}"
+
+
+class CommandGroup(TyperGroup):
+    """The commands by their names."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the first word names. Another word is an error of one sentence."""
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            near = did_you_mean(args[0], self.commands)
+            fail(f"there is no command {args[0]}{near or f'; see {ctx.command_path} --help'}", EXIT_USAGE)
+        return super().resolve_command(ctx, args)

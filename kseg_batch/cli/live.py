@@ -85,7 +85,7 @@ def live(
             "--frames",
             parser=whole_number,
             metavar="N",
-            help="Stop after this number of frames.  [default: all]",
+            help="Stop after this number of segmented frames.  [default: all]",
             rich_help_panel=INPUT,
         ),
     ] = None,

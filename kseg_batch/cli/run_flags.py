@@ -8,7 +8,7 @@ import typer
 
 from kseg_batch.cli.config import read_config
 from kseg_batch.cli.help import BACKEND, BATCH, CLUSTERS, INPUT, MESSAGES, OUTPUT
-from kseg_batch.cli.values import number
+from kseg_batch.cli.values import completion, number
 
 KINDS = ("segmented", "masks", "labels", "masked", "kept", "coco")
 """The kinds of output, for the completion of `--save`."""
@@ -28,9 +28,9 @@ SaveKindsFlag = Annotated[
     typer.Option(
         "--save",
         metavar="KIND[,KIND...]",
-        autocompletion=lambda: [*KINDS],
-        help="Kinds of output: segmented, masks, labels, masked, kept, coco; repeatable.  "
-        "[default: segmented,masks]",
+        autocompletion=completion(KINDS),
+        help="Kinds of output: segmented, masks, labels, coco; and with --disable or --keep also masked, "
+        "kept; repeatable.  [default: segmented,masks]",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -49,7 +49,7 @@ KeepFlag = Annotated[
     typer.Option(
         "--keep",
         metavar="CLUSTER",
-        help="Cluster to show while all others are black; otherwise as --disable.",
+        help="Cluster to show, all others black; otherwise as --disable.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -59,7 +59,7 @@ ToleranceFlag = Annotated[
         "--tolerance",
         parser=number,
         metavar="DELTA_E",
-        help="Largest distance between a colour and the cluster it selects.",
+        help="Largest distance between a colour and the cluster it selects, 0 to about 100.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -141,7 +141,7 @@ ConfigFlag = Annotated[
         metavar="PATH",
         callback=read_config,
         is_eager=True,
-        help="TOML file with flags.  [default: [tool.kseg-batch] in ./pyproject.toml]",
+        help="TOML file with flags.  [default: ./pyproject.toml, if it has any]",
         rich_help_panel=INPUT,
     ),
 ]

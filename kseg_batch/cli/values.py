@@ -39,6 +39,11 @@ def number(value: object) -> float:
         raise typer.BadParameter(f"must be a number, not {str(value)!r}.") from None
 
 
+def completion(names: Sequence[str]) -> Callable[[], list[str]]:
+    """Return the function by which the shell completes one of the names."""
+    return lambda: [*names]
+
+
 def choice(names: Sequence[str]) -> Callable[[object], str]:
     """Return a parser that takes nothing but the names.
 

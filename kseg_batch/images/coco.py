@@ -21,7 +21,7 @@ def require_pycocotools() -> None:
     try:
         import pycocotools.mask  # noqa: F401
     except ImportError as error:
-        raise OptionError("--save coco needs pycocotools; to add it: pip install pycocotools.") from error
+        raise OptionError("--save coco needs pycocotools; to add it: pip install pycocotools") from error
 
 
 def encode(file_name: str, labels: LabelMap, palette: Palette) -> bytes:

@@ -36,7 +36,7 @@ def check_output(dpi: int, path: Path | None) -> None:
     try:
         import matplotlib  # noqa: F401 - the import itself is the check
     except ImportError as error:
-        raise OptionError("A figure needs matplotlib; to add it: pip install matplotlib.") from error
+        raise OptionError("A figure needs matplotlib; to add it: pip install matplotlib") from error
     except ValueError as error:  # MPLBACKEND has an unknown value
         raise OptionError(f"matplotlib cannot be loaded: {error}.") from error
     if not 20 <= dpi <= 600:

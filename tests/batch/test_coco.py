@@ -276,5 +276,5 @@ def test_without_pycocotools_the_command_that_brings_it(tmp_path: Path) -> None:
     save(FOUR, tmp_path / "p/a.png")
     told = kseg("run", "p", "--save", "coco", cwd=tmp_path, code=hide_modules("pycocotools"))
     assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr == ("kseg-batch: --save coco needs pycocotools; to add it: pip install pycocotools.\n")
+    assert told.stderr == ("kseg-batch: --save coco needs pycocotools; to add it: pip install pycocotools\n")
     assert not (tmp_path / "p-kseg").exists()

@@ -226,7 +226,7 @@ def test_opencv_clusters_fewer_colors_than_clusters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["p", "a.png"], 1, "say where to write: -o OUT."),
+        (["p", "a.png"], 1, "need -o OUT, which says where to write."),
         (["a.png", "-o", "a.png/p.json"], 1, "a.png/p.json cannot be written: "),
         (["a.png", "-o", "p"], 1, "p exists, and no fit wrote it: choose another -o."),
         (["a.png", "--names", "a,b"], 2, "--names must be 3 names, one for each cluster, or none, not 2."),

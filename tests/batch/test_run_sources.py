@@ -31,7 +31,7 @@ def test_several_sources_keep_their_names(photo_tree: Path) -> None:
 def test_several_sources_need_an_output_folder(photo_tree: Path) -> None:
     result = kseg("run", "photos/pets", "photos/trips", cwd=photo_tree)
     assert (result.returncode, result.stdout) == (1, "")
-    assert "say where to write: -o OUT" in result.stderr
+    assert "need -o OUT, which says where to write" in result.stderr
 
 
 def test_default_output_of_the_current_folder(photo_tree: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_folder_without_photos_is_one_sentence(tmp_path: Path) -> None:
 
 def test_without_matplotlib_the_command_that_installs_it_is_printed(tmp_path: Path) -> None:
     stderr = bench(tmp_path, "--plot", "b.png", code=hide_modules("matplotlib"), exit_code=2).stderr
-    assert stderr == "kseg-batch: --plot needs matplotlib; to add it: pip install matplotlib.\n"
+    assert stderr == "kseg-batch: --plot needs matplotlib; to add it: pip install matplotlib\n"
 
 
 def test_a_named_backend_that_cannot_run_is_an_error(tmp_path: Path) -> None:

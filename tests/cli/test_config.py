@@ -44,18 +44,30 @@ def test_the_project_file_of_the_current_folder(folder: Path) -> None:
     assert len(kseg("run", "p/a.png", "-o", "o", cwd=folder).stdout) > 0
 
 
+def test_a_project_file_whose_entry_is_no_table(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[tool]\nkseg-batch = 3\n")
+    result = kseg("run", "p", cwd=folder)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "kseg-batch: pyproject.toml: tool.kseg-batch must be a table.\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("clusters = 3", "kseg.toml: there is no flag --clusters."),
-        ("time-out = 3", "kseg.toml: there is no flag --time-out; did you mean timeout?"),
+        ("clusters = 3", "kseg.toml: there is no flag --clusters for a file."),
+        ("time-out = 3", "kseg.toml: there is no flag --time-out for a file; did you mean timeout?"),
         ("quiet = 'yes'", "kseg.toml: quiet must be true or false, not 'yes'."),
-        ("attempts = 2.5", "--attempts must be a whole number, not '2.5'."),
+        ("attempts = 2.5", "kseg.toml: --attempts must be a whole number, not '2.5'."),
         ("attempts = true", "--attempts must be a whole number, not 'True'."),
         ("alpha = 'kept'", "--alpha must be one of keep, ignore, not 'kept'; did you mean keep?"),
         ("k = {a = 1}", "kseg.toml: k must be a value or a list, not a table."),
         ("k = ", "kseg.toml is not TOML: "),
-        ("config = 'x'", "kseg.toml: there is no flag --config."),
+        ("config = 'x'", "kseg.toml: there is no flag --config for a file."),
+        ("device = [0, 1]", "kseg.toml: device must be one value, not a list."),
+        ("tool = 3", "kseg.toml has no table [tool.kseg-batch]."),
+        ("[tool.other]", "kseg.toml has no table [tool.kseg-batch]."),
+        ("[[tool.kseg-batch]]", "kseg.toml: tool.kseg-batch must be a table."),
+        ("[tool]\nkseg-batch = 3", "kseg.toml: tool.kseg-batch must be a table."),
         ("k = 300", "--k must be from 1 to 256, not 300."),
         ("k = 'three'", "--k must be a whole number, auto, or a range such as auto:2-20, not 'three'."),
         ("seed = 'three'", "--seed must be a whole number, not 'three'."),

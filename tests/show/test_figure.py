@@ -277,7 +277,7 @@ def test_without_matplotlib_the_message_names_the_package(tmp_path: Path) -> Non
     path = save(THREE, tmp_path / "a.png")
     result = kseg("show", path, "--save", "a.svg", cwd=tmp_path, code=hide_modules("matplotlib"))
     assert result.returncode == 2
-    message = "A figure needs matplotlib; to add it: pip install matplotlib."
+    message = "A figure needs matplotlib; to add it: pip install matplotlib"
     assert result.stderr == f"kseg-batch: {message}\n"
 
 

@@ -125,11 +125,15 @@ def default_output(sources: Sequence[Path], suffix: str) -> Path:
     """Return the default output path: the only source, with a suffix appended to its name.
 
     Raises:
-        SourceError: There are several sources, or the source is a root folder and has no name.
+        SourceError: There are several sources, or the source is a root folder and has no name. If one of
+            several sources is missing, the error names the source.
     """
     source = Path(absolute(sources[0]))
     if len(sources) > 1 or not source.name:
-        raise SourceError("With several sources, or the root of a disk, say where to write: -o OUT.")
+        for path in sources:
+            if not os.path.exists(path):  # noqa: PTH110 - False, too, for a name that no file can have
+                raise SourceError(f"{path}: there is no such file or folder.")
+        raise SourceError("Several sources, or the root of a disk, need -o OUT, which says where to write.")
     return source.with_name(source.name + suffix)
 
 
