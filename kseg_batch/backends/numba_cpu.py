@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from inspect import getfile
-from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.color_spaces import ColorSpace
 
 with explain_numba():
-    import numba
-
     from kseg_batch.kernels import numba_cpu as kernels
 
 N_CODES = 1 << 24
@@ -58,14 +55,14 @@ class Workspace(threading.local):
 
 
 def is_cached(kernel: Any) -> bool:
-    """Return whether a kernel is in Numba's cache.
+    """Return whether a kernel is in Numba's cache, for the kernel's source and this version of Numba.
 
     Numba compiles the kernel again if the cached code is for another processor.
     """
-    source = Path(getfile(kernel.py_func))
-    changed = max(file.stat().st_mtime for file in (source, Path(getfile(numba))))
-    entries = Path(kernel.stats.cache_path).glob(f"{source.stem}.{kernel.__name__}-*.nbi")
-    return any(entry.stat().st_mtime > changed for entry in entries)
+    try:
+        return bool(kernel._cache._cache_file._load_index())  # no public function of Numba tells
+    except (EOFError, OSError, UnpicklingError):  # the entry is damaged
+        return False
 
 
 def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
