@@ -28,8 +28,8 @@ from tests.support.videos import pan, write_video
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 INSTALL = ["python3 -m venv .venv", ". .venv/bin/activate", "pip install ."]
-MAKE = ["make demo", "make test"]
-"""`make test` runs this file; `make demo` has a test below."""
+MAKE = ["make test"]
+"""Runs this file. `make demo`, which the README names, has a test below."""
 
 HOME = "/home/ann"
 """The folder in which the README shows its commands."""
