@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import sysconfig
@@ -134,6 +135,26 @@ def run_example(block: str, page: str, folder: Path, path: str = "") -> None:
 
 def test_the_readme_fits_one_page() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= 16_000
+
+
+def test_the_speed_table_has_the_medians_of_the_measurements() -> None:
+    content = json.loads((ROOT / "benchmarks/results/tutorial.json").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| (\d+) x (\d+) \| (\d+) \| (.*) \|$", PAGES["README.md"], re.MULTILINE)
+    assert len(rows) == 6
+    for width, height, k, cells in rows:
+        chosen = [
+            row
+            for row in content["results"]
+            if (row["width"], row["height"], row["k"]) == (int(width), int(height), int(k))
+        ]
+        names = ("ours", "cv2_one_start", "cv2")
+        times = {name: 1e3 * statistics.median(row[name]["seconds"] for row in chosen) for name in names}
+        factors = [
+            statistics.median(row[name] for row in chosen) for name in ("speed_up_one_start", "speed_up")
+        ]
+        expected = (times["ours"], times["cv2_one_start"], factors[0], times["cv2"], factors[1])
+        shown = [float(cell.split()[0].replace(",", "")) for cell in cells.split(" | ")]
+        assert shown == [round(figure, 0 if i else 1) for i, figure in enumerate(expected)]
 
 
 def test_every_link_leads_somewhere() -> None:
