@@ -158,7 +158,9 @@ def test_a_watched_command_has_to_do_every_image(tmp_path: Path, jpegs: list[Pat
         command.run([tmp_path / "missing"], tmp_path / "out", 1, 1)
 
 
-def test_pipeline_measures_every_part(tmp_path: Path, jpegs: list[Path]) -> None:
+def test_pipeline_measures_every_part(tmp_path: Path, jpegs: list[Path], soak: bool) -> None:
+    if not soak:
+        pytest.skip("half a minute; run by --soak")
     target = tmp_path / "found.json"
     sizes = ("--images", 3, "--tiny", 5, "--dataset", 3, "--repeat", 1, "--workers", 2)
     printed = run("benchmarks.speed.pipeline", *jpegs, *sizes, "--json", target)
@@ -249,7 +251,9 @@ def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
     assert len(outcomes(printed.splitlines())) == 3
 
 
-def test_scaling_measures_every_part(tmp_path: Path) -> None:
+def test_scaling_measures_every_part(tmp_path: Path, soak: bool) -> None:
+    if not soak:
+        pytest.skip("half a minute; run by --soak")
     target = tmp_path / "found.json"
     ranges = ("--megapixels", "0.01", "--k", 2, "--images", "1,101", "--workers", 1, "--repeat", 1)
     printed = run("benchmarks.speed.scaling", *ranges, "--json", target)
