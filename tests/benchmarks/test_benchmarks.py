@@ -64,7 +64,9 @@ def jpegs(tmp_path: Path) -> list[Path]:
     return write_varied(tmp_path / "photos", [noise(60, 80), gradient(70, 90)], 3, (48, 27))
 
 
-def test_end_to_end_measures_every_implementation(tmp_path: Path, jpegs: list[Path]) -> None:
+def test_end_to_end_measures_every_implementation(tmp_path: Path, jpegs: list[Path], soak: bool) -> None:
+    if not soak:
+        pytest.skip("half a minute on a busy machine; run by --soak")
     target = tmp_path / "found.json"
     sizes = ("--images", 3, "--size", "96x54", "--repeat", 1, "--tutorial-images", 1, "--peer-images", 2)
     printed = run("benchmarks.speed.end_to_end", jpegs[0], *sizes, "--workers", 2, "--json", target)
@@ -239,7 +241,9 @@ def test_targets_of_speed_are_for_the_largest_size() -> None:
     ]
 
 
-def test_live_measures_the_command_and_the_loop(tmp_path: Path) -> None:
+def test_live_measures_the_command_and_the_loop(tmp_path: Path, soak: bool) -> None:
+    if not soak:
+        pytest.skip("half a minute on a busy machine; run by --soak")
     target = tmp_path / "found.json"
     sizes = ("--size", "96x54", "--frames", 12, "--repeat", 1, "--tutorial-frames", 2)
     printed = run("benchmarks.speed.live", *sizes, "--json", target)
