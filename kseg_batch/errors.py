@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
 
@@ -113,6 +113,12 @@ def did_you_mean(text: str, names: Iterable[str], prefix: str = "") -> str:
 
     near = get_close_matches(text, list(names))
     return f"; did you mean {', '.join(prefix + name for name in near)}?" if near else ""
+
+
+def unknown_choice(parameter: str, value: str, names: Sequence[str]) -> OptionError:
+    """Return the error for a parameter whose value is none of the names to choose from."""
+    near = did_you_mean(value, names) or "."
+    return OptionError(f"{parameter} must be one of {', '.join(names)}, not {value}{near}", parameter)
 
 
 def count(number: int, noun: str) -> str:

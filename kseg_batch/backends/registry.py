@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from kseg_batch.backends.gpu.options import GpuOptions
-from kseg_batch.errors import BackendUnavailableError, OptionError, did_you_mean
+from kseg_batch.errors import BackendUnavailableError, OptionError, unknown_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from kseg_batch.backends.base import Backend, BackendInfo
     from kseg_batch.backends.gpu.backend import GpuBackend
@@ -117,12 +117,6 @@ def _find(name: str) -> BackendInfo:
     return cast("BackendInfo", _module(name).find() if name in GPU_BACKENDS else load(name))
 
 
-def unknown_backend(name: str, names: Sequence[str]) -> OptionError:
-    """Return the error for a name that is none of the names to choose from."""
-    near = did_you_mean(name, names) or "."
-    return OptionError(f"backend must be one of {', '.join(names)}, not {name}{near}", "backend")
-
-
 def _first_available(
     get: Callable[[str], B_co], name: str, only: Kind | None, options: FitOptions | None
 ) -> Choice[B_co]:
@@ -130,7 +124,7 @@ def _first_available(
     names = [n for n in MODULES if only is None or (n in GPU_BACKENDS) == (only == "gpu")]
     if name != "auto":
         if name not in MODULES:
-            raise unknown_backend(name, ["auto", *MODULES])
+            raise unknown_choice("backend", name, ["auto", *MODULES])
         if name not in names:
             raise OptionError(f"The backend {name} does not run on the {str(only).upper()}.")
         names = [name]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from kseg_batch.backends.registry import MODULES, unknown_backend
-from kseg_batch.errors import OptionError
+from kseg_batch.backends.registry import MODULES
+from kseg_batch.errors import OptionError, unknown_choice
 from kseg_batch.images.decode import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class BenchOptions:
             raise OptionError(f"budget must be a number of seconds above 0, not {self.budget}.", "budget")
         for name in self.backends:
             if name not in MODULES:
-                raise unknown_backend(name, [*MODULES])
+                raise unknown_choice("backend", name, [*MODULES])
         _check_file(self.json, "json")
         _check_file(self.plot, "plot")
         if self.plot is not None and self.plot.suffix.lower() not in PLOT_SUFFIXES:

@@ -38,10 +38,10 @@ def choose_backend(
     choice = choose(name, only="cpu" if gpu is False else None, options=options)
     unavailable = [backend for backend in choice.unavailable if gpu or backend.installed]
     if unavailable:
-        names: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for backend in unavailable:
-            names.setdefault(backend.reason, []).append(backend.name)
-        reasons = "; ".join(f"{', '.join(those)}: {reason}" for reason, those in names.items())
+            by_reason.setdefault(backend.reason, []).append(backend.name)
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
         chosen = choice.backend.name
         device = "GPU" if chosen in GPU_BACKENDS else "CPU"
         print_message(f"running on the {device} with {chosen} ({reasons})")

@@ -8,10 +8,15 @@ import typer
 
 from kseg_batch.cli.config import read_config
 from kseg_batch.cli.help import BACKEND, BATCH, CLUSTERS, INPUT, MESSAGES, OUTPUT
-from kseg_batch.cli.values import completion, number
+from kseg_batch.cli.values import number
 
-KINDS = ("segmented", "masks", "labels", "masked", "kept", "coco")
-"""The kinds of output, for the completion of `--save`."""
+
+def complete_kind() -> list[str]:
+    """Return the kinds of output, for the completion of `--save`."""
+    from kseg_batch.batch.storage.outputs import KINDS  # not for the help, which needs no NumPy
+
+    return [*KINDS]
+
 
 OutFlag = Annotated[
     str | None,
@@ -28,7 +33,7 @@ SaveKindsFlag = Annotated[
     typer.Option(
         "--save",
         metavar="KIND[,KIND...]",
-        autocompletion=completion(KINDS),
+        autocompletion=complete_kind,
         help="Kinds of output: segmented, masks, labels, coco; and with --disable or --keep also masked, "
         "kept; repeatable.  [default: segmented,masks]",
         rich_help_panel=OUTPUT,

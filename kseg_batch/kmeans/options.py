@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from kseg_batch.errors import OptionError, did_you_mean
+from kseg_batch.errors import OptionError, did_you_mean, unknown_choice
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
 
@@ -56,11 +56,7 @@ class FitOptions:
             near = did_you_mean(str(self.init), get_args(Init)) or "."
             raise OptionError(f"init must be k-means++ or random, not {self.init}{near}", "init")
         if self.color_space not in COLOR_SPACES:
-            near = did_you_mean(str(self.color_space), COLOR_SPACES) or "."
-            raise OptionError(
-                f"color_space must be one of {', '.join(COLOR_SPACES)}, not {self.color_space}{near}",
-                "color_space",
-            )
+            raise unknown_choice("color_space", str(self.color_space), COLOR_SPACES)
 
     @property
     def max_shift(self) -> int:

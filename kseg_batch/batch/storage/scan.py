@@ -132,9 +132,14 @@ def default_output(sources: Sequence[Path], suffix: str) -> Path:
     if len(sources) > 1 or not source.name:
         for path in sources:
             if not os.path.exists(path):  # noqa: PTH110 - False, too, for a name that no file can have
-                raise SourceError(f"{path}: there is no such file or folder.")
+                raise _missing(path)
         raise SourceError("Several sources, or the root of a disk, need -o OUT, which says where to write.")
     return source.with_name(source.name + suffix)
+
+
+def _missing(source: Path) -> SourceError:
+    """Return the error for a source that does not exist."""
+    return SourceError(f"{source}: there is no such file or folder.")
 
 
 class Scan:
@@ -236,7 +241,7 @@ class Scan:
                 elif source.exists():
                     yield str(source), source.name
                 else:
-                    raise SourceError(f"{source}: there is no such file or folder.")
+                    raise _missing(source)
             except OSError as error:
                 raise SourceError(f"{source} cannot be read: {error.strerror}.") from error
 
