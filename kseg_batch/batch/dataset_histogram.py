@@ -182,7 +182,8 @@ class DatasetHistogram:
         else:
             self._images.add(outcome.version.digest(source))
             self.summary.counted += 1
-            self.summary.noted += bool(outcome.notes)
+            self.summary.noted += len(outcome.notes) > outcome.converted
+            self.summary.converted += outcome.converted
         line = {
             "source": source,
             "status": outcome.status,

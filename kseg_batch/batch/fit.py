@@ -146,6 +146,7 @@ def _describe_fit(settings: FitSettings, summary: FitSummary, selected: Selected
         "algorithm": ALGORITHM,
         **asdict(settings.options),
         "alpha": settings.count_settings.alpha,
+        "profile": settings.count_settings.profile,
         "max_pixels": settings.count_settings.max_pixels,
     }
     if selected.curve is not None:

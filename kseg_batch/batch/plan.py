@@ -180,6 +180,7 @@ def fingerprint(settings: Settings, *, exact: bool) -> str:
     content: dict[str, object] = {
         "algorithm": ALGORITHM,
         "alpha": settings.alpha,
+        "profile": settings.profile,
         **asdict(settings.regions),
     }
     if (palette := settings.palette) is not None:  # every backend is exact with a palette

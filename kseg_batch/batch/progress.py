@@ -164,6 +164,8 @@ def summary_lines(summary: RunSummary, scan: Scan, settings: Settings, backend: 
         lines.append("interrupted: all files written are complete; the same command continues with the rest")
     if summary.fallbacks:
         lines.append(f"{count(summary.fallbacks, 'image')} done on the CPU instead: noted in the manifest")
+    if summary.converted:
+        lines.append(f"{count(summary.converted, 'image')} converted to sRGB: noted in the manifest")
     if summary.noted:
         lines.append(f"{count(summary.noted, 'image')} with a note in the manifest")
     if summary.swept:

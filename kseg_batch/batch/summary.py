@@ -22,7 +22,9 @@ class RunSummary:
     failed: int = 0
     """Images that could not be read, segmented or written."""
     noted: int = 0
-    """Images done that have a note in the manifest."""
+    """Images done that have a note in the manifest, besides one on the conversion of their colours."""
+    converted: int = 0
+    """Images done whose colours were converted to sRGB."""
     fallbacks: int = 0
     """Images done on the CPU because the GPU could not process them."""
     pixels: int = 0
@@ -42,7 +44,8 @@ class RunSummary:
             self.failed += 1
         else:
             self.done += 1
-            self.noted += bool(outcome.notes)
+            self.noted += len(outcome.notes) > outcome.converted
+            self.converted += outcome.converted
             self.fallbacks += outcome.fallback is not None
             self.pixels += outcome.size[0] * outcome.size[1]
 
@@ -71,7 +74,9 @@ class FitSummary:
     failed: int = 0
     """Images that could not be read."""
     noted: int = 0
-    """Images counted that have a note."""
+    """Images counted that have a note, besides one on the conversion of their colours."""
+    converted: int = 0
+    """Images counted whose colours were converted to sRGB."""
     pixels: int = 0
     """Pixels of all images, without the transparent ones that were left out."""
     colors: int = 0

@@ -21,6 +21,7 @@ from kseg_batch.cli.flags import (
     IncludeFlag,
     MaxIterFlag,
     MaxPixelsFlag,
+    ProfileFlag,
     QuietFlag,
     RequireGpuFlag,
     SeedFlag,
@@ -75,6 +76,7 @@ def fit(
     include: IncludeFlag = None,
     exclude: ExcludeFlag = None,
     alpha: AlphaFlag = "keep",
+    profile: ProfileFlag = "convert",
     max_pixels: MaxPixelsFlag = "200M",
     gpu: GpuFlag = None,
     require_gpu: RequireGpuFlag = False,
@@ -120,7 +122,7 @@ def fit(
         settings = FitSettings(
             out=default_output(paths, "-palette.json") if out is None else Path(out),
             options=options,
-            count_settings=CountSettings(alpha, limits.max_pixels, options.color_space),
+            count_settings=CountSettings(alpha, profile, limits.max_pixels, options.color_space),
             names=cluster_names,
             k_range=k_range,
         )
@@ -158,6 +160,8 @@ def _summary_lines(
         yield f"{count(summary.resumed, 'image')} counted before"
     if summary.failed:
         yield f"{count(summary.failed, 'image')} failed: listed above"
+    if summary.converted:
+        yield f"{count(summary.converted, 'image')} converted to sRGB: --json shows the notes"
     if summary.noted:
         yield f"{count(summary.noted, 'image')} with a note: --json shows the notes"
     if summary.signal is not None:

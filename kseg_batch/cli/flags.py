@@ -11,6 +11,8 @@ from kseg_batch.cli.values import choice, completion, number, whole_number
 
 Alpha = Literal["keep", "ignore"]
 """Treatments of transparent pixels."""
+ProfileUse = Literal["convert", "ignore"]
+"""Treatments of colour profiles."""
 Init = Literal["k-means++", "random"]
 """Choices of the initial centres."""
 Space = Literal["rgb", "lab", "oklab"]
@@ -50,6 +52,17 @@ AlphaFlag = Annotated[
         autocompletion=completion(get_args(Alpha)),
         metavar="keep|ignore",
         help="Keep transparent pixels transparent, in no cluster; or ignore transparency.",
+        rich_help_panel=INPUT,
+    ),
+]
+ProfileFlag = Annotated[
+    ProfileUse,
+    typer.Option(
+        "--profile",
+        parser=choice(get_args(ProfileUse)),
+        autocompletion=completion(get_args(ProfileUse)),
+        metavar="convert|ignore",
+        help="Convert colours to sRGB by the profile of the image; or take the numbers as they are.",
         rich_help_panel=INPUT,
     ),
 ]

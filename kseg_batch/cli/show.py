@@ -20,6 +20,7 @@ from kseg_batch.cli.flags import (
     MaxIterFlag,
     MaxPixelsFlag,
     MinRegionFlag,
+    ProfileFlag,
     SeedFlag,
     SmoothFlag,
 )
@@ -29,7 +30,7 @@ from kseg_batch.console import compiling_message, print_message
 
 if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
-    from kseg_batch.cli.flags import Alpha
+    from kseg_batch.cli.flags import Alpha, ProfileUse
     from kseg_batch.images.decode import Photo
     from kseg_batch.kmeans.options import RegionOptions
     from kseg_batch.segmentation.segment import Segmentation
@@ -71,6 +72,7 @@ def show(
         ),
     ] = 100,
     alpha: AlphaFlag = "keep",
+    profile: ProfileFlag = "convert",
     max_pixels: MaxPixelsFlag = "200M",
     gpu: GpuFlag = None,
     backend: BackendFlag = "auto",
@@ -102,7 +104,7 @@ def show(
         output.check_output(dpi, target)
         figure = output.open_window(path.name, dpi) if target is None else output.create_figure(dpi)
         prepare_process()
-        photo = _load_photo(path, alpha, pixel_limit)
+        photo = _load_photo(path, alpha, profile, pixel_limit)
         choice = choose_backend(choose, backend, gpu, False, options)
         _warm_up(choice.backend, regions)
         segmentations = list(segment_photo(photo, choice.backend, options, ks, k_range, regions))
@@ -116,7 +118,7 @@ def show(
             print_message(f"written: {target}")
 
 
-def _load_photo(path: Path, alpha: Alpha, max_pixels: int) -> Photo:
+def _load_photo(path: Path, alpha: Alpha, profile: ProfileUse, max_pixels: int) -> Photo:
     """Decode the photo as `run` does.
 
     Raises:
@@ -126,7 +128,7 @@ def _load_photo(path: Path, alpha: Alpha, max_pixels: int) -> Photo:
     from kseg_batch.images.decode import decode
 
     data, _ = read_source(path, max_pixels=max_pixels, checksum=False)
-    return decode(data, max_pixels=max_pixels, alpha=alpha)
+    return decode(data, max_pixels=max_pixels, alpha=alpha, profile=profile)
 
 
 def _warm_up(backend: Backend, regions: RegionOptions) -> None:

@@ -85,6 +85,17 @@ def _check_png(data: bytes) -> None:
         at = end
 
 
+def png_chunk(data: bytes, chunk_type: bytes) -> bytes | None:
+    """Return the content of a whole PNG's first chunk of a type before its pixels; None if there is none."""
+    at = len(PNG_SIGNATURE)
+    while (found := data[at + 4 : at + 8]) not in (b"IDAT", b"IEND"):
+        (length,) = struct.unpack_from(">I", data, at)
+        if found == chunk_type:
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return None
+
+
 def _has_trailer(data: bytes) -> bool:
     """Whether the blocks of a GIF lead to its trailer."""
     try:

@@ -79,7 +79,7 @@ def oklab_tables() -> OklabTables:
     to_lms = np.rint(TO_LMS * (1 << 16)).astype(np.int64)
     to_lms[:, 1] += (1 << 16) - to_lms.sum(axis=1)  # rows sum to 1.0, so that white stays white
     return OklabTables(
-        linear=np.rint(UNIT * _decode(np.arange(256) / 255)).astype(np.int32),
+        linear=np.rint(UNIT * srgb_to_linear(np.arange(256) / 255)).astype(np.int32),
         roots=np.rint(UNIT * np.cbrt(np.arange(UNIT + 1) / UNIT)).astype(np.int32),
         to_lms=to_lms,
         to_oklab=np.rint(TO_OKLAB * OKLAB_SCALE[:, None] * ((1 << 24) / UNIT)).astype(np.int64),
@@ -134,24 +134,24 @@ def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.
     else:
         oklab = ((centers - OKLAB_GREY) / OKLAB_SCALE).T
         linear = np.linalg.inv(TO_LMS) @ (np.linalg.inv(TO_OKLAB) @ oklab) ** 3
-    rgb: NDArray[np.float64] = 255 * np.ascontiguousarray(_encode(np.clip(linear, 0.0, 1.0)).T)
+    rgb: NDArray[np.float64] = 255 * np.ascontiguousarray(linear_to_srgb(np.clip(linear, 0.0, 1.0)).T)
     return rgb
 
 
 def to_lab(rgb: ArrayLike) -> NDArray[np.float64]:
     """Convert (..., 3) RGB colours, 0 .. 255, to CIE L*a*b*, unrounded, with L* from 0 to 100."""
     to_xyz = np.linalg.inv(FROM_XYZ)
-    xyz = _decode(np.asarray(rgb, np.float64) / 255) @ to_xyz.T / to_xyz.sum(axis=1)  # 1 for white
+    xyz = srgb_to_linear(np.asarray(rgb, np.float64) / 255) @ to_xyz.T / to_xyz.sum(axis=1)  # 1 for white
     roots = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = np.moveaxis(roots, -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def _decode(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
+def srgb_to_linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
     """Convert sRGB channels, 0 .. 1, to linear light, 0 .. 1 (IEC 61966-2-1)."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
-def _encode(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert linear light to sRGB channels: the inverse of `_decode`."""
+def linear_to_srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert linear light to sRGB channels: the inverse of `srgb_to_linear`."""
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.base import Backend
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.images.decode import Alpha
+    from kseg_batch.images.profiles.source_colors import ProfileUse
     from kseg_batch.kmeans.color_spaces import ColorSpace
 
 
@@ -29,6 +30,8 @@ class CountSettings:
 
     alpha: Alpha
     """Treatment of transparent pixels."""
+    profile: ProfileUse
+    """Treatment of colour profiles."""
     max_pixels: int
     """Most pixels of an image. A larger one fails before it is decoded."""
     color_space: ColorSpace = "rgb"
@@ -95,5 +98,11 @@ def _count_image(job: Job, settings: CountSettings, backend: Backend, total: His
     except FAILURES as error:
         return failed_outcome(job, error, start)
     height, width = image.photo.rgb.shape[:2]
-    seconds = time.perf_counter() - start
-    return Outcome(job, seconds, size=(width, height), version=image.version, notes=image.photo.notes)
+    return Outcome(
+        job,
+        time.perf_counter() - start,
+        size=(width, height),
+        version=image.version,
+        notes=image.photo.notes,
+        converted=image.photo.converted,
+    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kseg_batch.batch.storage.scan import Job
+    from kseg_batch.images.profiles.source_colors import ProfileUse
     from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.select_k import KCandidate
@@ -63,6 +64,8 @@ class Settings:
     """The clusters of all images; None to find the clusters of each image."""
     alpha: decode.Alpha = "keep"
     """Treatment of transparent pixels."""
+    profile: ProfileUse = "convert"
+    """Treatment of colour profiles."""
     max_pixels: int = decode.MAX_PIXELS
     """Most pixels of an image. A larger one fails before it is decoded."""
     regions: RegionOptions = field(default_factory=RegionOptions)
@@ -112,6 +115,8 @@ class Outcome:
     """The files written, all complete."""
     notes: tuple[str, ...] = ()
     """Remarks on the result that a user might not expect."""
+    converted: bool = False
+    """Whether the colours were converted to sRGB; the first note tells from which."""
     fallback: str | None = None
     """Why the image was done on the CPU although a GPU was in use; None if it was not."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.storage.source import SourceVersion
     from kseg_batch.images.decode import Alpha, Photo
+    from kseg_batch.images.profiles.source_colors import ProfileUse
 
 
 class LoadOptions(Protocol):
@@ -20,6 +21,10 @@ class LoadOptions(Protocol):
     @property
     def alpha(self) -> Alpha:
         """Treatment of transparent pixels."""
+
+    @property
+    def profile(self) -> ProfileUse:
+        """Treatment of colour profiles."""
 
     @property
     def max_pixels(self) -> int:
@@ -46,4 +51,5 @@ def load_image(job: Job, options: LoadOptions) -> LoadedImage:
         ImageError: The file cannot be read, or is not an image that the options admit.
     """
     data, version = read_source(job.source, max_pixels=options.max_pixels, checksum=options.checksum)
-    return LoadedImage(decode(data, max_pixels=options.max_pixels, alpha=options.alpha), version)
+    photo = decode(data, max_pixels=options.max_pixels, alpha=options.alpha, profile=options.profile)
+    return LoadedImage(photo, version)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
     from kseg_batch.segmentation.select_k import SelectedPalette
 
+UPRIGHT_COCO = "its COCO sizes and masks are those of the upright photo, and not of the pixels as stored"
+"""Note on a photo that EXIF turned: a program that does not turn it would misplace the masks."""
+
 
 def write_outputs(
     job: Job,
@@ -48,7 +51,8 @@ def write_outputs(
     files = _encode(job, settings, image.photo, labels, palette, resolved.disabled)
     outputs = write_all(settings.out, job, files)
     fewer = note_on_fewer(palette, settings.cluster_numbers[0])
-    notes = (*image.photo.notes, *([fewer] if fewer else []), *resolved.notes)
+    upright = [UPRIGHT_COCO] if image.photo.turned and "coco" in settings.save else []
+    notes = (*image.photo.notes, *upright, *([fewer] if fewer else []), *resolved.notes)
     return Outcome(
         job=job,
         seconds=time.perf_counter() - start,
@@ -59,6 +63,7 @@ def write_outputs(
         disabled=resolved.disabled,
         outputs=outputs,
         notes=notes,
+        converted=image.photo.converted,
     )
 
 

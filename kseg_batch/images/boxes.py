@@ -1,0 +1,69 @@
+"""Boxes of HEIF and AVIF files: the properties of the primary image (ISO/IEC 23008-12)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the type and content of each property of the primary image; none if the file is damaged."""
+    try:
+        return _primary_properties(data)
+    except (struct.error, IndexError, KeyError):
+        return []
+
+
+def _primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
+    meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
+    pitm, iprp = meta[b"pitm"], dict(_boxes(meta[b"iprp"]))
+    (primary,) = struct.unpack_from(">H" if pitm[0] == 0 else ">I", pitm, 4)
+    properties = list(_boxes(iprp[b"ipco"]))
+    indices = dict(_associations(iprp[b"ipma"]))[primary]
+    return [properties[index - 1] for index in indices if index]
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the type and the content of each box."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        header = 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, at + 8)
+            header = 16
+        if size == 0:  # the box extends to the end
+            size = len(data) - at
+        if size < header:
+            return
+        yield kind, data[at + header : at + size]
+        at += size
+
+
+def _associations(ipma: bytes) -> Iterator[tuple[int, list[int]]]:
+    """Yield each image's number, with the numbers of its properties, from 1."""
+    version, flags = ipma[0], ipma[3]
+    (count,) = struct.unpack_from(">I", ipma, 4)
+    item_format, item_bytes = (">H", 2) if version == 0 else (">I", 4)
+    wide = flags & 1
+    at = 8
+    for _ in range(count):
+        (item,) = struct.unpack_from(item_format, ipma, at)
+        n = ipma[at + item_bytes]
+        at += item_bytes + 1
+        values = struct.unpack_from(f">{n}{'H' if wide else 'B'}", ipma, at)
+        yield item, [value & (0x7FFF if wide else 0x7F) for value in values]  # the top bit says "essential"
+        at += n << wide
+
+
+def bits_per_sample(data: bytes) -> int:
+    """Return the bits of a sample of a file's primary image; 8 if the file does not say."""
+    for kind, content in primary_properties(data):
+        if kind == b"pixi" and len(content) > 5:
+            return max(content[5:])
+        if kind == b"av1C" and len(content) > 2 and content[2] & 0x40:
+            return 12 if content[2] & 0x20 else 10
+    return 8

@@ -1,0 +1,240 @@
+"""What the numbers of an image file mean as colours, and how they become 8-bit sRGB.
+
+A file says in one of these ways what its numbers mean, the first that it has:
+
+    cICP of PNG, an ICC profile, sRGB of PNG, nclx of HEIF and AVIF, gAMA and cHRM of PNG, EXIF's Adobe RGB
+
+A file without any is in sRGB.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+from kseg_batch.images.boxes import primary_properties
+from kseg_batch.images.formats import png_chunk
+from kseg_batch.images.profiles.cicp import (
+    BT709,
+    CURVES,
+    HDR,
+    PRIMARIES,
+    TONE_MAPPING,
+    UNSPECIFIED,
+    XYZ_TO_SRGB,
+    cicp_conversion,
+    gamma_curve,
+    to_xyz,
+)
+from kseg_batch.images.profiles.icc import Channels, IccProfile, ProfileError, read_icc
+from kseg_batch.images.profiles.littlecms import LittleCmsConversion, littlecms_version
+from kseg_batch.images.profiles.matrix import MatrixConversion
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ProfileUse = Literal["convert", "ignore"]
+"""How to treat a colour profile: "convert" to sRGB, or "ignore" and take the numbers as they are."""
+
+ADOBE_RGB = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, 0.3127, 0.3290)
+"""x and y of red, green, blue and white (Adobe RGB (1998) Color Image Encoding)."""
+ADOBE_GAMMA = 563 / 256
+SRGB_GAMMA = (0.4545, 0.4546)
+"""Range of gAMA in which the curve is that of sRGB: the PNG specification gives 0.45455 for sRGB."""
+MAX_BLACK = 0.184
+"""Greatest luminance of a black point that is compensated: L* = 50, as in LittleCMS."""
+EXIF_IFD, COLOR_SPACE, INTEROPERABILITY_IFD, INTEROPERABILITY_INDEX = 0x8769, 0xA001, 0xA005, 1
+"""EXIF tags."""
+BMP_EMBEDDED = b"DEBM"  # "MBED" as a little-endian number: a profile follows the pixels
+
+
+class Conversion(Protocol):
+    """A conversion to sRGB."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the colours are those of sRGB already."""
+
+    def apply(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Convert (H, W, 3 or 4) samples to (H, W, 3) uint8 sRGB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceColors:
+    """What the numbers of an image file mean."""
+
+    channels: Channels
+    """The channels of the image."""
+    conversion: Conversion | None = None
+    """The conversion to sRGB; None for numbers that are in sRGB, or are taken as such."""
+    notes: tuple[str, ...] = ()
+    """What is done, such as "Display P3 to sRGB"; empty for an image in sRGB."""
+
+    def to_srgb(self, samples: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """Return (H, W, 3) uint8 sRGB, contiguous.
+
+        Args:
+            samples: (H, W, 3) samples of 8 or 16 bits, with three equal channels for grey; or (H, W, 4) for
+                CMYK. The array may be overwritten.
+        """
+        if isinstance(self.conversion, MatrixConversion):
+            return self.conversion.apply(samples)
+        samples = np.ascontiguousarray(round_to_8_bits(samples))
+        if self.conversion is not None:
+            return self.conversion.apply(samples)
+        if self.channels == "CMYK":
+            return np.array(Image.fromarray(samples, "CMYK").convert("RGB"), np.uint8)
+        return samples
+
+
+def round_to_8_bits(samples: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return samples of 16 bits rounded to 8 bits, and samples of 8 bits unchanged."""
+    if samples.dtype == np.uint8:
+        return samples  # type: ignore[return-value] # mypy does not narrow dtypes
+    return ((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def find_colors(data: bytes, name: str, picture: Any, channels: Channels, use: ProfileUse) -> SourceColors:
+    """Return what the numbers of an image file mean, and how they become sRGB.
+
+    Args:
+        data: The content of the file.
+        name: The format of the file, from `detect_format`.
+        picture: The image as opened by Pillow.
+        channels: The channels of the image.
+        use: How to treat a colour profile.
+
+    Raises:
+        ImageError: The colours cannot be converted here, and must not be taken as they are.
+    """
+    if channels == "LAB":
+        return SourceColors(channels, _lab_conversion(), (f"CIE L*a*b* to sRGB by {littlecms_version()}",))
+    notes = ("CMYK was converted to RGB without a colour profile",) if channels == "CMYK" else ()
+    try:
+        found = _find_conversion(data, name, picture, channels)
+    except ProfileError as error:
+        return SourceColors(channels, None, (f"its colour profile {error}, and was ignored", *notes))
+    if found is None or found.conversion.is_identity:
+        return SourceColors(channels, None, notes)
+    if use == "ignore":
+        return SourceColors(channels, None, (f"its colour profile was ignored ({found.name})", *notes))
+    return SourceColors(channels, found.conversion, (f"{found.name} to sRGB{found.method}",))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _NamedConversion:
+    conversion: Conversion
+    name: str
+    """The name of the colour space."""
+    method: str = ""
+    """How the colours are converted, to follow "to sRGB"; empty for curves and a matrix."""
+
+
+def _find_conversion(data: bytes, name: str, picture: Any, channels: Channels) -> _NamedConversion | None:
+    """Return the conversion from the colours that a file declares; None if it declares none, or sRGB."""
+    if name == "PNG" and (codes := png_chunk(data, b"cICP")) is not None:
+        if len(codes) != 4 or codes[3] != 1:
+            raise ProfileError("(cICP) is of a kind that is not read here")
+        return _from_cicp(codes[0], codes[1])
+    if profile := _icc_profile(data, name, picture):
+        return _from_icc(profile, channels)
+    if name == "PNG":
+        return _from_png_chunks(picture.info)
+    if name in ("AVIF", "HEIF"):
+        for kind, content in primary_properties(data):
+            if kind == b"colr" and content.startswith(b"nclx") and len(content) >= 10:
+                return _from_cicp(*struct.unpack_from(">HH", content, 4))
+    if name == "JPEG" and _has_adobe_rgb_flag(picture):
+        return _from_primaries(ADOBE_RGB, ADOBE_GAMMA, "Adobe RGB (EXIF)")
+    return None
+
+
+def _icc_profile(data: bytes, name: str, picture: Any) -> bytes | None:
+    """Return the ICC profile of a file; None if there is none."""
+    if name == "BMP":
+        if data[14:18] != struct.pack("<I", 124) or data[70:74] != BMP_EMBEDDED:
+            return None
+        start, size = struct.unpack_from("<II", data, 126)
+        return data[14 + start : 14 + start + size]
+    profile: bytes | None = picture.info.get("icc_profile")
+    return profile
+
+
+def _has_adobe_rgb_flag(picture: Any) -> bool:
+    """Whether a camera says by EXIF that a JPEG file without a profile is in Adobe RGB (DCF 2.0)."""
+    if "exif" not in picture.info:
+        return False
+    exif = picture.getexif()
+    index = exif.get_ifd(INTEROPERABILITY_IFD).get(INTEROPERABILITY_INDEX)
+    return bool(index == "R03" or exif.get_ifd(EXIF_IFD).get(COLOR_SPACE) == 2)
+
+
+@lru_cache(maxsize=64)
+def _from_cicp(primaries: int, transfer: int) -> _NamedConversion:
+    conversion, name = cicp_conversion(primaries, transfer)
+    return _NamedConversion(conversion, name, TONE_MAPPING if transfer in HDR else "")
+
+
+@lru_cache(maxsize=64)
+def _from_icc(profile: bytes, channels: Channels) -> _NamedConversion:
+    """Return the conversion of an ICC profile."""
+    icc = read_icc(profile)
+    if icc.channels != channels and (icc.channels, channels) != ("RGB", "GRAY"):
+        raise ProfileError(f"is for {icc.channels} images")
+    if icc.cicp is not None and icc.cicp[1] in HDR:
+        return _from_cicp(*icc.cicp)
+    name = icc.name or "a colour profile without a name"
+    if icc.has_tables:
+        conversion = LittleCmsConversion(icc.channels, profile)
+        return _NamedConversion(conversion, name, f" by {littlecms_version()}")
+    return _NamedConversion(_matrix_conversion(icc), name)
+
+
+def _matrix_conversion(icc: IccProfile) -> MatrixConversion:
+    """Return the relative colorimetric conversion of a matrix or a grey profile.
+
+    Black points are compensated as LittleCMS does: the luminance of the device's black becomes 0.
+    """
+    if icc.colorants is None:
+        curves, matrix, luminances = icc.curves * 3, np.eye(3), np.full(3, 1 / 3)
+    else:
+        curves, matrix, luminances = icc.curves, XYZ_TO_SRGB @ icc.colorants, icc.colorants[1]
+    black = float(np.array([curve(np.zeros(1))[0] for curve in curves]) @ luminances)
+    black = min(max(black, 0.0), MAX_BLACK)
+    return MatrixConversion(curves, matrix / (1 - black), np.full(3, -black / (1 - black)))
+
+
+def _from_png_chunks(info: dict[str, Any]) -> _NamedConversion | None:
+    """Return the conversion of the chunks gAMA and cHRM; None if there are none, or there is sRGB as well."""
+    gamma, points = info.get("gamma"), info.get("chromaticity")
+    if "srgb" in info or (gamma is None and points is None):
+        return None
+    if points is None:
+        primaries = PRIMARIES[BT709][1]
+    else:
+        white_x, white_y, *others = points
+        primaries = (*others, white_x, white_y)
+    if gamma is not None and gamma <= 0:
+        raise ProfileError("(gAMA) is damaged")
+    if gamma is None or SRGB_GAMMA[0] < gamma < SRGB_GAMMA[1]:
+        return _from_primaries(primaries, None, "cHRM")
+    name = "linear light" if gamma == 1 else f"gamma {1 / gamma:.3g}"
+    return _from_primaries(primaries, 1 / gamma, name if points is None else f"{name} and cHRM")
+
+
+@lru_cache(maxsize=64)
+def _from_primaries(chromaticities: tuple[float, ...], gamma: float | None, name: str) -> _NamedConversion:
+    """Return the conversion of given primaries, and of a gamma or, where it is None, of sRGB's curve."""
+    curve = CURVES[UNSPECIFIED][1] if gamma is None else gamma_curve(gamma)
+    matrix = XYZ_TO_SRGB @ to_xyz(chromaticities)
+    return _NamedConversion(MatrixConversion([curve] * 3, matrix), name)
+
+
+@lru_cache(maxsize=1)
+def _lab_conversion() -> LittleCmsConversion:
+    return LittleCmsConversion("LAB", None)
