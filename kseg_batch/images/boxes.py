@@ -13,12 +13,12 @@ def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
     """Return the type and content of each property of the primary image; none if the file is damaged."""
     try:
         return _primary_properties(data)
-    except (struct.error, IndexError, KeyError):
+    except (struct.error, IndexError, KeyError, StopIteration):
         return []
 
 
 def _primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
-    meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
+    meta = dict(_boxes(next(content for kind, content in _boxes(data) if kind == b"meta")[4:]))
     pitm, iprp = meta[b"pitm"], dict(_boxes(meta[b"iprp"]))
     (primary,) = struct.unpack_from(">H" if pitm[0] == 0 else ">I", pitm, 4)
     properties = list(_boxes(iprp[b"ipco"]))

@@ -44,6 +44,9 @@ Alpha = Literal["keep", "ignore"]
 MAX_PIXELS = 200_000_000
 """Default limit for the pixels of an image."""
 
+EXIF_IFD, COLOR_SPACE, INTEROPERABILITY_IFD, INTEROPERABILITY_INDEX = 0x8769, 0xA001, 0xA005, 1  # EXIF tags
+ADOBE_RGB = 2
+"""Value of EXIF's ColorSpace that some cameras write; others say so by the interoperability index R03."""
 PNG_EXIF = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """The chunks of a PNG that may hold EXIF data."""
 
@@ -130,15 +133,17 @@ def decode(
             # Pillow turns a TIFF upright while loading it, and then reports the orientation as upright
             turned = name == "TIFF" and picture.tag_v2.get(ORIENTATION, 1) != 1
             samples = decode_samples(data, name, picture, losses)
-            orientation = _orientation(data, name, picture, losses)
-            colors = find_colors(data, name, picture, samples.channels, profile)
+            exif = _read_exif(data, name, picture, losses)
+            colors = find_colors(
+                data, name, picture, samples.channels, profile, is_adobe_rgb=exif.is_adobe_rgb
+            )
     except UnidentifiedImageError as error:
         raise ImageError(
             f"it is damaged, or a kind of {name} that is not read here; if it opens elsewhere, save it as PNG"
         ) from error
     except DAMAGE as error:
         raise ImageError(f"it is a damaged {name} file ({_first_line(error)})") from error
-    pixels = _turn_upright(samples.pixels, orientation)
+    pixels = _turn_upright(samples.pixels, exif.orientation)
     opaque = None
     if pixels.shape[2] == 4 and samples.channels != "CMYK":
         opaque = _find_opaque(round_to_8_bits(pixels[..., 3]), losses, alpha)
@@ -148,7 +153,7 @@ def decode(
         notes=(*colors.notes, *losses),
         opaque=opaque,
         converted=colors.conversion is not None,
-        turned=turned or orientation != 1,
+        turned=turned or exif.orientation != 1,
     )
 
 
@@ -178,20 +183,32 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(f"it has {width * height / 1e6:.1f} megapixels, over --max-pixels {max_pixels}")
 
 
-def _orientation(data: bytes, name: str, picture: Any, notes: list[str]) -> int:
-    """Return the value of the EXIF orientation tag, 1 to 8; 1 is upright."""
+@dataclass(frozen=True, slots=True)
+class _Exif:
+    """What EXIF says of an image's pixels."""
+
+    orientation: int = 1
+    """1 to 8; 1 is upright."""
+    is_adobe_rgb: bool = False
+    """Whether a camera says that its file without a profile is in Adobe RGB (DCF 2.0)."""
+
+
+def _read_exif(data: bytes, name: str, picture: Any, notes: list[str]) -> _Exif:
     if name == "PNG" and not any(chunk in data for chunk in PNG_EXIF):
-        return 1  # to look for the tag, Pillow would decode the pixels
+        return _Exif()  # to look for the tags, Pillow would decode the pixels
     try:
         exif = picture.getexif()
         if not exif and "exif" in picture.info:  # for a JPEG, Pillow hides the failure on opening
             exif = _pillow().Exif()
             exif.load(picture.info["exif"])
-        orientation: int = exif.get(ORIENTATION, 1)
+        is_adobe_rgb = name == "JPEG" and (
+            exif.get_ifd(EXIF_IFD).get(COLOR_SPACE) == ADOBE_RGB
+            or exif.get_ifd(INTEROPERABILITY_IFD).get(INTEROPERABILITY_INDEX) == "R03"
+        )
+        return _Exif(exif.get(ORIENTATION, 1), is_adobe_rgb)
     except DAMAGE:
         notes.append("its EXIF data are damaged, so it may lie on its side")
-        return 1
-    return orientation
+        return _Exif()
 
 
 def _turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -32,8 +32,11 @@ STEPS = 1 << 14
 Where the sRGB curve is steepest, a step is 0.2 levels."""
 MAX_RANGE = 64.0
 """Greatest range of linear light, in multiples of white, that a field holds."""
-IDENTITY = 0.5
-"""Levels by which no colour moves in a profile that is taken as sRGB."""
+IDENTITY = 1.5
+"""A profile in which all colours move by less is taken as sRGB: one level off after rounding, at most.
+
+The most common profiles of sRGB move saturated greens by 0.5 levels, and others by 1.4, because the digits of
+their primaries differ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +75,7 @@ class MatrixConversion:
 
     @cached_property
     def is_identity(self) -> bool:
-        """Whether the device is sRGB: no colour of a grid, and no grey, moves by `IDENTITY` levels."""
+        """Whether the device is sRGB: each colour of a grid, and each grey, moves by less than `IDENTITY`."""
         values = np.arange(0, 256, 17)
         grid = np.stack(np.meshgrid(values, values, values), axis=-1).reshape(-1, 3)
         red, green, blue = np.concatenate([grid, np.repeat(np.arange(256)[:, None], 3, axis=1)]).T

@@ -22,6 +22,7 @@ from kseg_batch.images.formats import png_chunk
 from kseg_batch.images.profiles.cicp import (
     BT709,
     CURVES,
+    D50_XYZ,
     HDR,
     PRIMARIES,
     TONE_MAPPING,
@@ -48,8 +49,6 @@ SRGB_GAMMA = (0.4545, 0.4546)
 """Range of gAMA in which the curve is that of sRGB: the PNG specification gives 0.45455 for sRGB."""
 MAX_BLACK = 0.184
 """Greatest luminance of a black point that is compensated: L* = 50, as in LittleCMS."""
-EXIF_IFD, COLOR_SPACE, INTEROPERABILITY_IFD, INTEROPERABILITY_INDEX = 0x8769, 0xA001, 0xA005, 1
-"""EXIF tags."""
 BMP_EMBEDDED = b"DEBM"  # "MBED" as a little-endian number: a profile follows the pixels
 
 
@@ -99,7 +98,15 @@ def round_to_8_bits(samples: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[
     return ((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def find_colors(data: bytes, name: str, picture: Any, channels: Channels, use: ProfileUse) -> SourceColors:
+def find_colors(
+    data: bytes,
+    name: str,
+    picture: Any,
+    channels: Channels,
+    use: ProfileUse,
+    *,
+    is_adobe_rgb: bool,
+) -> SourceColors:
     """Return what the numbers of an image file mean, and how they become sRGB.
 
     Args:
@@ -108,6 +115,7 @@ def find_colors(data: bytes, name: str, picture: Any, channels: Channels, use: P
         picture: The image as opened by Pillow.
         channels: The channels of the image.
         use: How to treat a colour profile.
+        is_adobe_rgb: Whether EXIF says that an image without a profile is in Adobe RGB.
 
     Raises:
         ImageError: The colours cannot be converted here, and must not be taken as they are.
@@ -117,6 +125,8 @@ def find_colors(data: bytes, name: str, picture: Any, channels: Channels, use: P
     notes = ("CMYK was converted to RGB without a colour profile",) if channels == "CMYK" else ()
     try:
         found = _find_conversion(data, name, picture, channels)
+        if found is None and is_adobe_rgb:
+            found = _from_primaries(ADOBE_RGB, ADOBE_GAMMA, "Adobe RGB (by EXIF)")
     except ProfileError as error:
         return SourceColors(channels, None, (f"its colour profile {error}, and was ignored", *notes))
     if found is None or found.conversion.is_identity:
@@ -149,8 +159,6 @@ def _find_conversion(data: bytes, name: str, picture: Any, channels: Channels) -
         for kind, content in primary_properties(data):
             if kind == b"colr" and content.startswith(b"nclx") and len(content) >= 10:
                 return _from_cicp(*struct.unpack_from(">HH", content, 4))
-    if name == "JPEG" and _has_adobe_rgb_flag(picture):
-        return _from_primaries(ADOBE_RGB, ADOBE_GAMMA, "Adobe RGB (EXIF)")
     return None
 
 
@@ -163,15 +171,6 @@ def _icc_profile(data: bytes, name: str, picture: Any) -> bytes | None:
         return data[14 + start : 14 + start + size]
     profile: bytes | None = picture.info.get("icc_profile")
     return profile
-
-
-def _has_adobe_rgb_flag(picture: Any) -> bool:
-    """Whether a camera says by EXIF that a JPEG file without a profile is in Adobe RGB (DCF 2.0)."""
-    if "exif" not in picture.info:
-        return False
-    exif = picture.getexif()
-    index = exif.get_ifd(INTEROPERABILITY_IFD).get(INTEROPERABILITY_INDEX)
-    return bool(index == "R03" or exif.get_ifd(EXIF_IFD).get(COLOR_SPACE) == 2)
 
 
 @lru_cache(maxsize=64)
@@ -198,15 +197,17 @@ def _from_icc(profile: bytes, channels: Channels) -> _NamedConversion:
 def _matrix_conversion(icc: IccProfile) -> MatrixConversion:
     """Return the relative colorimetric conversion of a matrix or a grey profile.
 
-    Black points are compensated as LittleCMS does: the luminance of the device's black becomes 0.
+    Black points are compensated as LittleCMS 2.19 does: X, Y and Z are scaled so that the device's black
+    becomes 0, and white stays.
     """
-    if icc.colorants is None:
-        curves, matrix, luminances = icc.curves * 3, np.eye(3), np.full(3, 1 / 3)
-    else:
-        curves, matrix, luminances = icc.curves, XYZ_TO_SRGB @ icc.colorants, icc.colorants[1]
-    black = float(np.array([curve(np.zeros(1))[0] for curve in curves]) @ luminances)
-    black = min(max(black, 0.0), MAX_BLACK)
-    return MatrixConversion(curves, matrix / (1 - black), np.full(3, -black / (1 - black)))
+    gray = D50_XYZ[:, None] * np.full(3, 1 / 3)
+    curves, colorants = (icc.curves * 3, gray) if icc.colorants is None else (icc.curves, icc.colorants)
+    black = colorants @ np.array([curve(np.zeros(1))[0] for curve in curves])
+    if black[1] > MAX_BLACK:
+        black *= MAX_BLACK / black[1]
+    scale = D50_XYZ / (D50_XYZ - black)
+    matrix = XYZ_TO_SRGB @ (scale[:, None] * colorants)
+    return MatrixConversion(curves, matrix, XYZ_TO_SRGB @ (-scale * black))
 
 
 def _from_png_chunks(info: dict[str, Any]) -> _NamedConversion | None:
