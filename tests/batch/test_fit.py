@@ -68,6 +68,7 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
         "init": None,
         "color_space": color_space,
         "alpha": "keep",
+        "profile": "convert",
         "max_pixels": 200_000_000,
     }
     assert result.stdout.splitlines()[-1] == f"palette    {path}"

@@ -98,6 +98,7 @@ def test_every_option_that_changes_the_bytes_changes_the_fingerprint() -> None:
     settings = Settings(Path("out"), FitOptions(), frozenset({"masks"}))
     changed = [
         replace(settings, alpha="ignore"),
+        replace(settings, profile="ignore"),
         replace(settings, regions=RegionOptions(smooth=1)),
         replace(settings, regions=RegionOptions(min_region=2)),
         *(

@@ -33,7 +33,7 @@ def fit_by(
     **how: Any,
 ) -> tuple[FitSummary, list[str]]:
     """Write a palette as the command does; return the totals, and the messages."""
-    counting = CountSettings(**{"alpha": "keep", "max_pixels": 200_000_000, **how})
+    counting = CountSettings(**{"alpha": "keep", "profile": "convert", "max_pixels": 200_000_000, **how})
     options = FitOptions(k=k, color_space=counting.color_space)
     listener = RecordingListener()
     found = Scan(sources, outputs=False)
