@@ -140,6 +140,14 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
             quick="--size 96x54 --frames 12 --repeat 1",
         ),
         Benchmark(
+            "profiles",
+            "Time of a photo from file to outputs, by its colour profile.",
+            ("python -m benchmarks.speed.profiles --json benchmarks/results/profiles.json PHOTO...",),
+            writes=("profiles.json",),
+            photos=FOUR_PHOTOS,
+            quick="--size 96x54 --repeat 1",
+        ),
+        Benchmark(
             "startup",
             "Time of the first call with compilation, of a start with cached kernels, and of --help.",
             ("python -m benchmarks.speed.startup --json benchmarks/results/startup.json",),
@@ -196,6 +204,11 @@ CATALOG: dict[str, tuple[Benchmark, ...]] = {
             ("python -m benchmarks.studies.lloyd_ways --json benchmarks/results/lloyd_ways.json PHOTO...",),
             writes=("lloyd_ways.json",),
             photos=FOUR_PHOTOS,
+        ),
+        Benchmark(
+            "profile_accuracy",
+            "Conversions to sRGB beside those of LittleCMS, for all ICC profiles in Python's packages.",
+            ("python -m benchmarks.studies.profile_accuracy",),
         ),
         Benchmark(
             "scene_changes",
