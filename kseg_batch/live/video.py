@@ -11,6 +11,7 @@ import numpy as np
 
 from kseg_batch.errors import SourceError
 from kseg_batch.live.source import Frame
+from kseg_batch.live.video_colors import rgb_pixels
 from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class VideoSource:
         if self._size is None:
             self._size = (decoded.height, decoded.width) if sideways else (decoded.width, decoded.height)
         width, height = self._size[::-1] if sideways else self._size
-        rgb = decoded.to_ndarray(format="rgb24", width=width, height=height)
+        rgb = rgb_pixels(decoded, width, height, self.name)
         return np.ascontiguousarray(np.rot90(rgb, quarter_turns))
 
     def _check_complete(self, n_read: int, damaged: bool, failure: str | None) -> None:

@@ -1,0 +1,212 @@
+"""The colours of videos: frames are read as players show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+import pytest
+
+from kseg_batch.kmeans.options import FitOptions
+from kseg_batch.live.options import LiveOptions
+from kseg_batch.live.video import VideoSource
+from kseg_batch.live.video_colors import frame_matrix
+from tests.support.commands import live
+from tests.support.images import flat
+from tests.support.videos import write_samples, write_video
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Color = tuple[int, int, int]
+
+COLORS: list[Color] = [
+    (0, 200, 0), (200, 0, 0), (0, 0, 200), (250, 120, 30), (20, 180, 230), (128, 128, 128), (255, 255, 255),
+]  # fmt: skip
+
+RED_AND_BLUE = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
+                9: (0.2627, 0.0593)}  # fmt: skip
+"""The shares of red and blue in the luma, from H.273: BT.709, FCC, BT.601 twice, SMPTE 240M and BT.2020."""
+
+BT709, BT601, BT2020 = 1, 6, 9
+LIMITED, FULL = 1, 2
+
+TOLERANCE = 2
+"""Levels. Rounding luma and chroma to 8 bits in the limited range takes 1.6; the conversion back, 0.5."""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def samples(rgb: Color, matrix: int, color_range: int, bits: int = 8) -> list[int]:
+    """Luma, blue difference and red difference of a colour, by the formulas of H.273."""
+    red, blue = RED_AND_BLUE[matrix]
+    r, g, b = (value / 255 for value in rgb)
+    luma = red * r + (1 - red - blue) * g + blue * b
+    differences = (b - luma) / (2 - 2 * blue), (r - luma) / (2 - 2 * red)
+    unit, middle, top = 1 << (bits - 8), 1 << (bits - 1), (1 << bits) - 1
+    if color_range == FULL:
+        values = [luma * top, *(middle + top * difference for difference in differences)]
+    else:
+        values = [(16 + 219 * luma) * unit, *(middle + 224 * unit * difference for difference in differences)]
+    return [min(max(round(value), 0), top) for value in values]
+
+
+def source_of(path: Path, size: tuple[int, int] | None = None) -> VideoSource:
+    options = LiveOptions(
+        fit=FitOptions(k=1),
+        camera="0",
+        source=str(path),
+        size=size,
+        every=1,
+        frames=None,
+        steady=8.0,
+        disable=(),
+        window=False,
+        save=None,
+    )
+    return VideoSource(str(path), options)
+
+
+def check_colors(path: Path, expected: Sequence[Color], tolerance: int = TOLERANCE) -> None:
+    """Check that each frame has its flat colour, in every pixel."""
+    frames = [frame.rgb for frame in source_of(path).frames()]
+    assert len(frames) == len(expected)
+    for rgb, color in zip(frames, expected, strict=True):
+        assert np.abs(rgb.astype(int) - color).max() <= tolerance, (rgb[0, 0], color)
+
+
+@pytest.mark.parametrize("color_range", [LIMITED, FULL])
+@pytest.mark.parametrize("matrix", RED_AND_BLUE)
+def test_the_tagged_matrix_and_range_count(tmp_path: Path, matrix: int, color_range: int) -> None:
+    """Also for a size from which another matrix would be guessed."""
+    for pix_fmt, bits in (("yuv420p", 8), ("yuv444p", 8), ("yuv420p10le", 10)):
+        clip = write_samples(
+            tmp_path / f"{pix_fmt}.mkv",
+            [samples(color, matrix, color_range, bits) for color in COLORS],
+            size=(64, 48) if matrix == BT709 else (1280, 16),
+            pix_fmt=pix_fmt,
+            matrix=matrix,
+            color_range=color_range,
+        )
+        check_colors(clip, COLORS)
+
+
+@pytest.mark.parametrize(
+    ("size", "matrix"),
+    [
+        ((640, 480), BT601),
+        ((720, 576), BT601),
+        ((1278, 718), BT601),
+        ((1280, 720), BT709),
+        ((1280, 536), BT709),
+        ((960, 720), BT709),
+        ((480, 854), BT709),
+    ],
+)
+def test_without_tags_the_size_decides(tmp_path: Path, size: tuple[int, int], matrix: int) -> None:
+    clip = write_samples(tmp_path / "clip.mp4", [samples(c, matrix, LIMITED) for c in COLORS[:2]], size=size)
+    check_colors(clip, COLORS[:2])
+    assert source_of(clip).notes == ()
+
+
+def test_tags_without_a_meaning_are_none() -> None:
+    """RGB, for samples of luma and chroma, and the number that H.273 reserves."""
+    for (width, height), matrix in (((1280, 720), BT709), ((640, 480), 5)):
+        frame = av.VideoFrame(width, height, "yuv420p")
+        for tag in (0, 2, 3):
+            frame.colorspace = tag
+            assert frame_matrix(frame) == matrix
+
+
+def test_a_scaled_video_keeps_the_matrix_of_its_own_size(tmp_path: Path) -> None:
+    clip = write_samples(tmp_path / "clip.mp4", [samples(COLORS[0], BT709, LIMITED)], size=(1280, 720))
+    (frame,) = source_of(clip, (33, 17)).frames()
+    assert frame.rgb.shape == (17, 33, 3)
+    assert np.abs(frame.rgb.astype(int) - COLORS[0]).max() <= TOLERANCE
+
+
+def test_tags_may_change_from_frame_to_frame(tmp_path: Path) -> None:
+    parts = [
+        write_samples(
+            tmp_path / f"{matrix}.h264",
+            [samples(COLORS[0], matrix, color_range)],
+            matrix=matrix,
+            color_range=color_range,
+        )
+        for matrix, color_range in ((BT709, LIMITED), (BT601, LIMITED), (BT2020, FULL))
+    ]
+    clip = tmp_path / "all.h264"
+    clip.write_bytes(b"".join(part.read_bytes() for part in parts))
+    check_colors(clip, COLORS[:1] * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "matrix"), [("clip.avi", "mjpeg", BT601), ("clip.mp4", "libx264", BT709)]
+)
+def test_full_range_without_a_matrix(tmp_path: Path, name: str, codec: str, matrix: int) -> None:
+    """Motion JPEG has the matrix of BT.601 at any size, as JFIF says; for H.264, the size decides."""
+    clip = write_samples(
+        tmp_path / name,
+        [samples(color, matrix, FULL) for color in COLORS],
+        size=(1280, 720),
+        codec=codec,
+        pix_fmt="yuvj420p",
+        color_range=FULL,
+    )
+    check_colors(clip, COLORS)
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "color_range", "black", "grey", "white"),
+    [
+        ("gray", 0, 0, 100, 255),
+        ("gray", FULL, 0, 100, 255),
+        ("gray", LIMITED, 16, 102, 235),
+        ("gray10le", 0, 0, 402, 1023),
+        ("gray10le", LIMITED, 64, 408, 940),
+    ],
+)
+def test_grey_has_the_full_range_unless_tagged(
+    tmp_path: Path, pix_fmt: str, color_range: int, black: int, grey: int, white: int
+) -> None:
+    clip = tmp_path / "clip.mkv"
+    write_samples(clip, [[black], [grey], [white]], codec="ffv1", pix_fmt=pix_fmt, color_range=color_range)
+    check_colors(clip, [(0, 0, 0), (100, 100, 100), (255, 255, 255)], tolerance=1)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"), [("libx264rgb", "rgb24"), ("ffv1", "bgr0"), ("ffv1", "gbrp10le")]
+)
+def test_rgb_needs_no_matrix(tmp_path: Path, codec: str, pix_fmt: str) -> None:
+    clip = tmp_path / "clip.mkv"
+    write_video(clip, [flat(720, 1280, color) for color in COLORS], codec=codec, pix_fmt=pix_fmt)
+    check_colors(clip, COLORS, tolerance=1)  # libx264rgb is lossy here
+
+
+@pytest.mark.parametrize(
+    ("matrix", "name"), [(8, "YCgCo"), (10, "BT.2020 with constant luminance"), (14, "ICtCp")]
+)
+def test_other_matrices_are_refused(tmp_path: Path, matrix: int, name: str) -> None:
+    write_samples(tmp_path / "clip.mkv", [[100, 120, 140]], pix_fmt="yuv444p", matrix=matrix)
+    result = live("--source", "clip.mkv", "--save", "out.mp4")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"kseg-batch: clip.mkv has its colours in {name}, which cannot be read: "
+        "convert the video to BT.709.\n"
+    )
+    assert not Path("out.mp4").exists()
+
+
+def test_a_pixel_format_that_cannot_be_converted(tmp_path: Path) -> None:
+    write_samples(tmp_path / "clip.nut", [[7]], codec="rawvideo", pix_fmt="rgb4")
+    result = live("--source", "clip.nut")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "kseg-batch: clip.nut has the pixel format rgb4, which cannot be converted to RGB: "
+        "convert the video to yuv420p.\n"
+    )
