@@ -11,7 +11,7 @@ import numpy as np
 
 from kseg_batch.errors import SourceError
 from kseg_batch.live.source import Frame
-from kseg_batch.live.video_colors import rgb_pixels
+from kseg_batch.live.video_colors import rgb_pixels, sample_bits
 from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ class VideoSource:
         if len(self._container.streams.video) > 1:
             yield f"{self.name}: the file has several video tracks; the first one is used"
         pixel_format = self._stream.codec_context.format
-        if pixel_format is not None and pixel_format.components[0].bits > 8:
-            yield f"{self.name}: {pixel_format.components[0].bits}-bit samples are rounded to 8 bits"
+        if pixel_format is not None and (bits := sample_bits(pixel_format)) > 8:
+            yield f"{self.name}: {bits}-bit samples are rounded to 8 bits"
 
     def _reason(self, error: Exception) -> str:
         """Return FFmpeg's message, or that the network timed out."""

@@ -126,3 +126,9 @@ def frame_matrix(decoded: Any) -> int:
     if tag not in UNTAGGED_MATRICES:
         return tag
     return BT709 if decoded.width >= HD_WIDTH or decoded.height >= HD_HEIGHT else BT601
+
+
+def sample_bits(pixel_format: Any) -> int:
+    """Return the bits of the largest sample of an `av.VideoFormat`; 0 for frames outside main memory."""
+    bits = [component.bits for component in pixel_format.components]
+    return sum(bits) if pixel_format.is_bayer else max(bits, default=0)  # a Bayer sample has one colour

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import pytest
+from av.video.format import VideoFormat
 
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.options import LiveOptions
 from kseg_batch.live.video import VideoSource
-from kseg_batch.live.video_colors import frame_matrix
+from kseg_batch.live.video_colors import frame_matrix, sample_bits
 from tests.support.commands import live
 from tests.support.images import flat
 from tests.support.videos import write_samples, write_video
@@ -210,3 +211,14 @@ def test_a_pixel_format_that_cannot_be_converted(tmp_path: Path) -> None:
         "kseg-batch: clip.nut has the pixel format rgb4, which cannot be converted to RGB: "
         "convert the video to yuv420p.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "bits"),
+    [("yuv420p", 8), ("yuv420p10le", 10), ("p010le", 10), ("yuva444p12le", 12), ("gray", 8), ("gray10le", 10),
+     ("ya16le", 16), ("rgb24", 8), ("rgb565le", 6), ("pal8", 8), ("gbrp12le", 12), ("rgb48le", 16),
+     ("x2rgb10le", 10), ("gbrpf32le", 32), ("bayer_rggb8", 8), ("bayer_rggb16le", 16), ("xyz12le", 12),
+     ("monow", 1), ("cuda", 0)],
+)  # fmt: skip
+def test_the_bits_of_a_sample(pix_fmt: str, bits: int) -> None:
+    assert sample_bits(VideoFormat(pix_fmt)) == bits
