@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kseg_batch.errors import OptionError, OutputError
 from kseg_batch.images.label_map import LabelMap
 from kseg_batch.images.png import encode_indexed
+from kseg_batch.live.video_colors import bt709_frame, tag_bt709
 from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class VideoSink:
             if self._stream is None:
                 self._stream = self._add_stream(*rendered.rgb.shape[:2])
                 self._first_ticks = rendered.frame.ticks
-            frame = self._av.VideoFrame.from_ndarray(rendered.rgb, format="rgb24")
+            frame = bt709_frame(rendered.rgb, self._stream.pix_fmt)
             self._last_ticks = max(rendered.frame.ticks - self._first_ticks, self._last_ticks + 1)
             frame.pts, frame.time_base = self._last_ticks, self._source.time_base
             self._container.mux(self._stream.encode(frame))
@@ -155,6 +156,7 @@ class VideoSink:
                 f"{self.path}: the size {width} x {height} is odd, so the video is in 4:4:4, which some "
                 "players cannot show; choose an even --size for 4:2:0",
             )
+        tag_bt709(stream.codec_context)
         stream.codec_context.time_base = self._source.time_base
         if self._source.pixel_aspect:
             stream.codec_context.sample_aspect_ratio = self._source.pixel_aspect

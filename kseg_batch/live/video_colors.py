@@ -1,4 +1,4 @@
-"""The colours of videos: by which matrix and range samples become RGB."""
+"""The colours of videos: by which matrix and range samples become RGB, and RGB becomes samples."""
 
 from __future__ import annotations
 
@@ -126,6 +126,23 @@ def frame_matrix(decoded: Any) -> int:
     if tag not in UNTAGGED_MATRICES:
         return tag
     return BT709 if decoded.width >= HD_WIDTH or decoded.height >= HD_HEIGHT else BT601
+
+
+def bt709_frame(rgb: NDArray[np.uint8], pixel_format: str) -> Any:
+    """Return the `av.VideoFrame` of (H, W, 3) pixels in the colours that `tag_bt709` names.
+
+    Args:
+        rgb: The pixels.
+        pixel_format: A format of luma and chroma, such as "yuv420p".
+    """
+    frame = import_av().VideoFrame.from_ndarray(rgb, format="rgb24")
+    return frame.reformat(format=pixel_format, dst_colorspace=BT709, dst_color_range=LIMITED_RANGE)
+
+
+def tag_bt709(codec_context: Any) -> None:
+    """Tag what an encoder writes, in the stream and its container, as BT.709 in the limited range."""
+    codec_context.color_primaries = codec_context.color_trc = codec_context.colorspace = BT709
+    codec_context.color_range = LIMITED_RANGE
 
 
 def sample_bits(pixel_format: Any) -> int:

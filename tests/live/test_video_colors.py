@@ -1,11 +1,12 @@
-"""The colours of videos: frames are read as players show them."""
+"""The colours of videos: frames are read as players show them, and written as their tags say."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.video.format import VideoFormat
@@ -55,6 +56,14 @@ def samples(rgb: Color, matrix: int, color_range: int, bits: int = 8) -> list[in
     else:
         values = [(16 + 219 * luma) * unit, *(middle + 224 * unit * difference for difference in differences)]
     return [min(max(round(value), 0), top) for value in values]
+
+
+def color_of(values: Sequence[int]) -> tuple[float, float, float]:
+    """The colour of 8-bit samples by the matrix of BT.709, in the limited range: the inverse of `samples`."""
+    red, blue = RED_AND_BLUE[BT709]
+    luma, by_blue, by_red = (values[0] - 16) / 219, (values[1] - 128) / 224, (values[2] - 128) / 224
+    r, b = luma + (2 - 2 * red) * by_red, luma + (2 - 2 * blue) * by_blue
+    return 255 * r, 255 * (luma - red * r - blue * b) / (1 - red - blue), 255 * b
 
 
 def source_of(path: Path, size: tuple[int, int] | None = None) -> VideoSource:
@@ -222,3 +231,59 @@ def test_a_pixel_format_that_cannot_be_converted(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_bits_of_a_sample(pix_fmt: str, bits: int) -> None:
     assert sample_bits(VideoFormat(pix_fmt)) == bits
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1280, 720), (33, 17)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_an_output_is_bt709_by_its_tags_and_by_its_samples(
+    tmp_path: Path, suffix: str, size: tuple[int, int]
+) -> None:
+    """The limit is for the rounding of the source, by 1 level, of the output, by 1.6, and for H.264."""
+    for i, color in enumerate(COLORS[:4]):
+        write_samples(
+            tmp_path / "clip.mkv",
+            [samples(color, BT2020, FULL)] * 2,
+            size=size,
+            pix_fmt="yuv444p",
+            matrix=BT2020,
+            color_range=FULL,
+        )
+        out = tmp_path / f"out{i}{suffix}"
+        assert live("--source", "clip.mkv", "--save", out, "--k", 1).exit_code == 0
+        with av.open(str(out)) as container:
+            stream: Any = container.streams.video[0]
+            frame = next(container.decode(stream))
+        for tagged in (stream.codec_context, frame):
+            assert (tagged.color_primaries, tagged.color_trc, tagged.colorspace) == (BT709, BT709, BT709)
+            assert tagged.color_range == LIMITED
+        assert (
+            np.abs(np.subtract(color_of([middle_sample(plane) for plane in frame.planes]), color)).max() <= 3
+        )
+        if opencv_reads_tags():
+            bgr = cv2.VideoCapture(str(out)).read()[1]
+            assert np.abs(bgr[..., ::-1].astype(int) - color).max() <= 4  # OpenCV rounds by up to 3 levels
+
+
+def middle_sample(plane: Any) -> int:
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return int(rows[plane.height // 2, plane.width // 2])
+
+
+def opencv_reads_tags() -> bool:
+    """Whether OpenCV converts by a video's tags; before 4.13, OpenCV took BT.601 always."""
+    return tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 13)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tags"),
+    [
+        (".mp4", b"colrnclx\0\1\0\1\0\1\0"),
+        (".mov", b"colrnclc\0\1\0\1\0\1"),
+        (".mkv", b"\x55\xb1\x81\1"),  # the element MatrixCoefficients, of one byte
+    ],
+)
+def test_the_container_has_the_tags_too(tmp_path: Path, suffix: str, tags: bytes) -> None:
+    """Some players look at the container alone."""
+    write_video(tmp_path / "clip.mp4", [flat(48, 64, COLORS[0])] * 2)
+    assert live("--source", "clip.mp4", "--save", f"out{suffix}").exit_code == 0
+    assert tags in Path(f"out{suffix}").read_bytes()
