@@ -23,6 +23,7 @@ from kseg_batch.images.profiles.cicp import cicp_conversion
 from kseg_batch.images.profiles.littlecms import littlecms_version
 from kseg_batch.images.profiles.matrix import MatrixConversion, convert_reference
 from tests.support.exactness import greatest_difference
+from tests.support.hdr import hlg_signals, pq_signal, srgb_level, srgb_to_linear
 from tests.support.icc import (
     ADOBE_RGB,
     DISPLAY_P3,
@@ -107,7 +108,7 @@ def test_matrix_profiles_are_within_one_level_of_littlecms(name: str) -> None:
 
 
 def test_every_color_of_display_p3_is_within_one_level_of_littlecms() -> None:
-    conversion = MatrixConversion([_srgb_to_linear] * 3, _to_srgb(DISPLAY_P3))
+    conversion = MatrixConversion([srgb_to_linear] * 3, _to_srgb(DISPLAY_P3))
     for red in range(256):
         colors = np.empty((256, 256, 3), np.uint8)
         colors[..., 0], colors[..., 1], colors[..., 2] = red, np.arange(256)[:, None], np.arange(256)
@@ -122,10 +123,6 @@ def test_every_color_of_every_profile(name: str, soak: bool) -> None:
     photo = decode(with_profile(colors, MATRIX_PROFILES[name], compress_level=0))
     expected = by_littlecms(colors, MATRIX_PROFILES[name], "RGB", exact=name in FAULTY_TABLES)
     assert greatest_difference(photo.rgb, expected) <= 1
-
-
-def _srgb_to_linear(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def _to_srgb(colorants: tuple[tuple[float, float, float], ...]) -> NDArray[np.float64]:
@@ -166,7 +163,7 @@ def _conversion_of(profile: bytes) -> MatrixConversion:
     "profile",
     [
         matrix_profile(SRGB, SRGB_CURVE, name="sRGB IEC61966-2.1"),
-        matrix_profile(SRGB, table(_srgb_to_linear(RAMP)), name="sRGB by samples"),
+        matrix_profile(SRGB, table(srgb_to_linear(RAMP)), name="sRGB by samples"),
         matrix_profile(SRGB, SRGB_CURVE, name="c2", version=4),
     ],
 )
@@ -272,9 +269,9 @@ def test_16_bit_samples_are_rounded_after_the_conversion(kind: str) -> None:
         data = encoded(picture, "TIFF", icc_profile=gray_profile(LINEAR, name="linear"))
     photo = decode(data)
     light = ramp / 65535
-    srgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    levels = np.array([srgb_level(value) for value in light])
     # the light is looked up in steps of 1/16384, of 0.2 levels where the curve is steepest
-    assert np.abs(photo.rgb[1] - 255 * srgb[:, None]).max() <= 0.5 + 0.1
+    assert np.abs(photo.rgb[1] - levels[:, None]).max() <= 0.5 + 0.1
     assert set(photo.notes) == {"linear to sRGB", "16-bit samples were rounded to 8 bits"}
 
 
@@ -598,12 +595,6 @@ def test_avif_of_10_bits_and_hlg() -> None:
 # ---- HDR -------------------------------------------------------------------------------------------------
 
 
-def pq_signal(nits: float) -> float:
-    """The PQ signal of light in cd/m2, by SMPTE ST 2084."""
-    power = (nits / 10_000) ** (2610 / 16384)
-    return float(((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375)
-
-
 def hdr_gray(transfer: int, signals: list[float]) -> NDArray[np.uint8]:
     """(n,) sRGB levels of grey of given signals, through a 16-bit PNG."""
     samples = np.round(65535 * np.array(signals)).astype(">u2")
@@ -612,10 +603,6 @@ def hdr_gray(transfer: int, signals: list[float]) -> NDArray[np.uint8]:
     photo = decode(png_of_chunks((b"IHDR", header), cicp(9, transfer), (b"IDAT", rows), (b"IEND", b"")))
     assert np.ptp(photo.rgb, axis=2).max() == 0
     return photo.rgb[0, :, 0]
-
-
-def srgb_level(light: float) -> float:
-    return 255 * (12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def test_dark_colors_of_pq_keep_their_light() -> None:
@@ -634,17 +621,13 @@ def test_highlights_of_pq_stay_apart() -> None:
 
 def test_hlg_keeps_the_colors_of_an_sdr_picture() -> None:
     """An SDR picture that a studio put into HLG by BT.2408, with white at 75%, looks about as it did."""
-    colors = np.array([(255, 0, 0), (0, 200, 0), (0, 0, 255), (240, 200, 40), (120, 120, 120)], np.float64)
-    to_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
-    light = np.clip(_srgb_to_linear(colors / 255) @ to_2020.T, 0, 1) * 0.26496
-    a, b, c = 0.17883277, 0.28466892, 0.55991073
-    signal = np.where(light <= 1 / 12, np.sqrt(3 * light), a * np.log(np.maximum(12 * light - b, 1e-9)) + c)
-    samples = np.round(65535 * signal).astype(">u2")
+    colors = [(255, 0, 0), (0, 200, 0), (0, 0, 255), (240, 200, 40), (120, 120, 120)]
+    samples = np.round(65535 * hlg_signals(colors)).astype(">u2")
     header = struct.pack(">IIBBBBB", len(colors), 1, 16, 2, 0, 0, 0)
     rows = zlib.compress(b"\0" + samples.tobytes())
     photo = decode(png_of_chunks((b"IHDR", header), cicp(9, 18), (b"IDAT", rows), (b"IEND", b"")))
     # the tone mapping compresses light above half of white, by a tenth of the levels at most
-    assert np.abs(photo.rgb[0] - colors).max() <= 27
+    assert np.abs(photo.rgb[0].astype(int) - colors).max() <= 27
     assert photo.notes[0] == "BT.2020 HLG to sRGB, tone-mapped by ITU-R BT.2390"
 
 

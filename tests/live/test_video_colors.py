@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from av.video.format import VideoFormat
 
+from kseg_batch.images.profiles.cicp import cicp_conversion
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.live.options import LiveOptions
 from kseg_batch.live.video import VideoSource
 from kseg_batch.live.video_colors import frame_matrix, sample_bits
 from tests.support.commands import live
+from tests.support.hdr import hlg_signals, pq_signal
 from tests.support.images import flat
 from tests.support.videos import write_samples, write_video
 
@@ -44,7 +46,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def samples(rgb: Color, matrix: int, color_range: int, bits: int = 8) -> list[int]:
+def samples(rgb: Sequence[float], matrix: int, color_range: int, bits: int = 8) -> list[int]:
     """Luma, blue difference and red difference of a colour, by the formulas of H.273."""
     red, blue = RED_AND_BLUE[matrix]
     r, g, b = (value / 255 for value in rgb)
@@ -196,6 +198,81 @@ def test_rgb_needs_no_matrix(tmp_path: Path, codec: str, pix_fmt: str) -> None:
     clip = tmp_path / "clip.mkv"
     write_video(clip, [flat(720, 1280, color) for color in COLORS], codec=codec, pix_fmt=pix_fmt)
     check_colors(clip, COLORS, tolerance=1)  # libx264rgb is lossy here
+
+
+HLG_COLORS: list[Color] = [(255, 0, 0), (0, 200, 0), (0, 0, 255), (240, 200, 40), (120, 120, 120)]
+HLG: dict[str, Any] = {"matrix": BT2020, "color_range": LIMITED, "primaries": 9, "transfer": 18}
+
+
+@pytest.mark.parametrize(("pix_fmt", "bits"), [("yuv420p10le", 10), ("yuv444p10le", 10), ("yuv420p", 8)])
+def test_hlg_is_tone_mapped(tmp_path: Path, pix_fmt: str, bits: int) -> None:
+    """SDR colours that a studio put into HLG come back, a little darker where they are light."""
+    clip = write_samples(
+        tmp_path / "clip.mkv",
+        [samples(255 * signal, BT2020, LIMITED, bits) for signal in hlg_signals(HLG_COLORS)],
+        pix_fmt=pix_fmt,
+        **HLG,
+    )
+    check_colors(clip, HLG_COLORS, 27 if bits == 10 else 33)  # 8 bits of HLG are coarse where it is dark
+    notes = [f"{clip}: {bits}-bit samples are rounded to 8 bits"] if bits > 8 else []
+    assert source_of(clip).notes == (*notes, f"{clip}: BT.2020 HLG to sRGB, tone-mapped by ITU-R BT.2390")
+
+
+def test_pq_of_rgb_has_the_colors_of_a_photo(tmp_path: Path) -> None:
+    signals = [pq_signal(nits) for nits in (1, 10, 60, 203, 600, 2000)]
+    clip = write_samples(
+        tmp_path / "clip.mkv",
+        [[round(1023 * signal)] * 3 for signal in signals],
+        codec="ffv1",
+        pix_fmt="gbrp10le",
+        primaries=9,
+        transfer=16,
+    )
+    photo = np.round(65535 * np.array(signals)).astype(np.uint16)[None, :, None].repeat(3, axis=2)
+    expected = cicp_conversion(9, 16)[0].apply(photo)[0]
+    check_colors(clip, [tuple(color) for color in expected.tolist()], 1)
+
+
+def test_wide_gamut_without_hdr(tmp_path: Path) -> None:
+    """The samples of BT.2020 primaries, of P3 and of SMPTE C become those of sRGB."""
+    for primaries, name in ((9, "BT.2020"), (12, "Display P3"), (6, "BT.601 (525 lines)")):
+        color = (190, 110, 80)
+        clip = write_samples(
+            tmp_path / f"{primaries}.mkv",
+            [samples(color, BT709, LIMITED)] * 2,
+            matrix=BT709,
+            color_range=LIMITED,
+            primaries=primaries,
+            transfer=1,
+        )
+        expected = cicp_conversion(primaries, 13)[0].apply(np.full((1, 1, 3), color, np.uint8))[0, 0]
+        check_colors(clip, [tuple(expected.tolist())] * 2, 2 * TOLERANCE)  # a matrix spreads the rounding
+        assert source_of(clip).notes == (f"{clip}: {name} to sRGB",)
+
+
+@pytest.mark.parametrize("tags", [(1, 1), (2, 2), (0, 3), (99, 1), (1, 4), (1, 13)])
+def test_tags_that_change_nothing(tmp_path: Path, tags: tuple[int, int]) -> None:
+    """Unknown primaries of SDR, and the curves of SDR, by which players show the same colours."""
+    clip = write_samples(
+        tmp_path / "clip.mkv",
+        [samples(color, BT709, LIMITED) for color in COLORS],
+        matrix=BT709,
+        color_range=LIMITED,
+        primaries=tags[0],
+        transfer=tags[1],
+    )
+    check_colors(clip, COLORS)
+    assert source_of(clip).notes == ()
+
+
+def test_hdr_of_unknown_primaries_is_refused(tmp_path: Path) -> None:
+    write_samples(tmp_path / "clip.mkv", [[100, 120, 140]], **{**HLG, "primaries": 13})
+    result = live("--source", "clip.mkv")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "kseg-batch: clip.mkv cannot be read: it is HDR with colour primaries that are not known here "
+        "(code 13).\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,8 @@ def write_samples(
     pix_fmt: str = "yuv420p",
     matrix: int = 2,
     color_range: int = 0,
+    primaries: int = 2,
+    transfer: int = 2,
 ) -> Path:
     """Encode flat frames, whose planes have the given samples, with tags in the numbers of H.273."""
     with av.open(str(path), "w") as container:
@@ -83,9 +85,11 @@ def write_samples(
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.codec_context.colorspace, stream.codec_context.color_range = matrix, color_range
+        stream.codec_context.color_primaries, stream.codec_context.color_trc = primaries, transfer
         for i, values in enumerate(samples):
             frame = av.VideoFrame(*size, pix_fmt)
             frame.colorspace, frame.color_range = matrix, color_range
+            frame.color_primaries, frame.color_trc = primaries, transfer
             for plane, value in zip(frame.planes, values, strict=True):
                 n_bytes = 2 if frame.format.components[0].bits > 8 else 1
                 plane.update(value.to_bytes(n_bytes, "little") * (plane.buffer_size // n_bytes))
