@@ -39,4 +39,5 @@ def hlg_signals(colors: Sequence[Sequence[int]]) -> NDArray[np.float64]:
     """(n, 3) HLG signals, in BT.2020, of sRGB colours, as a studio puts SDR into HLG, with white at 75%."""
     light = np.clip(srgb_to_linear(np.array(colors) / 255) @ TO_BT2020.T, 0, 1) * HLG_WHITE
     a, b, c = 0.17883277, 0.28466892, 0.55991073
-    return np.where(light <= 1 / 12, np.sqrt(3 * light), a * np.log(np.maximum(12 * light - b, 1e-9)) + c)
+    bright = a * np.log(np.maximum(12 * light - b, 1e-9)) + c
+    return np.where(light <= 1 / 12, np.sqrt(3 * light), bright)
