@@ -18,7 +18,8 @@ from kseg_batch.batch.storage.lock import exclusive
 from kseg_batch.errors import BackendError, OptionError, OutputError, count
 from kseg_batch.kmeans.palette_files import read_json_palette, write_palette
 from kseg_batch.kmeans.reference import ALGORITHM
-from kseg_batch.segmentation.select_k import as_pairs, select_k
+from kseg_batch.segmentation.fit_histogram import fit_histogram
+from kseg_batch.segmentation.select_k import as_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,12 +126,12 @@ def _cluster(
 ) -> SelectedPalette:
     """Return the palette of all colours, clustered on the CPU if the GPU fails."""
     try:
-        return select_k(backend, total, settings.options, settings.k_range)
+        return fit_histogram(backend, total, settings.options, settings.k_range)
     except BackendError as error:
         if backend.name not in GPU_BACKENDS:
             raise
         listener.message(f"clustered on the CPU: {backend.name}: {error}")
-        return select_k(load(cpu_backend), total, settings.options, settings.k_range)
+        return fit_histogram(load(cpu_backend), total, settings.options, settings.k_range)
     except MemoryError as error:
         pixels = count(total.n_pixels, "pixel")
         raise BackendError(f"There is not enough memory for {backend.name} and {pixels}.") from error

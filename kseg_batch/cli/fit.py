@@ -122,7 +122,7 @@ def fit(
         settings = FitSettings(
             out=default_output(paths, "-palette.json") if out is None else Path(out),
             options=options,
-            count_settings=CountSettings(alpha, profile, limits.max_pixels, options.color_space),
+            count_settings=CountSettings(alpha, profile, limits.max_pixels),
             names=cluster_names,
             k_range=k_range,
         )

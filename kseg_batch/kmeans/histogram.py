@@ -159,13 +159,28 @@ class HistogramSum:
         Raises:
             OptionError: The sum would have more than `MAX_PIXELS` pixels. The sum is unchanged.
         """
-        n_pixels = self._n_pixels + histogram.n_pixels
+        self._add(histogram.cells, histogram.codes, histogram.counts)
+
+    def add_colors(self, codes: NDArray[np.uint32], counts: NDArray[np.uint32] | NDArray[np.int64]) -> None:
+        """Add (n,) counts of the colours of (n,) z-order codes, in any order, of which some may be equal.
+
+        Raises:
+            OptionError: See `add`.
+        """
+        self._add(codes >> np.uint32(3 * CELL_BITS), codes, counts)
+
+    def _add(
+        self,
+        cells: NDArray[np.uint16] | NDArray[np.uint32],
+        codes: NDArray[np.uint32],
+        counts: NDArray[np.uint32] | NDArray[np.int64],
+    ) -> None:
+        n_pixels = self._n_pixels + int(counts.sum(dtype=np.int64))
         if n_pixels > MAX_PIXELS:
             raise OptionError(f"A histogram can have {MAX_PIXELS} pixels at most.")
         # with these dtypes, np.add.at is twice as fast as +=
-        codes, counts = histogram.codes.astype(np.intp), histogram.counts.astype(np.int64)
-        self._occupied[histogram.cells] = True
-        np.add.at(self._table.reshape(-1), codes, counts)
+        self._occupied[cells] = True
+        np.add.at(self._table.reshape(-1), codes.astype(np.intp), counts.astype(np.int64))
         self._n_pixels = n_pixels
 
     def sum(self) -> ColorHistogram:

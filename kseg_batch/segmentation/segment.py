@@ -16,6 +16,7 @@ from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
 from kseg_batch.kmeans.palette import Palette
 from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterSelection
+from kseg_batch.segmentation.fit_histogram import fit_histogram
 from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.segmentation.select_k import select_k
 
@@ -276,11 +277,11 @@ def fit_palette(
     max_k, k_range = parse_k(k)
     options = FitOptions(max_k, attempts, max_iter, eps, seed, color_space=color_space)
     engine = _choose_backend(backend, options)
-    pixels = (convert(check_image(rgb, f"images[{i}]"), color_space) for i, rgb in enumerate(images))
-    merged = ColorHistogram.merged(map(engine.histogram, pixels))
+    checked = (check_image(rgb, f"images[{i}]") for i, rgb in enumerate(images))
+    merged = ColorHistogram.merged(map(engine.histogram, checked))
     if merged.n_colors == 0:
         raise OptionError("images must have at least one image, not none.")
-    palette = select_k(engine, merged, options, k_range).palette
+    palette = fit_histogram(engine, merged, options, k_range).palette
     _warn_of_fewer(palette, k_range.low if k_range else max_k)
     return palette
 

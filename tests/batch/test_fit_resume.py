@@ -15,7 +15,9 @@ import pytest
 from kseg_batch import read_palette, segment
 from kseg_batch.batch.workers.count_colors import CountPool
 from kseg_batch.errors import OptionError
+from kseg_batch.kmeans.color_spaces import ColorSpace
 from tests.support.commands import begin, kseg
+from tests.support.exactness import assert_same_palette
 from tests.support.faults import crash_workers
 from tests.support.fits import files_beside, fit_by, pixels_below
 from tests.support.image_files import save, save_noise
@@ -129,6 +131,15 @@ def test_counts_serve_other_clusters(counted: Path, pool: CountPool) -> None:
     assert np.array_equal(palette.fixed_centers, expected.palette.fixed_centers)
 
 
+@pytest.mark.parametrize("color_space", ["lab", "oklab"])
+def test_counts_serve_every_color_space(counted: Path, pool: CountPool, color_space: ColorSpace) -> None:
+    save(noise(5, 5), counted / "p/new.bmp")
+    summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, color_space=color_space)
+    assert (summary.counted, summary.resumed, messages) == (1, 4, [])
+    expected = segment(pixels_below(counted / "p"), 2, color_space=color_space)
+    assert_same_palette(read_palette(counted / "p.json"), expected.palette)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -165,7 +176,7 @@ def test_counts_of_a_changed_dataset_are_of_no_use(
     elif change != "other options":
         content = {"torn": data[: len(data) // 2], "foreign": b"a letter", "empty": b""}
         partial.write_bytes(content[change])
-    how: dict[str, Any] = {"color_space": "lab"} if change == "other options" else {}
+    how: dict[str, Any] = {"alpha": "ignore"} if change == "other options" else {}
     summary, messages = fit_by(pool, counted / "p.json", [counted / "p"], 2, **how)
     assert messages == [f"{partial}: {reason}: starting from the beginning"]
     assert (summary.resumed, summary.counted) == (0, len(list((counted / "p").iterdir())))

@@ -13,6 +13,7 @@ from kseg_batch.batch.storage.scan import Scan
 from kseg_batch.batch.summary import FitSummary
 from kseg_batch.batch.workers.count_colors import CountPool, CountSettings
 from kseg_batch.images.decode import decode
+from kseg_batch.kmeans.color_spaces import ColorSpace
 from kseg_batch.kmeans.options import FitOptions
 from tests.support.executors import RecordingListener
 
@@ -30,11 +31,12 @@ def fit_by(
     k: int = 3,
     names: tuple[str, ...] = (),
     backend: Backend = NUMBA,
+    color_space: ColorSpace = "rgb",
     **how: Any,
 ) -> tuple[FitSummary, list[str]]:
     """Write a palette as the command does; return the totals, and the messages."""
     counting = CountSettings(**{"alpha": "keep", "profile": "convert", "max_pixels": 200_000_000, **how})
-    options = FitOptions(k=k, color_space=counting.color_space)
+    options = FitOptions(k=k, color_space=color_space)
     listener = RecordingListener()
     found = Scan(sources, outputs=False)
     summary, _ = fit(found, FitSettings(out, options, counting, names), pool, "numba", backend, listener)

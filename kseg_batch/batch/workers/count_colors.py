@@ -13,7 +13,6 @@ from kseg_batch.batch.workers.cpu import initialize_worker
 from kseg_batch.batch.workers.jobs import FAILURES, Outcome, failed_outcome
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.pool import Pool
-from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum
 
 if TYPE_CHECKING:
@@ -21,12 +20,11 @@ if TYPE_CHECKING:
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.images.decode import Alpha
     from kseg_batch.images.profiles.source_colors import ProfileUse
-    from kseg_batch.kmeans.color_spaces import ColorSpace
 
 
 @dataclass(frozen=True, slots=True)
 class CountSettings:
-    """How to count the colours of an image."""
+    """How to count the colours of an image, in RGB."""
 
     alpha: Alpha
     """Treatment of transparent pixels."""
@@ -34,8 +32,6 @@ class CountSettings:
     """Treatment of colour profiles."""
     max_pixels: int
     """Most pixels of an image. A larger one fails before it is decoded."""
-    color_space: ColorSpace = "rgb"
-    """The colour space of the colours that are counted."""
     checksum: bool = False
     """Whether versions of files have a checksum. A checkpoint needs only their size and time."""
 
@@ -94,7 +90,7 @@ def _count_image(job: Job, settings: CountSettings, backend: Backend, total: His
     start = time.perf_counter()
     try:
         image = load_image(job, settings)
-        total.add(backend.histogram(convert(image.photo.pixels, settings.color_space)))
+        total.add(backend.histogram(image.photo.pixels))
     except FAILURES as error:
         return failed_outcome(job, error, start)
     height, width = image.photo.rgb.shape[:2]

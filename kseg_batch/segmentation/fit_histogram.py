@@ -1,0 +1,59 @@
+"""A palette for the pixels of an RGB histogram, in any colour space.
+
+Colours are counted in RGB, so that the counts serve every colour space. The distinct colours, which are fewer
+than the pixels, are converted last. The result equals that of `segment` for all pixels together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum, from_zorder, zorder
+from kseg_batch.segmentation.select_k import select_k
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kseg_batch.backends.base import Backend
+    from kseg_batch.kmeans.color_spaces import ColorSpace
+    from kseg_batch.kmeans.options import FitOptions, KRange
+    from kseg_batch.segmentation.select_k import SelectedPalette
+
+PART_COLORS = 1 << 20
+"""Colours that are converted at a time, so that 16 million colours do not take 16 times the memory."""
+
+
+def fit_histogram(
+    backend: Backend, histogram: ColorHistogram, options: FitOptions, k_range: KRange | None
+) -> SelectedPalette:
+    """Cluster the pixels of an RGB histogram in the colour space of the options; see `select_k`."""
+    return select_k(backend, convert_histogram(histogram, options.color_space), options, k_range)
+
+
+def convert_histogram(histogram: ColorHistogram, color_space: ColorSpace) -> ColorHistogram:
+    """Return the histogram of the converted pixels of an RGB histogram; for "rgb", the histogram itself.
+
+    Raises:
+        BackendUnavailableError: See `color_spaces.convert`.
+    """
+    if color_space == "rgb":
+        return histogram
+    total = HistogramSum()
+    for converted, counts in _parts(histogram, color_space):
+        total.add_colors(zorder(converted), counts)
+    return total.sum()
+
+
+def _parts(
+    histogram: ColorHistogram, color_space: ColorSpace
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint32] | NDArray[np.int64]]]:
+    """Yield the colours of an RGB histogram in parts: (n, 3) converted colours, and (n,) counts."""
+    codes = histogram.codes
+    for first in range(0, len(codes), PART_COLORS):
+        part = slice(first, first + PART_COLORS)
+        colors = from_zorder(codes[part])
+        yield convert(colors[None], color_space)[0], histogram.counts[part]
