@@ -51,7 +51,8 @@ class Backend(BackendInfo, Protocol):
     def measure(self, histogram: ColorHistogram, palette: Palette) -> Palette:
         """Return the palette with counts and compactness over the pixels of a histogram.
 
-        The centres and their order stay the same. `n_iter` is 0, because nothing is fitted.
+        The centres, their order, names and mean colours stay the same. `n_iter` is 0, because nothing is
+        fitted.
         """
 
     def assign(

@@ -180,7 +180,8 @@ class NumbaBackend:
         colors = kernel_colors(histogram)
         squares = kernels.sum_cells(colors, self._workspace.rows)
         centers = palette.fixed_centers.astype(np.int64)
-        return replace(self._palette(colors, squares, centers, 0, palette.color_space), names=palette.names)
+        measured = self._palette(colors, squares, centers, 0, palette.color_space)
+        return replace(measured, names=palette.names, mean_colors=palette.mean_colors)
 
     def _palette(
         self,

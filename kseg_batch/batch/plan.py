@@ -187,6 +187,7 @@ def fingerprint(settings: Settings, *, exact: bool) -> str:
         content |= {
             "centers": palette.fixed_centers.tolist(),
             "color_space": palette.color_space,
+            "mean_colors": None if palette.mean_colors is None else palette.mean_colors.tolist(),
             "names": palette.names,
         }
     else:

@@ -23,7 +23,7 @@ class Palette:
     Fitted centres are sorted from dark to light. A palette from a file or a list has the order given there.
 
     Raises:
-        OptionError: Centres, counts or names are not as described below.
+        OptionError: Centres, counts, names or mean colours are not as described below.
     """
 
     fixed_centers: NDArray[np.int32]
@@ -40,6 +40,10 @@ class Palette:
     """Colour space of `fixed_centers`: "rgb", "lab" or "oklab"."""
     names: tuple[str, ...] = ()
     """A name for each cluster, empty where a cluster has none; or an empty tuple."""
+    mean_colors: NDArray[np.float64] | None = None
+    """(k, 3) float64 mean RGB of the pixels of each cluster, 0 .. 255: sum / count, so exact to the last bit.
+
+    None in RGB, where `fixed_centers` are the means; and where the means are not known."""
 
     def __post_init__(self) -> None:
         """Check the arrays before a kernel relies on them, and the names."""
@@ -56,15 +60,31 @@ class Palette:
                 f"fixed_centers must be from 0 to {255 * SCALE}, which is 64 times a channel value."
             )
         check_names(self.names, len(self.fixed_centers))
+        if self.mean_colors is not None:
+            self._check_mean_colors(self.mean_colors)
+
+    def _check_mean_colors(self, colors: NDArray[np.float64]) -> None:
+        if self.color_space == "rgb":
+            raise OptionError("mean_colors must be None in rgb, where the centres are the mean colours.")
+        shape = self.fixed_centers.shape
+        if colors.dtype != np.float64 or colors.shape != shape:
+            raise OptionError(f"mean_colors must be {shape} float64, not {colors.shape} {colors.dtype}.")
+        if not ((colors >= 0) & (colors <= 255)).all():
+            raise OptionError("mean_colors must be from 0 to 255.")
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """(k, 3) float64 centres in RGB, 0 .. 255, whatever the colour space."""
+        """(k, 3) float64 colours of the clusters in RGB, 0 .. 255, whatever the colour space.
+
+        These are `mean_colors` where they are known, and otherwise `fixed_centers`, converted.
+        """
+        if self.mean_colors is not None:
+            return self.mean_colors.copy()
         return to_rgb(self.fixed_centers / SCALE, self.color_space)
 
     @property
     def colors(self) -> NDArray[np.uint8]:
-        """(k, 3) uint8 centres in RGB, rounded half up: the colours of a segmented picture."""
+        """(k, 3) uint8 `centers`, rounded half up: the colours of a segmented picture."""
         if self.color_space == "rgb":
             return ((self.fixed_centers + SCALE // 2) // SCALE).astype(np.uint8)
         return np.floor(self.centers + 0.5).astype(np.uint8)

@@ -28,19 +28,20 @@ if TYPE_CHECKING:
 
 FORMAT = "kseg-batch palette"
 """The field "format" of a palette in JSON."""
-VERSION = 1
+VERSION = 2
 """Format version, which increases when earlier versions would misread new files."""
 
-FIELDS = frozenset(
+FIELDS_1 = frozenset(
     ("format", "version", "color_space", "names", "centers", "counts", "compactness", "n_iter", "backend")
 )
-"""Fields that a palette in JSON must have."""
+FIELDS = {1: FIELDS_1, 2: FIELDS_1 | {"mean_colors"}}
+"""Fields that a palette in JSON must have, by its version."""
 
 FITTED = "fitted"
 """An optional field: how the palette was made."""
 
 MAX_FILE_BYTES = 1 << 20
-"""Most bytes of a palette file. A file with 256 clusters has about 30 KB."""
+"""Most bytes of a palette file. A file with 256 clusters has about 40 KB."""
 
 MAX_LISTED = 3
 """Most names that a warning lists."""
@@ -96,6 +97,7 @@ def write_palette(path: str | Path, palette: Palette, *, fitted: Mapping[str, ob
         "color_space": palette.color_space,
         "names": list(palette.names or [""] * len(palette.counts)),
         "centers": (palette.fixed_centers / SCALE).tolist(),
+        "mean_colors": None if palette.mean_colors is None else palette.mean_colors.tolist(),
         "counts": palette.counts.tolist(),
         "compactness": palette.compactness,
         "n_iter": palette.n_iter,
@@ -213,6 +215,9 @@ def _palette_from_json(text: str) -> Palette:
     _check_fields(content)
     _check_centers(content["color_space"], content["centers"])
     _check_rest(content, len(content["centers"]))
+    mean_colors = content.get("mean_colors")
+    if mean_colors is not None:
+        _check_mean_colors(content["color_space"], mean_colors, len(content["centers"]))
     return Palette(
         fixed_centers=np.floor(SCALE * np.array(content["centers"], np.float64) + 0.5).astype(np.int32),
         counts=np.array(content["counts"], np.int64),
@@ -221,17 +226,21 @@ def _palette_from_json(text: str) -> Palette:
         backend=content["backend"],
         color_space=content["color_space"],
         names=_all_or_none(content["names"]),
+        mean_colors=None if mean_colors is None else np.array(mean_colors, np.float64),
     )
 
 
 def _check_fields(content: Mapping[str, Any]) -> None:
     """Raise an OptionError for another format version, and for unknown or missing fields."""
-    if content.get("version") != VERSION:
-        version = json.dumps(content.get("version"))
-        raise OptionError(f'"version" must be {VERSION}, the one that this kseg-batch reads, not {version}.')
-    if missing := FIELDS - content.keys():
+    version = content.get("version")
+    if type(version) is not int or version not in FIELDS:
+        known = " or ".join(map(str, FIELDS))
+        raise OptionError(
+            f'"version" must be {known}, which this kseg-batch reads, not {json.dumps(version)}.'
+        )
+    if missing := FIELDS[version] - content.keys():
         raise OptionError(f'"{min(missing)}" is missing.')
-    if unknown := content.keys() - FIELDS - {FITTED}:
+    if unknown := content.keys() - FIELDS[version] - {FITTED}:
         raise OptionError(f'"{min(unknown)}" is not a field of a palette.')
 
 
@@ -242,9 +251,24 @@ def _check_centers(color_space: object, centers: object) -> None:
         )
     if not isinstance(centers, list) or not 1 <= len(centers) <= MAX_CLUSTERS:
         raise OptionError(f'"centers" must be a list of 1 to {MAX_CLUSTERS} items, {_but_found(centers)}.')
-    for number, center in enumerate(centers):
-        if not isinstance(center, list) or len(center) != 3 or not all(_is_number(c, 255) for c in center):
-            raise OptionError(f'"centers": cluster {number} must have three numbers from 0 to 255.')
+    _check_triples("centers", centers)
+
+
+def _check_mean_colors(color_space: str, mean_colors: object, k: int) -> None:
+    if color_space == "rgb":
+        raise OptionError('"mean_colors" must be null in rgb, where "centers" are the mean colours.')
+    if not isinstance(mean_colors, list) or len(mean_colors) != k:
+        raise OptionError(
+            f'"mean_colors" must be null, or a list of {count(k, "item")}, as many as in "centers", '
+            f"{_but_found(mean_colors)}."
+        )
+    _check_triples("mean_colors", mean_colors)
+
+
+def _check_triples(field: str, triples: Sequence[object]) -> None:
+    for number, triple in enumerate(triples):
+        if not isinstance(triple, list) or len(triple) != 3 or not all(_is_number(c, 255) for c in triple):
+            raise OptionError(f'"{field}": cluster {number} must have three numbers from 0 to 255.')
 
 
 def _check_rest(content: Mapping[str, Any], k: int) -> None:

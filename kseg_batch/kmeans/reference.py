@@ -325,7 +325,8 @@ def measure(
 def measure_palette(histogram: ColorHistogram, palette: Palette, backend: str = "numpy") -> Palette:
     """Return a palette with counts and compactness over a histogram: the reference for `Backend.measure`."""
     centers = palette.fixed_centers.astype(np.int64)
-    return replace(measure(histogram, centers, 0, backend, palette.color_space), names=palette.names)
+    measured = measure(histogram, centers, 0, backend, palette.color_space)
+    return replace(measured, names=palette.names, mean_colors=palette.mean_colors)
 
 
 def assign(image: NDArray[np.uint8], palette: Palette) -> NDArray[np.uint8]:

@@ -145,6 +145,8 @@ def test_the_fingerprint_is_that_of_all_that_a_palette_decides() -> None:
         replace(settings, palette=None),
         replace(settings, alpha="ignore"),
         replace(settings, palette=replace(palette, color_space="lab")),
+        replace(settings, palette=replace(palette, color_space="lab", mean_colors=np.zeros((2, 3)))),
+        replace(settings, palette=replace(palette, color_space="lab", mean_colors=np.ones((2, 3)))),
         replace(settings, palette=replace(palette, names=("a", "c"))),
         replace(settings, palette=replace(palette, fixed_centers=palette.fixed_centers[::-1])),
         replace(settings, palette=replace(palette, fixed_centers=palette.fixed_centers + np.int32(1))),

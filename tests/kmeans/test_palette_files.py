@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from kseg_batch import Palette, fit_palette, read_palette, write_palette
 from kseg_batch.errors import OptionError, OutputError, PaletteWarning
-from kseg_batch.kmeans.color_spaces import COLOR_SPACES
+from kseg_batch.kmeans.color_spaces import COLOR_SPACES, to_rgb
 from tests.support.exactness import assert_same_palette
 from tests.support.images import noise, photos
 
@@ -34,6 +34,8 @@ def assert_same(one: Palette, other: Palette) -> None:
 def palettes(draw: st.DrawFn) -> Palette:
     k = draw(st.integers(1, 256))
     centers = draw(arrays(np.int32, (k, 3), elements=st.integers(0, 16320), unique=True))
+    color_space = draw(st.sampled_from(COLOR_SPACES))
+    mean_colors = arrays(np.float64, (k, 3), elements=st.floats(0, 255))
     names = tuple(f"{draw(st.sampled_from(['sky', 'Bäume', 'a b', '日']))} {i}" for i in range(k))
     return Palette(
         fixed_centers=centers,
@@ -41,8 +43,9 @@ def palettes(draw: st.DrawFn) -> Palette:
         compactness=draw(st.floats(0, 1e300)),
         n_iter=draw(st.none() | st.integers(0, 10**6)),
         backend=draw(st.sampled_from(["numba", "opencv", ""])),
-        color_space=draw(st.sampled_from(COLOR_SPACES)),
+        color_space=color_space,
         names=draw(st.sampled_from([(), names, ("", *names[1:]) if k > 1 else ()])),
+        mean_colors=None if color_space == "rgb" else draw(st.none() | mean_colors),
     )
 
 
@@ -87,8 +90,32 @@ def written(tmp_path: Path, **changes: Any) -> Path:
     [
         ({"format": "other"}, 'this is not a palette: "format" is not "kseg-batch palette".'),
         ({"format": ...}, 'this is not a palette: "format" is not "kseg-batch palette".'),
-        ({"version": 2}, '"version" must be 1, the one that this kseg-batch reads, not 2.'),
-        ({"version": ...}, '"version" must be 1, the one that this kseg-batch reads, not null.'),
+        ({"version": 3}, '"version" must be 1 or 2, which this kseg-batch reads, not 3.'),
+        ({"version": True}, '"version" must be 1 or 2, which this kseg-batch reads, not true.'),
+        ({"version": [1]}, '"version" must be 1 or 2, which this kseg-batch reads, not [1].'),
+        ({"version": ...}, '"version" must be 1 or 2, which this kseg-batch reads, not null.'),
+        ({"version": 1}, '"mean_colors" is not a field of a palette.'),
+        ({"mean_colors": ...}, '"mean_colors" is missing.'),
+        (
+            {"mean_colors": [[1, 2, 3]] * 2},
+            '"mean_colors" must be null in rgb, where "centers" are the mean colours.',
+        ),
+        (
+            {"color_space": "lab", "mean_colors": [[1, 2, 3]]},
+            '"mean_colors" must be null, or a list of 2 items, as many as in "centers", not 1.',
+        ),
+        (
+            {"color_space": "lab", "mean_colors": "red"},
+            '"mean_colors" must be null, or a list of 2 items, as many as in "centers", but is not a list.',
+        ),
+        (
+            {"color_space": "lab", "mean_colors": [[1, 2, 3], [1, 2]]},
+            '"mean_colors": cluster 1 must have three numbers from 0 to 255.',
+        ),
+        (
+            {"color_space": "oklab", "mean_colors": [[1, 2, 255.1], [1, 2, 3]]},
+            '"mean_colors": cluster 0 must have three numbers from 0 to 255.',
+        ),
         ({"centers": ...}, '"centers" is missing.'),
         ({"name": ["a", "b"]}, '"name" is not a field of a palette.'),
         ({"color_space": "hsv"}, '"color_space" must be one of rgb, lab, oklab, not "hsv".'),
@@ -173,6 +200,23 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_palette("nowhere")
     with pytest.raises(OptionError, match=f"{tmp_path}: the file cannot be read: Is a directory"):
         read_palette(tmp_path)
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    """Its mean colours are not known, so that the centres, converted, are the colours."""
+    expected = fit_palette([noise(9, 9)], k=2)
+    assert_same(read_palette(written(tmp_path, version=1, mean_colors=...)), expected)
+    palette = read_palette(written(tmp_path, version=1, mean_colors=..., color_space="lab"))
+    assert palette.mean_colors is None
+    assert np.array_equal(palette.centers, to_rgb(expected.fixed_centers / 64, "lab"))
+
+
+def test_mean_colors_may_be_whole_numbers_or_unknown(tmp_path: Path) -> None:
+    colors = [[0, 255, 0], [1.5, 2, 3]]
+    palette = read_palette(written(tmp_path, color_space="lab", mean_colors=colors))
+    assert palette.mean_colors is not None and palette.mean_colors.tolist() == colors
+    assert palette.colors.tolist() == [[0, 255, 0], [2, 2, 3]]
+    assert read_palette(written(tmp_path, color_space="lab", mean_colors=None)).mean_colors is None
 
 
 def test_centers_are_read_to_a_64th(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def assert_same_palette(one: Palette, other: Palette) -> None:
     assert one.compactness == other.compactness
     assert one.n_iter == other.n_iter
     assert (one.color_space, one.names) == (other.color_space, other.names)
+    assert_array_equal(one.mean_colors, other.mean_colors, strict=True)
 
 
 def assert_same_labels(one: LabelMap, other: LabelMap, masks: int) -> None:

@@ -162,6 +162,7 @@ def build_palette(
         backend=backend,
         color_space=color_space if given is None else given.color_space,
         names=() if given is None else given.names,
+        mean_colors=None if given is None else given.mean_colors,
     )
 
 
