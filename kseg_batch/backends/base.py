@@ -44,6 +44,8 @@ class Backend(BackendInfo, Protocol):
     def fit(self, histogram: ColorHistogram, options: FitOptions) -> Palette:
         """Cluster the pixels of a histogram into `options.k` clusters, or one per colour if there are fewer.
 
+        The palette has no mean colours, which `mean_colors.py` adds.
+
         Raises:
             BackendError: The computation failed.
         """

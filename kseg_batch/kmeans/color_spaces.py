@@ -1,5 +1,8 @@
 """Colour spaces to cluster in: conversion of 8-bit RGB images, and of centres back to RGB.
 
+The way back is for centres whose pixels are not known, such as that of an empty cluster. The colours of other
+clusters are the means of their pixels: see `mean_colors.py`.
+
     rgb      the channels of the file
     lab      CIE L*a*b* (1976) of sRGB, D65, in OpenCV's 8 bits: 255/100 L*, a* + 128, b* + 128
     oklab    Oklab (Ottosson, "A perceptual color space for image processing", 2020), with distances close

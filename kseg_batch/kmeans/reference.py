@@ -11,6 +11,9 @@ performance of k-means for color quantization", Image and Vision Computing 29, 2
 4. runs Lloyd's algorithm on all distinct colours from the improved centres.
 
 Points and centres are int64 in Q8.6 fixed point. All sums are of integers, so a backend may add in any order.
+
+A histogram has the colours of one space alone. So palettes of this module have no mean colours: see
+`mean_colors.py`, which takes them from the RGB pixels and their labels.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Version of the algorithm. An increase, for results that differ, makes runs segment all images again."""
 
 FINE_POINTS = 8192

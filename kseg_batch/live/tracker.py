@@ -9,6 +9,7 @@ import numpy as np
 
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import CELL_BITS
+from kseg_batch.kmeans.mean_colors import with_mean_colors
 from kseg_batch.live.stabilizer import LabelStabilizer
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class TrackedFrame:
     labels: NDArray[np.uint8]
     """(H, W) uint8 cluster of each pixel: that of the nearest centre, or the previous cluster if held."""
     palette: Palette
-    """The centres, with their counts and compactness by the nearest centre."""
+    """The centres, with their counts, compactness and mean colours by the nearest centre."""
     cut: bool
     """Whether a new scene begins with this frame."""
 
@@ -76,6 +77,8 @@ class Tracker:
         )
         palette, seeded = self._fit(histogram, reseed=cut or self._reseed)
         labels = self._backend.assign(pixels, palette, histogram)
+        if palette.mean_colors is None:  # otherwise the frame was measured, not fitted
+            palette = with_mean_colors(palette, rgb, labels)
         if cut or seeded:
             self._stabilizer.reset()
         self._stabilizer.hold(pixels, palette, labels)
@@ -86,7 +89,8 @@ class Tracker:
     def _fit(self, histogram: ColorHistogram, *, reseed: bool) -> tuple[Palette, bool]:
         """Return the palette of a frame, and whether the fit started from new seeds.
 
-        A frame with fewer colours than clusters, such as a black frame, leaves the centres unchanged.
+        A frame with fewer colours than clusters, such as a black frame, leaves the centres unchanged, and the
+        mean colours. A fitted palette has no mean colours yet.
         """
         if self._previous is None:
             return self._backend.fit(histogram, self._options), True
@@ -106,7 +110,7 @@ def match_cluster_numbers(palette: Palette, previous: Palette) -> Palette:
     the remaining centres. New clusters without a partner keep their order, dark to light.
 
     Args:
-        palette: The palette to renumber, of at least as many clusters as the previous.
+        palette: The palette to renumber, of at least as many clusters as the previous, as `fit` returns it.
         previous: The palette whose numbers are kept.
     """
     new, old = palette.fixed_centers.astype(np.int64), previous.fixed_centers.astype(np.int64)

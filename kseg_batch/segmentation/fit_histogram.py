@@ -6,22 +6,26 @@ than the pixels, are converted last. The result equals that of `segment` for all
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
 from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum, from_zorder, zorder
-from kseg_batch.segmentation.select_k import select_k
+from kseg_batch.kmeans.mean_colors import sum_colors_reference, with_color_sums
+from kseg_batch.segmentation.select_k import SelectedPalette, select_k
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from kseg_batch.backends.base import Backend
     from kseg_batch.kmeans.color_spaces import ColorSpace
     from kseg_batch.kmeans.options import FitOptions, KRange
-    from kseg_batch.segmentation.select_k import SelectedPalette
+    from kseg_batch.kmeans.palette import Palette
 
 PART_COLORS = 1 << 20
 """Colours that are converted at a time, so that 16 million colours do not take 16 times the memory."""
@@ -31,7 +35,11 @@ def fit_histogram(
     backend: Backend, histogram: ColorHistogram, options: FitOptions, k_range: KRange | None
 ) -> SelectedPalette:
     """Cluster the pixels of an RGB histogram in the colour space of the options; see `select_k`."""
-    return select_k(backend, convert_histogram(histogram, options.color_space), options, k_range)
+    space = options.color_space
+    selected = select_k(backend, convert_histogram(histogram, space), options, k_range)
+    if space == "rgb":
+        return selected
+    return replace(selected, palette=_with_mean_colors(backend, histogram, selected.palette))
 
 
 def convert_histogram(histogram: ColorHistogram, color_space: ColorSpace) -> ColorHistogram:
@@ -43,17 +51,25 @@ def convert_histogram(histogram: ColorHistogram, color_space: ColorSpace) -> Col
     if color_space == "rgb":
         return histogram
     total = HistogramSum()
-    for converted, counts in _parts(histogram, color_space):
+    for _, converted, counts in _parts(histogram, color_space):
         total.add_colors(zorder(converted), counts)
     return total.sum()
 
 
+def _with_mean_colors(backend: Backend, histogram: ColorHistogram, palette: Palette) -> Palette:
+    """Return a palette, fitted to a converted histogram, with the mean colours over the RGB histogram."""
+    sums = np.zeros((MAX_CLUSTERS, 3), np.int64)
+    for colors, converted, counts in _parts(histogram, palette.color_space):
+        sums += sum_colors_reference(colors, backend.assign(converted[None], palette), counts)
+    return with_color_sums(palette, sums[: len(palette.counts)])
+
+
 def _parts(
     histogram: ColorHistogram, color_space: ColorSpace
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint32] | NDArray[np.int64]]]:
-    """Yield the colours of an RGB histogram in parts: (n, 3) converted colours, and (n,) counts."""
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32] | NDArray[np.int64]]]:
+    """Yield the colours of an RGB histogram in parts: (n, 3) RGB, (n, 3) converted, and (n,) counts."""
     codes = histogram.codes
     for first in range(0, len(codes), PART_COLORS):
         part = slice(first, first + PART_COLORS)
         colors = from_zorder(codes[part])
-        yield convert(colors[None], color_space)[0], histogram.counts[part]
+        yield colors, convert(colors[None], color_space)[0], histogram.counts[part]

@@ -13,6 +13,7 @@ from kseg_batch.errors import FallbackWarning, FewerColorsWarning, MissingCluste
 from kseg_batch.images.label_map import black_out
 from kseg_batch.kmeans.color_spaces import convert
 from kseg_batch.kmeans.histogram import ColorHistogram
+from kseg_batch.kmeans.mean_colors import with_mean_colors
 from kseg_batch.kmeans.options import FitOptions, RegionOptions, parse_k
 from kseg_batch.kmeans.palette import Palette
 from kseg_batch.segmentation.cluster_selection import TOLERANCE, ClusterSelection
@@ -55,7 +56,7 @@ class Segmentation:
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """(k, 3) float64 centres in RGB, 0 .. 255, whatever the colour space."""
+        """(k, 3) float64 colours of the clusters in RGB, 0 .. 255: see `Palette.centers`."""
         return self.palette.centers
 
     @property
@@ -82,7 +83,7 @@ class Segmentation:
         return self.palette.backend
 
     def segmented(self) -> NDArray[np.uint8]:
-        """Return the segmented picture, (H, W, 3) uint8 RGB: each pixel in the colour of its centre."""
+        """Return the segmented picture, (H, W, 3) uint8 RGB: each pixel in the colour of its cluster."""
         return self.palette.colors[self.labels]
 
     def mask(self, cluster: int) -> NDArray[np.bool_]:
@@ -233,7 +234,8 @@ def segment_with(
     selected = select_k(backend, histogram, options, k_range)
     kept = histogram if histogram.n_colors <= MAX_KEPT_COLORS else None
     del histogram
-    return Segmentation(backend.assign(pixels, selected.palette, kept), selected.palette, selected.curve)
+    labels = backend.assign(pixels, selected.palette, kept)
+    return Segmentation(labels, with_mean_colors(selected.palette, rgb, labels), selected.curve)
 
 
 def fit_palette(

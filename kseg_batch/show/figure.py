@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kseg_batch.errors import OptionError
 from kseg_batch.images.label_map import with_transparent
 from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.mean_colors import with_mean_colors
 from kseg_batch.kmeans.options import RegionOptions
 from kseg_batch.segmentation.regions import load_cleaner
 from kseg_batch.segmentation.segment import Segmentation
@@ -70,13 +71,14 @@ def segment_photo(
         BackendError: The backend failed.
         ImageError: No label is left for transparent pixels, because there are 256 clusters.
     """
-    pixels = convert(photo.pixels, options.color_space)
+    rgb = photo.pixels
+    pixels = convert(rgb, options.color_space)
     histogram = backend.histogram(pixels)
     total_variation = backend.fit(histogram, replace(options, k=1)).compactness
     for k in sorted({min(k, histogram.n_colors) for k in ks}):
         selected = select_k(backend, histogram, replace(options, k=k), k_range)
-        palette = selected.palette
-        labels = backend.assign(pixels, palette, histogram)
+        labels = backend.assign(pixels, selected.palette, histogram)
+        palette = with_mean_colors(selected.palette, rgb, labels)
         if regions:
             labels, palette = load_cleaner().clean(labels, palette, regions, photo.opaque)
         if photo.opaque is not None:

@@ -57,7 +57,7 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
         "failed": 0,
         "pixels": glued.shape[1],
         "colors": len(np.unique(glued[0], axis=0)),
-        "algorithm": 2,
+        "algorithm": 3,
         "k": k,
         "attempts": 3,
         "max_iter": 50,

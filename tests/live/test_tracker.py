@@ -20,7 +20,7 @@ from kseg_batch.live.rendered_frame import RenderedFrame
 from kseg_batch.live.source import Frame
 from kseg_batch.live.stabilizer import MAX_HELD_FRAMES, LabelStabilizer, hold_labels_reference
 from kseg_batch.live.tracker import Tracker, coarse_histogram, histogram_intersection, match_cluster_numbers
-from tests.support.images import Image, blocks, flat, gradient, noise, photos
+from tests.support.images import FLAT, Image, blocks, flat, gradient, noise, photos
 from tests.support.palettes import palette_of
 from tests.support.videos import pan
 
@@ -121,6 +121,23 @@ def test_a_frame_equals_the_reference_from_the_last_palette(space: ColorSpace) -
     streaks = np.zeros_like(labels)
     held, _ = hold_labels_reference(second, expected, 8.0, found.labels, streaks, labels)
     assert np.array_equal(then.labels, held)
+
+
+@pytest.mark.parametrize("space", ["lab", "oklab"])
+def test_colors_are_the_mean_of_the_pixels_before_labels_are_held(space: ColorSpace) -> None:
+    """Also where a cut renumbers the clusters. A frame of too few colours keeps the last colours."""
+    one = Tracker(NUMBA, FitOptions(k=4, color_space=space), 8.0)
+    frames = (*pan(2, step=9), photos()["coffee"], photos()["chelsea"][:, :400])
+    for frame in frames:
+        found = one.track(frame)
+        nearest = reference.assign(convert(frame, space), found.palette)
+        means = [frame[nearest == cluster].mean(axis=0) for cluster in range(4)]
+        assert np.array_equal(found.palette.centers, means)
+    assert found.cut
+    black = one.track(np.zeros_like(frame))
+    assert np.array_equal(black.palette.centers, means)
+    image = blocks(FLAT[:4])
+    assert np.array_equal(RenderedFrame(Frame(5, 5, image), one.track(image)).rgb, image)
 
 
 def test_clusters_keep_their_numbers_when_their_order_by_brightness_changes() -> None:

@@ -55,7 +55,8 @@ def test_counts_beyond_32_bits() -> None:
         fit_histogram.fit_histogram(load("numba"), histogram, options, None).palette
         for histogram in (small, huge)
     )
-    assert_array_equal(one.fixed_centers, other.fixed_centers)
+    assert one.mean_colors is not None
+    assert_array_equal(one.mean_colors, other.mean_colors)
     assert_array_equal(one.counts * (1 << 33), other.counts)
 
 

@@ -40,4 +40,5 @@ def hlg_signals(colors: Sequence[Sequence[int]]) -> NDArray[np.float64]:
     light = np.clip(srgb_to_linear(np.array(colors) / 255) @ TO_BT2020.T, 0, 1) * HLG_WHITE
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     bright = a * np.log(np.maximum(12 * light - b, 1e-9)) + c
-    return np.where(light <= 1 / 12, np.sqrt(3 * light), bright)
+    signals: NDArray[np.float64] = np.where(light <= 1 / 12, np.sqrt(3 * light), bright)
+    return signals

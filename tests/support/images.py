@@ -73,6 +73,10 @@ AWKWARD: dict[str, Image] = {
 }
 
 
+FLAT = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
+"""Saturated colours, at the borders of sRGB."""
+
+
 APART = np.array(list(itertools.product((40, 128, 216), repeat=3)))
 """Colours that are 88 grey levels from each other, or more."""
 

@@ -26,6 +26,7 @@ from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.write_outputs import write_outputs
 from kseg_batch.errors import describe
 from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.mean_colors import with_mean_colors
 from kseg_batch.processes import usable_cores
 from kseg_batch.segmentation.regions import pack_labels
 from kseg_batch.segmentation.select_k import SelectedPalette, select_k
@@ -220,11 +221,13 @@ class _Pipeline:
             return
         selected = decoded.selected or SelectedPalette(result.palette, None)
         labels, palette = result.labels, selected.palette
-        opaque, regions = decoded.image.photo.opaque, self.settings.regions
+        photo, regions = decoded.image.photo, self.settings.regions
         try:
-            if opaque is not None or regions:
-                labels, palette = pack_labels(labels.labels, palette, regions, opaque)
-                selected = replace(selected, palette=palette)
+            if self.settings.takes_means:
+                palette = with_mean_colors(palette, photo.pixels, labels.labels)
+            if photo.opaque is not None or regions:
+                labels, palette = pack_labels(labels.labels, palette, regions, photo.opaque)
+            selected = replace(selected, palette=palette)
             outcome = write_outputs(
                 decoded.job, self.settings, decoded.image, labels, selected, decoded.start
             )

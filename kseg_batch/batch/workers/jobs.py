@@ -80,6 +80,11 @@ class Settings:
         """The fewest and the most clusters that a backend has to find; one number where k is fixed."""
         return (self.fit.k,) if self.k_range is None else (self.k_range.low, self.k_range.high)
 
+    @property
+    def takes_means(self) -> bool:
+        """Whether clusters get the mean RGB of their pixels: those that an image finds in another space."""
+        return self.palette is None and self.fit.color_space != "rgb"
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:

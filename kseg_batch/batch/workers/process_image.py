@@ -10,6 +10,7 @@ from kseg_batch.batch.workers.jobs import FAILURES, failed_outcome
 from kseg_batch.batch.workers.load_image import load_image
 from kseg_batch.batch.workers.write_outputs import write_outputs
 from kseg_batch.kmeans.color_spaces import convert
+from kseg_batch.kmeans.mean_colors import with_mean_colors
 from kseg_batch.segmentation.regions import pack_labels
 from kseg_batch.segmentation.select_k import SelectedPalette, select_k
 
@@ -30,19 +31,23 @@ def process_image(job: Job, settings: Settings, backend: Backend) -> Outcome:
     start = time.perf_counter()
     try:
         image = load_image(job, settings)
-        pixels, opaque = convert(image.photo.pixels, settings.fit.color_space), image.photo.opaque
+        rgb, opaque = image.photo.pixels, image.photo.opaque
+        pixels = convert(rgb, settings.fit.color_space)
         histogram = backend.histogram(pixels)
         if settings.palette is not None:
             selected = SelectedPalette(backend.measure(histogram, settings.palette), None)
         else:
             selected = select_k(backend, histogram, settings.fit, settings.k_range)
+        palette = selected.palette
         if opaque is None and not settings.regions:
-            masks = "masks" in settings.save
-            labels = backend.label_map(pixels, selected.palette, histogram, masks=masks)
+            labels = backend.label_map(pixels, palette, histogram, masks="masks" in settings.save)
+            if settings.takes_means:
+                palette = with_mean_colors(palette, rgb, labels.labels)
         else:
-            numbers = backend.assign(pixels, selected.palette, histogram)
-            labels, palette = pack_labels(numbers, selected.palette, settings.regions, opaque)
-            selected = replace(selected, palette=palette)
-        return write_outputs(job, settings, image, labels, selected, start)
+            numbers = backend.assign(pixels, palette, histogram)
+            if settings.takes_means:
+                palette = with_mean_colors(palette, rgb, numbers)
+            labels, palette = pack_labels(numbers, palette, settings.regions, opaque)
+        return write_outputs(job, settings, image, labels, replace(selected, palette=palette), start)
     except FAILURES as error:
         return failed_outcome(job, error, start)
