@@ -22,6 +22,9 @@ CELL_SIZE = 1 << (3 * CELL_BITS)
 """Number of colours in a cell: 512."""
 
 
+PART_CELLS = 256
+"""Cells whose counts are copied at a time: 1 MB, which stays in the cache."""
+
 MAX_PIXELS = 1 << 45
 """Most pixels of a histogram, 35 million megapixels, so that no sum of squares overflows int64."""
 
@@ -186,17 +189,19 @@ class HistogramSum:
     def sum(self) -> ColorHistogram:
         """Return the sum, which equals the histogram of all added pixels together."""
         cells = np.flatnonzero(self._occupied)
-        in_cells = self._table[cells]  # (m, 512)
-        present = in_cells > 0
-        counts = in_cells[present]
-        narrow = (
-            self._n_pixels < 1 << 32
-        )  # the dtype of an image's counts, for which kernels are already compiled
+        narrow = self._n_pixels < 1 << 32  # the dtype of an image's counts, for which kernels are compiled
+        sizes, slots, counts = [], [], []
+        for first in range(0, max(1, len(cells)), PART_CELLS):
+            in_cells = self._table[cells[first : first + PART_CELLS]]  # (m, 512)
+            present = in_cells > 0
+            sizes.append(np.count_nonzero(present, axis=1))
+            slots.append(np.broadcast_to(np.arange(CELL_SIZE, dtype=np.uint16), present.shape)[present])
+            counts.append(in_cells[present].astype(np.uint32 if narrow else np.int64))
         return ColorHistogram(
             cells=cells.astype(np.uint16),
-            starts=np.append(0, np.cumsum(np.count_nonzero(present, axis=1))),
-            slots=np.broadcast_to(np.arange(CELL_SIZE, dtype=np.uint16), present.shape)[present],
-            counts=counts.astype(np.uint32) if narrow else counts,
+            starts=np.append(0, np.cumsum(np.concatenate(sizes))),
+            slots=np.concatenate(slots),
+            counts=np.concatenate(counts),
         )
 
     def take(self) -> ColorHistogram:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from kseg_batch.kmeans.options import FitOptions, KRange
     from kseg_batch.kmeans.palette import Palette
 
-PART_COLORS = 1 << 20
-"""Colours that are converted at a time, so that 16 million colours do not take 16 times the memory."""
+PART_COLORS = 1 << 18
+"""Colours that are converted at a time, so that the memory for this does not grow with their number."""
 
 
 def fit_histogram(
