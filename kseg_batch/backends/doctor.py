@@ -16,6 +16,7 @@ from kseg_batch.backends.machine import (
     Finding,
     find_problems,
     gpu_fix,
+    has_littlecms,
     installed_packages,
     matching_packages,
     read_codecs,
@@ -142,7 +143,7 @@ def examine(notice: Callable[[str], None]) -> Diagnosis:
     return Diagnosis(
         version=packages.get("kseg-batch", "unknown"),
         machine=read_machine(),
-        packages={name: packages[name] for name in ("numpy", "isal") if name in packages},
+        packages={name: packages[name] for name in ("numpy", "pillow", "isal") if name in packages},
         driver=driver,
         driver_fix=gpu_fix(driver, packages) if driver.problem else None,
         files_problem=codecs.reason,
@@ -162,6 +163,11 @@ def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -
     if missing:
         listed = ", ".join(missing)
         yield Finding(f"this build of Pillow does not read {listed}", "pip install --upgrade pillow")
+    if codecs and not has_littlecms():
+        yield Finding(
+            "this build of Pillow lacks LittleCMS, which some colour profiles need",
+            "pip install --force-reinstall pillow",
+        )
     if kernel_cache is None:
         return
     fix = "export NUMBA_CACHE_DIR=/a/writable/folder"

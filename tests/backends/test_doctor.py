@@ -34,7 +34,7 @@ from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
 from tests.support.commands import command_line, import_path
-from tests.support.faults import break_module
+from tests.support.faults import HIDE_LITTLECMS, break_module
 from tests.support.gpu import compile_driver
 
 GPU = Gpu("NVIDIA Test 1", "9.0", 150 << 30, 149 << 30)
@@ -102,7 +102,7 @@ def test_the_table_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
 def test_json_has_the_content_of_the_table(tmp_path: Path) -> None:
     report = examine(tmp_path, 0)
     assert report["machine"]["python"] == sys.version.split()[0]
-    assert {"numpy", "isal"} == set(report["packages"])
+    assert {"numpy", "pillow", "isal"} == set(report["packages"])
     assert report["numba"]["status"] == report["opencv"]["status"] == "works"
     assert 0 < report["numba"]["milliseconds"] < report["opencv"]["milliseconds"]
     assert "numba" in report["numba"]["packages"]
@@ -118,6 +118,13 @@ def test_a_missing_package_for_heic_is_named(tmp_path: Path) -> None:
     assert [codec["name"] for codec in report["codecs"] if not codec["read"]] == ["HEIC"]
     (finding,) = (finding for finding in report["findings"] if "HEIC" in finding["problem"])
     assert finding["fix"] == "pip install pillow-heif"
+
+
+def test_a_build_of_pillow_without_littlecms_is_named(tmp_path: Path) -> None:
+    report = examine(tmp_path, 0, code=HIDE_LITTLECMS)
+    (finding,) = (finding for finding in report["findings"] if "LittleCMS" in finding["problem"])
+    assert finding["fix"] == "pip install --force-reinstall pillow"
+    assert not any("LittleCMS" in finding["problem"] for finding in examine(tmp_path, 0)["findings"])
 
 
 def test_without_numba_opencv_is_left(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from kseg_batch import read_palette, segment
 from kseg_batch.images.decode import decode
 from tests.support.commands import kseg
-from tests.support.faults import break_module
+from tests.support.faults import HIDE_LITTLECMS, break_module
 from tests.support.icc import ADOBE_RGB, DISPLAY_P3, SRGB_CURVE, gamma, matrix_profile, table_profile
 from tests.support.image_files import pixels_of, save
 from tests.support.images import blocks, noise
@@ -115,11 +115,9 @@ def test_littlecms_and_its_absence(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     Image.fromarray(noise(20, 20)).save(tmp_path / "p/a.png", icc_profile=table_profile(b"RGB ", name="t"))
     save(noise(20, 20), tmp_path / "p/b.png")
-    lacks = "from PIL import features; check = features.check; "
-    lacks += "features.check = lambda name: name != 'littlecms2' and check(name)"
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(lacks)
+    (site / "sitecustomize.py").write_text(HIDE_LITTLECMS)
     result = kseg("run", "p", cwd=tmp_path, path=site)
     assert result.returncode == 3
     assert "p/a.png: its colour profile needs LittleCMS" in result.stderr

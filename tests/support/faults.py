@@ -41,6 +41,14 @@ def hide_modules(*names: str) -> str:
     return f"import sys\nfor name in {names!r}: sys.modules[name] = None"
 
 
+HIDE_LITTLECMS = """
+from PIL import features
+check = features.check
+features.check = lambda name: name != "littlecms2" and check(name)
+"""
+"""Code after which Pillow says that its build has no LittleCMS."""
+
+
 def break_module(folder: Path, name: str) -> Path:
     """Put a module into a folder whose import fails; return the folder."""
     folder.mkdir(exist_ok=True)
