@@ -23,6 +23,7 @@ from PIL import UnidentifiedImageError
 from kseg_batch.errors import ImageError
 from kseg_batch.images.decoders import ORIENTATION, decode_samples
 from kseg_batch.images.formats import check_whole, detect_format
+from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors, round_to_8_bits
 from kseg_batch.optional import import_cv2
 
@@ -125,15 +126,16 @@ def decode(
         _load_heif()
     losses: list[str] = []
     try:
-        with _pillow().open(io.BytesIO(data), formats=[name]) as picture:
+        colorless = without_colors(data, name)
+        with _pillow().open(io.BytesIO(colorless), formats=[name]) as picture:
             _check_size(picture.size, max_pixels)
             n = getattr(picture, "n_frames", 1)
             if n > 1 and name != "JPEG":  # in JPEG, further frames are depth or gain maps
                 losses.append(f"the first of {n} frames")
             # Pillow turns a TIFF upright while loading it, and then reports the orientation as upright
             turned = name == "TIFF" and picture.tag_v2.get(ORIENTATION, 1) != 1
-            samples = decode_samples(data, name, picture, losses)
-            exif = _read_exif(data, name, picture, losses)
+            samples = decode_samples(colorless, name, picture, losses)
+            exif = _read_exif(colorless, name, picture, losses)
             colors = find_colors(
                 data, name, picture, samples.channels, profile, is_adobe_rgb=exif.is_adobe_rgb
             )

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 from kseg_batch.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -18,6 +22,8 @@ HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"
 BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")
 """Types of the boxes of an AVIF or HEIC file (ISO/IEC 14496-12)."""
 
+START_OF_SCAN = 0xDA
+"""The JPEG marker that the pixels follow."""
 GIF_TRAILER, GIF_EXTENSION, GIF_IMAGE = 0x3B, 0x21, 0x2C
 
 
@@ -85,15 +91,32 @@ def _check_png(data: bytes) -> None:
         at = end
 
 
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the type, the first byte and the end of each chunk of a whole PNG before its pixels."""
+    at = len(PNG_SIGNATURE)
+    while (chunk_type := data[at + 4 : at + 8]) not in (b"IDAT", b"IEND"):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        yield chunk_type, at, end
+        at = end
+
+
 def png_chunk(data: bytes, chunk_type: bytes) -> bytes | None:
     """Return the content of a whole PNG's first chunk of a type before its pixels; None if there is none."""
-    at = len(PNG_SIGNATURE)
-    while (found := data[at + 4 : at + 8]) not in (b"IDAT", b"IEND"):
-        (length,) = struct.unpack_from(">I", data, at)
-        if found == chunk_type:
-            return data[at + 8 : at + 8 + length]
-        at += 12 + length
-    return None
+    contents = (data[at + 8 : end - 4] for found, at, end in png_chunks(data) if found == chunk_type)
+    return next(contents, None)
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker, the first byte and the end of each segment of a JPEG before its pixels."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != START_OF_SCAN:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        yield marker, at, end
+        at = end
 
 
 def _has_trailer(data: bytes) -> bool:

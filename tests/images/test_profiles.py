@@ -369,6 +369,66 @@ def test_a_profile_that_cannot_be_used_is_noted(profile: bytes, reason: str) -> 
     assert not photo.converted
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a name",
+        b"p\0",
+        b"p\0\0not compressed",
+        b"p\0\1" + zlib.compress(P3),  # an unknown method
+        b"p\0\0" + zlib.compress(P3)[:-9],
+        b"p\0\0" + zlib.compress(bytes(1 << 27)),
+    ],
+)
+def test_a_damaged_chunk_of_png_fails_no_image(content: bytes) -> None:
+    photo = decode(png(noise(9, 9), (b"iCCP", content)))
+    assert_array_equal(photo.rgb, noise(9, 9))
+    assert photo.notes == ("its colour profile is damaged, and was ignored",)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "LA"])
+def test_a_profile_after_the_pixels_of_a_png_does_not_count(mode: str) -> None:
+    plain = encoded(Image.fromarray(flat(200, 40, 30)).convert(mode), "PNG")
+    end = len(plain) - 12
+    data = plain[:end] + png_of_chunks((b"iCCP", b"p\0\0" + zlib.compress(P3)))[8:] + plain[end:]
+    photo = decode(data)
+    assert_array_equal(photo.rgb, decode(plain).rgb)
+    assert photo.notes == ()
+
+
+def jpeg(*parts: bytes) -> bytes:
+    """A JPEG with parts of a profile, each with its number and the number of parts."""
+    plain = encoded(Image.fromarray(flat(200, 40, 30)), "JPEG", quality=100, subsampling=0)
+    contents = [b"ICC_PROFILE\0" + part for part in parts]
+    segments = [b"\xff\xe2" + struct.pack(">H", 2 + len(content)) + content for content in contents]
+    return plain[:2] + b"".join(segments) + plain[2:]
+
+
+def test_parts_of_a_profile_in_any_order() -> None:
+    photo = decode(jpeg(b"\2\2" + P3[300:], b"\1\2" + P3[:300]))
+    assert photo.notes == ("Display P3 to sRGB",)
+    assert_array_equal(photo.rgb, decode(jpeg(b"\1\1" + P3)).rgb)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"\1\2" + P3[:300]],
+        [b"\1\2" + P3[:300], b"\1\2" + P3[:300], b"\2\2" + P3[300:]],
+        [b"\1\1" + P3, b"\1\1" + P3],
+        [b"\0\1" + P3],
+        [b"\1\1"],
+        [b""],
+        [b"\1\1" + P3] * 300,
+    ],
+)
+def test_parts_of_no_whole_profile_fail_no_image(parts: list[bytes]) -> None:
+    photo = decode(jpeg(*parts))
+    assert_array_equal(photo.rgb, decode(jpeg()).rgb)
+    assert photo.notes == ("its colour profile is damaged, and was ignored",)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     profile=st.sampled_from([P3, ADOBE, table_profile(b"RGB ", name="t"), *MATRIX_PROFILES.values()]),
@@ -432,6 +492,13 @@ P3_CHUNK = (b"iCCP", b"p\0\0" + zlib.compress(P3))
         ([cicp(1, 13)], (200, 40, 30), ()),
         ([cicp(2, 2)], (200, 40, 30), ()),
         ([cicp(1, 13), P3_CHUNK], (200, 40, 30), ()),
+        ([P3_CHUNK, (b"iCCP", b"a\0\0" + zlib.compress(ADOBE))], (218, 0, 4), ("Display P3 to sRGB",)),
+        ([gama(0.0)], (200, 40, 30), ("its colour profile (gAMA) is damaged, and was ignored",)),
+        ([gama(0.00001)], (200, 40, 30), ("its colour profile (gAMA) is damaged, and was ignored",)),
+        ([gama(20_000.0)], (200, 40, 30), ("its colour profile (gAMA) is damaged, and was ignored",)),
+        ([(b"gAMA", b"\0\0")], (200, 40, 30), ("its colour profile (gAMA) is damaged, and was ignored",)),
+        ([(b"cHRM", bytes(31))], (200, 40, 30), ("its colour profile (cHRM) is damaged, and was ignored",)),
+        ([(b"sRGB", b"")], (200, 40, 30), ()),
         ([cicp(12, 13), SRGB_CHUNK, gama(1.0)], (218, 0, 4), ("Display P3 to sRGB",)),
         ([ADOBE_CHUNK, gama(256 / 563)], (233, 35, 24), ("gamma 2.2 and cHRM to sRGB",)),
         (

@@ -32,6 +32,7 @@ from kseg_batch.images.profiles.cicp import (
     gamma_curve,
     to_xyz,
 )
+from kseg_batch.images.profiles.embedded import icc_profile
 from kseg_batch.images.profiles.icc import Channels, IccProfile, ProfileError, read_icc
 from kseg_batch.images.profiles.littlecms import LittleCmsConversion, littlecms_version
 from kseg_batch.images.profiles.matrix import MatrixConversion
@@ -47,9 +48,10 @@ ADOBE_RGB = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, 0.3127, 0.3290)
 ADOBE_GAMMA = 563 / 256
 SRGB_GAMMA = (0.4545, 0.4546)
 """Range of gAMA in which the curve is that of sRGB: the PNG specification gives 0.45455 for sRGB."""
+GAMMAS = (0.1, 10.0)
+"""Range of gAMA that a picture may have. libpng's own test pictures have 0.35 to 2.5."""
 MAX_BLACK = 0.184
 """Greatest luminance of a black point that is compensated: L* = 50, as in LittleCMS."""
-BMP_EMBEDDED = b"DEBM"  # "MBED" as a little-endian number: a profile follows the pixels
 
 
 class Conversion(Protocol):
@@ -151,26 +153,15 @@ def _find_conversion(data: bytes, name: str, picture: Any, channels: Channels) -
         if len(codes) != 4 or codes[3] != 1:
             raise ProfileError("(cICP) is of a kind that is not read here")
         return _from_cicp(codes[0], codes[1])
-    if profile := _icc_profile(data, name, picture):
+    if (profile := icc_profile(data, name, picture)) is not None:
         return _from_icc(profile, channels)
     if name == "PNG":
-        return _from_png_chunks(picture.info)
+        return _from_png_chunks(data)
     if name in ("AVIF", "HEIF"):
         for kind, content in primary_properties(data):
             if kind == b"colr" and content.startswith(b"nclx") and len(content) >= 10:
                 return _from_cicp(*struct.unpack_from(">HH", content, 4))
     return None
-
-
-def _icc_profile(data: bytes, name: str, picture: Any) -> bytes | None:
-    """Return the ICC profile of a file; None if there is none."""
-    if name == "BMP":
-        if data[14:18] != struct.pack("<I", 124) or data[70:74] != BMP_EMBEDDED:
-            return None
-        start, size = struct.unpack_from("<II", data, 126)
-        return data[14 + start : 14 + start + size]
-    profile: bytes | None = picture.info.get("icc_profile")
-    return profile
 
 
 @lru_cache(maxsize=64)
@@ -210,22 +201,38 @@ def _matrix_conversion(icc: IccProfile) -> MatrixConversion:
     return MatrixConversion(curves, matrix, XYZ_TO_SRGB @ (-scale * black))
 
 
-def _from_png_chunks(info: dict[str, Any]) -> _NamedConversion | None:
+def _from_png_chunks(data: bytes) -> _NamedConversion | None:
     """Return the conversion of the chunks gAMA and cHRM; None if there are none, or there is sRGB as well."""
-    gamma, points = info.get("gamma"), info.get("chromaticity")
-    if "srgb" in info or (gamma is None and points is None):
+    if png_chunk(data, b"sRGB") is not None:
+        return None
+    gamma, points = _hundred_thousandths(data, b"gAMA", 1), _hundred_thousandths(data, b"cHRM", 8)
+    if gamma is None and points is None:
         return None
     if points is None:
         primaries = PRIMARIES[BT709][1]
     else:
         white_x, white_y, *others = points
         primaries = (*others, white_x, white_y)
-    if gamma is not None and gamma <= 0:
-        raise ProfileError("(gAMA) is damaged")
-    if gamma is None or SRGB_GAMMA[0] < gamma < SRGB_GAMMA[1]:
+    if gamma is None or SRGB_GAMMA[0] < gamma[0] < SRGB_GAMMA[1]:
         return _from_primaries(primaries, None, "cHRM")
-    name = "linear light" if gamma == 1 else f"gamma {1 / gamma:.3g}"
-    return _from_primaries(primaries, 1 / gamma, name if points is None else f"{name} and cHRM")
+    if not GAMMAS[0] <= gamma[0] <= GAMMAS[1]:
+        raise ProfileError("(gAMA) is damaged")
+    name = "linear light" if gamma[0] == 1 else f"gamma {1 / gamma[0]:.3g}"
+    return _from_primaries(primaries, 1 / gamma[0], name if points is None else f"{name} and cHRM")
+
+
+def _hundred_thousandths(data: bytes, chunk_type: bytes, n: int) -> tuple[float, ...] | None:
+    """Return the numbers in a chunk of a PNG; None if there is no such chunk.
+
+    Raises:
+        ProfileError: The chunk does not hold n numbers.
+    """
+    content = png_chunk(data, chunk_type)
+    if content is None:
+        return None
+    if len(content) != 4 * n:
+        raise ProfileError(f"({chunk_type.decode()}) is damaged")
+    return tuple(value / 100_000 for value in struct.unpack(f">{n}I", content))
 
 
 @lru_cache(maxsize=64)
