@@ -40,6 +40,7 @@ from tests.support.icc import (
     parametric,
     table,
     table_profile,
+    xyz,
 )
 from tests.support.image_files import encoded, png_of_chunks
 from tests.support.images import noise, photos
@@ -429,6 +430,30 @@ def test_parts_of_no_whole_profile_fail_no_image(parts: list[bytes]) -> None:
     assert photo.notes == ("its colour profile is damaged, and was ignored",)
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        b"desc" + bytes(4),
+        b"mluc" + bytes(4) + struct.pack(">II", 0, 12),
+        b"text" + bytes(4) + b"no description",
+    ],
+)
+def test_a_damaged_description_changes_no_color(description: bytes) -> None:
+    tags = {tag: xyz(*values) for tag, values in zip((b"rXYZ", b"gXYZ", b"bXYZ"), DISPLAY_P3, strict=True)}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), SRGB_CURVE) | {b"desc": description}
+    photo = decode(with_profile(noise(9, 9), icc_profile(b"RGB ", tags)))
+    assert_array_equal(photo.rgb, decode(with_profile(noise(9, 9), P3)).rgb)
+    assert photo.notes == ("a colour profile without a name to sRGB",)
+
+
+def test_a_tag_outside_the_profile_is_left_out_as_littlecms_does() -> None:
+    at = P3.index(b"wtpt")
+    profile = P3[: at + 4] + struct.pack(">I", 1 << 24) + P3[at + 8 :]
+    photo = decode(with_profile(noise(9, 9), profile))
+    assert greatest_difference(photo.rgb, by_littlecms(noise(9, 9), profile, "RGB")) <= 1
+    assert photo.notes == ("Display P3 to sRGB",)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     profile=st.sampled_from([P3, ADOBE, table_profile(b"RGB ", name="t"), *MATRIX_PROFILES.values()]),
@@ -702,6 +727,13 @@ def test_hdr_by_a_profile_of_version_4() -> None:
     codes = b"cicp" + bytes(4) + bytes([9, 16, 0, 1])
     tags = {b"cicp": codes, b"A2B0": bytes(60)}
     photo = decode(with_profile(flat(100, 100, 100), icc_profile(b"RGB ", tags, name="PQ", version=4)))
+    assert photo.notes == ("BT.2020 PQ to sRGB, tone-mapped by ITU-R BT.2390",)
+
+
+def test_hdr_by_a_grey_profile() -> None:
+    codes = b"cicp" + bytes(4) + bytes([9, 16, 0, 1])
+    profile = icc_profile(b"GRAY", {b"kTRC": LINEAR, b"cicp": codes}, version=4)
+    photo = decode(with_profile(flat(100, 100, 100)[..., 0], profile))
     assert photo.notes == ("BT.2020 PQ to sRGB, tone-mapped by ITU-R BT.2390",)
 
 

@@ -85,8 +85,8 @@ def _read(data: bytes) -> IccProfile:
     if channels == "GRAY":
         curve = _curve(tags[b"kTRC"])
         if data[20:24] == b"Lab ":
-            return IccProfile(name, channels, False, curves=(lambda values: _luminance(curve(values)),))
-        return IccProfile(name, channels, False, curves=(curve,))
+            return IccProfile(name, channels, False, cicp, (lambda values: _luminance(curve(values)),))
+        return IccProfile(name, channels, False, cicp, (curve,))
     colorants = np.stack([_xyz(tags[tag]) for tag in (b"rXYZ", b"gXYZ", b"bXYZ")], axis=1)
     curves = tuple(_curve(tags[tag]) for tag in (b"rTRC", b"gTRC", b"bTRC"))
     return IccProfile(name, channels, False, cicp, curves, colorants)
@@ -99,26 +99,27 @@ def _luminance(lightness: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _tags(data: bytes) -> dict[bytes, bytes]:
-    """Return the content of each tag, by its signature."""
+    """Return the content of each tag that lies in the profile, by its signature."""
     (count,) = struct.unpack_from(">I", data, HEADER_BYTES)
     if count > MAX_TAGS:
         raise ProfileError("is damaged")
     tags = {}
     for i in range(count):
         signature, start, size = struct.unpack_from(">4sII", data, HEADER_BYTES + 4 + 12 * i)
-        if start + size > len(data):
-            raise ProfileError("is damaged")
-        tags[signature] = data[start : start + size]
+        if start + size <= len(data):
+            tags[signature] = data[start : start + size]
     return tags
 
 
 def _name(tag: bytes) -> str:
-    """Return the text of a description tag: ASCII up to version 2, a list of languages from version 4 on."""
+    """Return the text of a description tag: ASCII up to version 2, a list of languages from version 4 on.
+
+    A damaged description is empty: it changes no colour.
+    """
     text = ""
     if tag.startswith(b"desc"):
-        (length,) = struct.unpack_from(">I", tag, 8)
-        text = tag[12 : 12 + length].decode("ascii", "replace")
-    elif tag.startswith(b"mluc"):
+        text = tag[12 : 12 + int.from_bytes(tag[8:12], "big")].decode("ascii", "replace")
+    elif tag.startswith(b"mluc") and len(tag) >= 28:
         length, start = struct.unpack_from(">II", tag, 20)
         text = tag[start : start + length].decode("utf-16-be", "replace")
     printable = "".join(char for char in text.partition("\0")[0] if char.isprintable())
