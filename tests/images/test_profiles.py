@@ -430,6 +430,23 @@ def test_parts_of_no_whole_profile_fail_no_image(parts: list[bytes]) -> None:
     assert photo.notes == ("its colour profile is damaged, and was ignored",)
 
 
+@pytest.mark.parametrize("curve", [parametric(0, -2.2), parametric(3, 30_000, 30_000, 0, 0.1, 1), gamma(0)])
+def test_an_infinite_curve_gives_no_warning(curve: bytes) -> None:
+    photo = decode(with_profile(noise(9, 9), matrix_profile(DISPLAY_P3, curve)))
+    assert photo.notes == ("a colour profile without a name to sRGB",)
+
+
+def test_a_curve_with_a_peak_between_the_samples_of_8_bits() -> None:
+    """The fields of the kernel's tables would overflow for 16 bits alone."""
+    peak = np.zeros(65536)
+    peak[100:200] = 1
+    profile = matrix_profile(((90.0, 90.0, 90.0),) * 3, table(peak))
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    icc, row = b"p\0\0" + zlib.compress(profile), zlib.compress(b"\0" + 3 * b"\0\x96")
+    photo = decode(png_of_chunks((b"IHDR", header), (b"iCCP", icc), (b"IDAT", row), (b"IEND", b"")))
+    assert photo.notes[0] == "its colour profile describes impossible colours, and was ignored"
+
+
 @pytest.mark.parametrize(
     "description",
     [

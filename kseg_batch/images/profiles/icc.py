@@ -175,7 +175,8 @@ def _parametric_curve(tag: bytes) -> Curve:
         e, f = ef or (0.0, 0.0)
 
     def curve(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        power = np.maximum(a * values + b, 0.0) ** g + e
+        with np.errstate(divide="ignore", over="ignore"):  # the power may be infinite before it is clipped
+            power = np.maximum(a * values + b, 0.0) ** g + e
         return np.clip(np.where(values >= d, power, c * values + f), 0.0, 1.0)
 
     return curve

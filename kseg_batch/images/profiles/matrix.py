@@ -69,8 +69,8 @@ class MatrixConversion:
         """
         self._curves, self._matrix = curves, matrix
         self._offset = np.zeros(3) if offset is None else offset
-        darkest, brightest = self._range(self._shares(8))
-        if not brightest.max() - darkest.min() < MAX_RANGE:  # nor is it where a number is not finite
+        greatest_range = np.abs(matrix).sum() + np.ptp(self._offset)  # of samples of 8 and of 16 bits
+        if not greatest_range < MAX_RANGE:  # nor is it where a number is not finite
             raise ProfileError("describes impossible colours")
 
     @cached_property
