@@ -63,7 +63,7 @@ def bits_per_sample(data: bytes) -> int:
     """Return the bits of a sample of a file's primary image; 8 if the file does not say."""
     for kind, content in primary_properties(data):
         if kind == b"pixi" and len(content) > 5:
-            return max(content[5:])
+            return max(content[5 : 5 + content[4]], default=8)  # later editions append other fields
         if kind == b"av1C" and len(content) > 2 and content[2] & 0x40:
             return 12 if content[2] & 0x20 else 10
     return 8

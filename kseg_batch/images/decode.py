@@ -46,8 +46,10 @@ MAX_PIXELS = 200_000_000
 """Default limit for the pixels of an image."""
 
 EXIF_IFD, COLOR_SPACE, INTEROPERABILITY_IFD, INTEROPERABILITY_INDEX = 0x8769, 0xA001, 0xA005, 1  # EXIF tags
-ADOBE_RGB = 2
-"""Value of EXIF's ColorSpace that some cameras write; others say so by the interoperability index R03."""
+TURNED = range(2, 9)
+"""Orientations that are not upright. 0 and numbers above 8, which some cameras write, mean nothing."""
+SRGB, ADOBE_RGB = 1, 2
+"""Values of EXIF's ColorSpace. Only some cameras write 2; others say so by the interoperability index R03."""
 PNG_EXIF = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """The chunks of a PNG that may hold EXIF data."""
 
@@ -133,7 +135,7 @@ def decode(
             if n > 1 and name != "JPEG":  # in JPEG, further frames are depth or gain maps
                 losses.append(f"the first of {n} frames")
             # Pillow turns a TIFF upright while loading it, and then reports the orientation as upright
-            turned = name == "TIFF" and picture.tag_v2.get(ORIENTATION, 1) != 1
+            turned = name == "TIFF" and picture.tag_v2.get(ORIENTATION) in TURNED
             samples = decode_samples(colorless, name, picture, losses)
             exif = _read_exif(colorless, name, picture, losses)
             colors = find_colors(
@@ -190,7 +192,7 @@ class _Exif:
     """What EXIF says of an image's pixels."""
 
     orientation: int = 1
-    """1 to 8; 1 is upright."""
+    """1 to 8; 1 is upright, also for a number that means nothing."""
     is_adobe_rgb: bool = False
     """Whether a camera says that its file without a profile is in Adobe RGB (DCF 2.0)."""
 
@@ -203,14 +205,19 @@ def _read_exif(data: bytes, name: str, picture: Any, notes: list[str]) -> _Exif:
         if not exif and "exif" in picture.info:  # for a JPEG, Pillow hides the failure on opening
             exif = _pillow().Exif()
             exif.load(picture.info["exif"])
-        is_adobe_rgb = name == "JPEG" and (
-            exif.get_ifd(EXIF_IFD).get(COLOR_SPACE) == ADOBE_RGB
-            or exif.get_ifd(INTEROPERABILITY_IFD).get(INTEROPERABILITY_INDEX) == "R03"
-        )
-        return _Exif(exif.get(ORIENTATION, 1), is_adobe_rgb)
+        orientation = exif.get(ORIENTATION, 1)
+        is_adobe_rgb = name == "JPEG" and _says_adobe_rgb(exif)
+        return _Exif(orientation if orientation in TURNED else 1, is_adobe_rgb)
     except DAMAGE:
         notes.append("its EXIF data are damaged, so it may lie on its side")
         return _Exif()
+
+
+def _says_adobe_rgb(exif: Any) -> bool:
+    """Whether EXIF says Adobe RGB. Where ColorSpace says sRGB, the index does not count."""
+    color_space = exif.get_ifd(EXIF_IFD).get(COLOR_SPACE)
+    index = exif.get_ifd(INTEROPERABILITY_IFD).get(INTEROPERABILITY_INDEX)
+    return bool(color_space == ADOBE_RGB or (index == "R03" and color_space != SRGB))
 
 
 def _turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

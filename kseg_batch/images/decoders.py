@@ -29,6 +29,7 @@ PHOTOMETRIC = 262  # 1 for grey with 0 as black, 2 for RGB
 PLANAR_CONFIGURATION = 284  # 1 where the channels of a pixel are contiguous
 EXTRA_SAMPLES = 338  # 2 for alpha that is not premultiplied
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow's modes of more than 8 bits per sample
+PNG_GRAY = (0, 4)  # colour types of PNG: grey, and grey with alpha
 GRAY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
 
 
@@ -55,7 +56,7 @@ def decode_samples(data: bytes, name: str, picture: Any, notes: list[str]) -> Sa
         ImageError: The file is damaged, or of a kind that is not read here. Pillow and simplejpeg raise
             errors of their own.
     """
-    channels: Channels = "GRAY" if picture.mode in GRAY_MODES else "RGB"
+    channels: Channels = "GRAY" if _is_gray(data, name, picture) else "RGB"
     if name == "JPEG":
         return _decode_jpeg(data, picture, channels)
     if _is_deep(data, name, picture):
@@ -84,6 +85,11 @@ def _decode_jpeg(data: bytes, picture: Any, channels: Channels) -> Samples:
         return Samples(simplejpeg.decode_jpeg(data, "RGB", strict=True), channels)
     simplejpeg.decode_jpeg(data, "CMYK", strict=True)  # finds damage; Pillow knows how Adobe writes CMYK
     return Samples(np.asarray(picture), "CMYK")
+
+
+def _is_gray(data: bytes, name: str, picture: Any) -> bool:
+    """Whether a file holds grey samples. Pillow's mode for a PNG of 16-bit grey and alpha is RGBA."""
+    return data[25] in PNG_GRAY if name == "PNG" else picture.mode in GRAY_MODES
 
 
 def _is_plain(picture: Any) -> bool:

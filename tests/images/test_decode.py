@@ -148,6 +148,14 @@ def test_orientation_of_16_bit_tiff(orientation: int) -> None:
     assert np.array_equal(photo.rgb[..., 0], expected)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_orientations_without_a_meaning_are_upright(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert not decode(encoded(Image.fromarray(noise(8, 12)), kind, exif=exif)).turned
+
+
 @pytest.mark.parametrize("kind", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_sixteen_bits_are_rounded_and_noted(kind: str, channels: int) -> None:

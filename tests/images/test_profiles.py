@@ -18,6 +18,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from kseg_batch.errors import ImageError
+from kseg_batch.images.boxes import bits_per_sample
 from kseg_batch.images.decode import Photo, decode
 from kseg_batch.images.profiles.cicp import cicp_conversion
 from kseg_batch.images.profiles.littlecms import littlecms_version
@@ -306,6 +307,19 @@ def test_a_known_grey() -> None:
     data = encoded(Image.new("L", (4, 4), 87), "PNG", icc_profile=GRAYS["gamma 1.8"])
     photo = decode(data)
     assert (pixel(photo), photo.notes) == ([106] * 3, ("Gray gamma 1.8 to sRGB",))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_grey_profile_for_every_kind_of_grey_png(bits: int) -> None:
+    """The kinds with alpha have 8 or 16 bits."""
+    icc = (b"iCCP", b"p\0\0" + zlib.compress(GRAYS["gamma 1.8"]))
+    for color_type in (0, 4) if bits >= 8 else (0,):
+        header = struct.pack(">IIBBBBB", 8, 1, bits, color_type, 0, 0, 0)
+        row = b"\xff" * (bits if color_type == 0 else 2 * bits)
+        data = png_of_chunks((b"IHDR", header), icc, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b""))
+        photo = decode(data)
+        assert photo.converted
+        assert photo.notes[0] == "Gray gamma 1.8 to sRGB"
 
 
 def test_a_grey_image_may_have_an_rgb_profile() -> None:
@@ -622,6 +636,7 @@ def exif_of(color_space: int, index: bytes | None) -> bytes:
         (2, None, True),
         (0xFFFF, None, False),
         (1, b"R98", False),
+        (1, b"R03", False),
         (0xFFFF, b"R98", False),
     ],
 )
@@ -663,6 +678,20 @@ def test_the_depth_of_heif_is_noted(bits: int, noted: bool) -> None:
     photo = decode(buffer.getvalue())
     assert photo.notes == ((f"{bits}-bit samples were rounded to 8 bits",) if noted else ())
     assert np.abs(np.subtract(pixel(photo), (200, 40, 30))).max() <= 1
+
+
+def box(kind: bytes, *contents: bytes) -> bytes:
+    """A box of ISO/IEC 14496-12."""
+    body = b"".join(contents)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def test_fields_after_the_bits_of_the_channels() -> None:
+    """A later edition of HEIF describes the channels further, after their bits."""
+    pixi = box(b"pixi", bytes(4), b"\3\x08\x08\x08", b"\x20\x20")
+    association = box(b"ipma", bytes(4), struct.pack(">IHBB", 1, 1, 1, 1))
+    properties = box(b"iprp", box(b"ipco", pixi), association)
+    assert bits_per_sample(box(b"meta", bytes(4), box(b"pitm", bytes(4), b"\0\1"), properties)) == 8
 
 
 def avif(samples: NDArray[np.uint8], codes: tuple[int, int], pixel_format: str = "yuv420p") -> bytes:
