@@ -120,10 +120,12 @@ def test_littlecms_and_its_absence(tmp_path: Path) -> None:
     (site / "sitecustomize.py").write_text(HIDE_LITTLECMS)
     result = kseg("run", "p", cwd=tmp_path, path=site)
     assert result.returncode == 3
-    assert "p/a.png: its colour profile needs LittleCMS" in result.stderr
-    assert "--profile ignore" in result.stderr
-    assert kseg("run", "p", cwd=tmp_path).returncode == 0
-    assert notes(tmp_path / "p-kseg")["a"][0].startswith("t to sRGB by LittleCMS 2.")
+    assert "p/a.png: its colours need LittleCMS" in result.stderr
+    assert "--profile ignore takes its numbers as they are" in result.stderr
+    assert kseg("run", "p", "--profile", "ignore", cwd=tmp_path, path=site).returncode == 0
+    assert notes(tmp_path / "p-kseg")["a"] == ["its colour profile was ignored"]
+    assert kseg("run", "p", "--out", "q", cwd=tmp_path).returncode == 0
+    assert notes(tmp_path / "q")["a"][0].startswith("t to sRGB by LittleCMS 2.")
 
 
 def test_the_coco_annotations_of_a_turned_photo_are_upright(tmp_path: Path) -> None:

@@ -783,7 +783,9 @@ def test_hdr_by_a_grey_profile() -> None:
     assert photo.notes == ("BT.2020 PQ to sRGB, tone-mapped by ITU-R BT.2390",)
 
 
-def test_hdr_of_unknown_primaries_is_never_taken_for_sdr() -> None:
+def test_hdr_of_unknown_primaries_is_never_taken_for_sdr_unasked() -> None:
     data = png(flat(100, 100, 100), cicp(99, 16))
+    photo = decode(data, profile="ignore")
+    assert (pixel(photo), photo.notes) == ([100] * 3, ("its colour profile was ignored",))
     with pytest.raises(ImageError, match=r"HDR with colour primaries that are not known here \(code 99\)"):
         decode(data)

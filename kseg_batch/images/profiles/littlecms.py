@@ -39,8 +39,8 @@ class LittleCmsConversion:
         """
         if not features.check("littlecms2"):
             raise ImageError(
-                "its colour profile needs LittleCMS, which this build of Pillow lacks: "
-                "pip install --force-reinstall pillow, or --profile ignore"
+                "its colours need LittleCMS, which this build of Pillow lacks: "
+                "pip install --force-reinstall pillow"
             )
         from PIL import ImageCms
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from kseg_batch.errors import ImageError
 from kseg_batch.images.boxes import primary_properties
 from kseg_batch.images.formats import png_chunk
 from kseg_batch.images.profiles.cicp import (
@@ -120,7 +121,7 @@ def find_colors(
         is_adobe_rgb: Whether EXIF says that an image without a profile is in Adobe RGB.
 
     Raises:
-        ImageError: The colours cannot be converted here, and must not be taken as they are.
+        ImageError: The colours cannot be converted here, and must not be taken as sRGB unasked.
     """
     if channels == "LAB":
         return SourceColors(channels, _lab_conversion(), (f"CIE L*a*b* to sRGB by {littlecms_version()}",))
@@ -131,6 +132,10 @@ def find_colors(
             found = _from_primaries(ADOBE_RGB, ADOBE_GAMMA, "Adobe RGB (by EXIF)")
     except ProfileError as error:
         return SourceColors(channels, None, (f"its colour profile {error}, and was ignored", *notes))
+    except ImageError as error:
+        if use == "convert":
+            raise ImageError(f"{error}; --profile ignore takes its numbers as they are") from error
+        return SourceColors(channels, None, ("its colour profile was ignored", *notes))
     if found is None or found.conversion.is_identity:
         return SourceColors(channels, None, notes)
     if use == "ignore":
