@@ -557,11 +557,8 @@ P3_CHUNK = (b"iCCP", b"p\0\0" + zlib.compress(P3))
         ([(b"sRGB", b"")], (200, 40, 30), ()),
         ([cicp(12, 13), SRGB_CHUNK, gama(1.0)], (218, 0, 4), ("Display P3 to sRGB",)),
         ([ADOBE_CHUNK, gama(256 / 563)], (233, 35, 24), ("gamma 2.2 and cHRM to sRGB",)),
-        (
-            [cicp(12, 13, 0)],
-            (200, 40, 30),
-            ("its colour profile (cICP) is of a kind that is not read here, and was ignored",),
-        ),
+        ([cicp(12, 13, 2)], (200, 40, 30), ("its colour profile (cICP) is damaged, and was ignored",)),
+        ([(b"cICP", b"\x0c\x0d")], (200, 40, 30), ("its colour profile (cICP) is damaged, and was ignored",)),
         (
             [cicp(3, 13)],
             (200, 40, 30),
@@ -591,6 +588,18 @@ def test_chunks_of_png(
     photo = decode(png(flat(200, 40, 30), *chunks))
     assert np.abs(np.subtract(pixel(photo), expected)).max() <= 1
     assert photo.notes == notes
+
+
+@pytest.mark.parametrize("codes", [(1, 13), (12, 13), (9, 16)])
+def test_the_limited_range_of_png(codes: tuple[int, int]) -> None:
+    """The samples from 16 to 235 mean what those from 0 to 255 mean in the full range."""
+    full = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    limited = np.round(16 + full * (219 / 255)).astype(np.uint8)
+    photo, expected = decode(png(limited, cicp(*codes, 0))), decode(png(full, cicp(*codes)))
+    assert greatest_difference(photo.rgb, expected.rgb) <= 3  # half a level of PQ is up to 3 of sRGB
+    assert " in the limited range to sRGB" in photo.notes[0]
+    assert pixel(decode(png(flat(16, 16, 16), cicp(*codes, 0)))) == [0, 0, 0]
+    assert pixel(decode(png(flat(10, 10, 10), cicp(*codes, 0)))) == [0, 0, 0]
 
 
 def test_primaries_without_a_curve_have_that_of_srgb() -> None:

@@ -74,12 +74,15 @@ HLG_WHITE = 0.75
 """HLG signal of reference white (BT.2408)."""
 
 
-def cicp_conversion(primaries: int, transfer: int) -> tuple[MatrixConversion, str]:
+def cicp_conversion(
+    primaries: int, transfer: int, *, full_range: bool = True
+) -> tuple[MatrixConversion, str]:
     """Return the conversion of a colour space to sRGB, and the name of the colour space.
 
     Args:
         primaries: The code of the colour primaries.
         transfer: The code of the transfer characteristics.
+        full_range: Whether black is 0 and white 255; else 16 and 235, or the same parts of 16 bits.
 
     Raises:
         ProfileError: A code is reserved, or has no meaning for a picture.
@@ -94,6 +97,8 @@ def cicp_conversion(primaries: int, transfer: int) -> tuple[MatrixConversion, st
         raise ProfileError(f"has a transfer function that is not known here (code {transfer})")
     name, chromaticities = PRIMARIES[primaries]
     suffix, curve = CURVES[transfer]
+    if not full_range:
+        suffix, curve = f"{suffix} in the limited range".lstrip(), _in_limited_range(curve)
     conversion = MatrixConversion([curve] * 3, XYZ_TO_SRGB @ to_xyz(chromaticities))
     return conversion, f"{name} {suffix}".rstrip()
 
@@ -127,6 +132,10 @@ def to_xyz(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
 
 XYZ_TO_SRGB = np.linalg.inv(to_xyz(PRIMARIES[BT709][1]))
 """(3, 3): X, Y, Z relative to D50 to linear sRGB."""
+
+
+def _in_limited_range(curve: Curve) -> Curve:
+    return lambda signal: curve(np.clip((255 * signal - 16) / 219, 0.0, 1.0))
 
 
 def gamma_curve(gamma: float) -> Curve:

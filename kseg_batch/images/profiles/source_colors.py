@@ -155,9 +155,10 @@ class _NamedConversion:
 def _find_conversion(data: bytes, name: str, picture: Any, channels: Channels) -> _NamedConversion | None:
     """Return the conversion from the colours that a file declares; None if it declares none, or sRGB."""
     if name == "PNG" and (codes := png_chunk(data, b"cICP")) is not None:
-        if len(codes) != 4 or codes[3] != 1:
-            raise ProfileError("(cICP) is of a kind that is not read here")
-        return _from_cicp(codes[0], codes[1])
+        if len(codes) != 4 or codes[3] > 1:
+            raise ProfileError("(cICP) is damaged")
+        primaries, transfer, _, full_range = codes  # the matrix has no meaning for RGB
+        return _from_cicp(primaries, transfer, full_range=full_range == 1)
     if (profile := icc_profile(data, name, picture)) is not None:
         return _from_icc(profile, channels)
     if name == "PNG":
@@ -170,8 +171,8 @@ def _find_conversion(data: bytes, name: str, picture: Any, channels: Channels) -
 
 
 @lru_cache(maxsize=64)
-def _from_cicp(primaries: int, transfer: int) -> _NamedConversion:
-    conversion, name = cicp_conversion(primaries, transfer)
+def _from_cicp(primaries: int, transfer: int, *, full_range: bool = True) -> _NamedConversion:
+    conversion, name = cicp_conversion(primaries, transfer, full_range=full_range)
     return _NamedConversion(conversion, name, TONE_MAPPING if transfer in HDR else "")
 
 
