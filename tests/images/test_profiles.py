@@ -337,6 +337,14 @@ def test_tables_are_left_to_littlecms() -> None:
     assert photo.notes == (f"a printer to sRGB by {littlecms_version()}",)
 
 
+@pytest.mark.parametrize("pixels", [1, 40, 100, 1199, 1200])
+def test_parts_of_an_image_are_the_whole(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kseg_batch.images.profiles.littlecms.PART_PIXELS", pixels)
+    profile = table_profile(b"RGB ", name="a printer")
+    photo = decode(with_profile(noise(30, 40), profile))
+    assert_array_equal(photo.rgb, by_littlecms(noise(30, 40), profile, "RGB"))
+
+
 @pytest.mark.parametrize(("kind", "options"), [("TIFF", {}), ("JPEG", {"quality": 100})])
 def test_inks_are_left_to_littlecms(kind: str, options: dict[str, Any]) -> None:
     inks = np.dstack([noise(30, 40), noise(30, 40, seed=1)[..., :1] // 2])
