@@ -369,6 +369,19 @@ def test_lab_needs_no_profile() -> None:
     assert photo.notes == (f"CIE L*a*b* to sRGB by {littlecms_version()}",)
 
 
+def test_lab_of_a_color_is_that_of_the_formula() -> None:
+    """Stored a* and b* are signed."""
+    lightness, a, b = 150, 30, -40
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 8, 273: 200, 277: 3, 278: 1, 279: 3}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)
+    photo = decode(header.ljust(200, b"\0") + struct.pack("<Bbb", lightness, a, b))
+    middle = (lightness / 2.55 + 16) / 116
+    roots = np.array([middle + a / 500, middle, middle - b / 200])
+    linear = np.linalg.inv(np.array(SRGB).T) @ (np.array([0.9642, 1.0, 0.8249]) * roots**3)
+    assert np.abs(np.subtract(pixel(photo), [srgb_level(value) for value in linear])).max() <= 1
+
+
 # ---- profiles that cannot be used ------------------------------------------------------------------------
 
 
