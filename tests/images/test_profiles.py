@@ -423,6 +423,11 @@ def test_a_damaged_chunk_of_png_fails_no_image(content: bytes) -> None:
     assert photo.notes == ("its colour profile is damaged, and was ignored",)
 
 
+def test_a_profile_without_its_checksum_is_whole() -> None:
+    photo = decode(png(flat(200, 40, 30), (b"iCCP", b"p\0\0" + zlib.compress(P3)[:-4])))
+    assert photo.notes == ("Display P3 to sRGB",)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "P", "LA"])
 def test_a_profile_after_the_pixels_of_a_png_does_not_count(mode: str) -> None:
     plain = encoded(Image.fromarray(flat(200, 40, 30)).convert(mode), "PNG")

@@ -89,7 +89,8 @@ def _decompress(chunk: bytes) -> bytes:
         profile = decompressor.decompress(compressed[1:], MAX_PROFILE)
     except zlib.error as error:
         raise ProfileError("is damaged") from error
-    if compressed[:1] != b"\0" or not decompressor.eof:
+    size = int.from_bytes(profile[:4], "big")  # a whole profile may lack the checksum that should follow
+    if compressed[:1] != b"\0" or decompressor.unconsumed_tail or len(profile) < size:
         raise ProfileError("is damaged")
     return profile
 
