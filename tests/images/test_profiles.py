@@ -511,6 +511,16 @@ def test_a_tag_outside_the_profile_is_left_out_as_littlecms_does() -> None:
     assert photo.notes == ("Display P3 to sRGB",)
 
 
+@pytest.mark.parametrize(("kind", "value"), [(1, 7), (2, ord("a")), (3, 300), (4, 70_000)])
+def test_a_profile_of_tiff_that_is_a_number_fails_no_image(kind: int, value: int) -> None:
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 1, 279: 1}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, content) for tag, content in tags.items())
+    directory += struct.pack("<HHII", 34675, kind, 1, value)
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags) + 1) + directory + bytes(4)
+    photo = decode(header.ljust(200, b"\0") + b"\x57")
+    assert (pixel(photo), photo.notes) == ([87] * 3, ("its colour profile is damaged, and was ignored",))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     profile=st.sampled_from([P3, ADOBE, table_profile(b"RGB ", name="t"), *MATRIX_PROFILES.values()]),

@@ -61,8 +61,10 @@ def icc_profile(data: bytes, name: str, picture: Any) -> bytes | None:
         return None if chunk is None else _decompress(chunk)
     if name == "BMP":
         return _bmp_profile(data)
-    profile: bytes | None = picture.info.get("icc_profile")
-    return profile or None
+    profile = picture.info.get("icc_profile") or None
+    if not isinstance(profile, bytes | None):  # a TIFF may hold a number or a text
+        raise ProfileError("is damaged")
+    return profile
 
 
 def _jpeg_parts(data: bytes) -> list[tuple[int, int]]:
