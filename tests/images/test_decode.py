@@ -139,8 +139,6 @@ def test_exif_orientation_is_applied_once(kind: str, options: dict[str, Any], or
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_16_bit_tiff(orientation: int) -> None:
     scene = np.arange(6 * 4, dtype=np.uint16).reshape(4, 6) * 2570
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     turned = Image.fromarray((scene // 257).astype(np.uint8))
     turned.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(turned))

@@ -638,6 +638,22 @@ def test_the_limited_range_of_png(codes: tuple[int, int]) -> None:
     assert pixel(decode(png(flat(10, 10, 10), cicp(*codes, 0)))) == [0, 0, 0]
 
 
+def test_a_damaged_source_of_colors_is_passed_over() -> None:
+    broken_profile = (b"iCCP", b"p\0\0" + zlib.compress(P3[:200]))
+    photo = decode(png(flat(200, 40, 30), (b"cICP", b"\x0c"), broken_profile, gama(1.0)))
+    assert photo.notes == (
+        "linear light to sRGB",
+        "its colour profile (cICP) is damaged, and was ignored",
+        "its colour profile is damaged, and was ignored",
+    )
+    assert pixel(photo) == [229, 110, 96]
+    ignored = decode(png(flat(200, 40, 30), broken_profile, gama(1.0)), profile="ignore")
+    assert (ignored.notes[1], pixel(ignored)) == (
+        "its colour profile was ignored (linear light)",
+        [200, 40, 30],
+    )
+
+
 def test_primaries_without_a_curve_have_that_of_srgb() -> None:
     photo = decode(png(noise(20, 20), ADOBE_CHUNK))
     expected = by_littlecms(noise(20, 20), matrix_profile(ADOBE_RGB, SRGB_CURVE), "RGB")
@@ -812,6 +828,12 @@ def test_hlg_keeps_the_colors_of_an_sdr_picture() -> None:
     # the tone mapping compresses light above half of white, by a tenth of the levels at most
     assert np.abs(photo.rgb[0].astype(int) - colors).max() <= 27
     assert photo.notes[0] == "BT.2020 HLG to sRGB, tone-mapped by ITU-R BT.2390"
+
+
+def test_hdr_without_primaries_has_those_of_its_standard() -> None:
+    photo = decode(png(flat(150, 100, 100), cicp(2, 16)))
+    assert pixel(photo) == pixel(decode(png(flat(150, 100, 100), cicp(9, 16))))
+    assert photo.notes[0].startswith("BT.2020 PQ to sRGB")
 
 
 def test_hdr_by_a_profile_of_version_4() -> None:

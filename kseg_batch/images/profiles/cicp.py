@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from kseg_batch.images.profiles.icc import Curve
 
 UNSPECIFIED = 2
-"""The code for primaries and for a transfer function that are not known: those of sRGB are assumed."""
-BT709, BT2020, DISPLAY_P3 = 1, 9, 12
+"""The code for primaries and for a transfer function that are not known.
+
+Those of sRGB are assumed, and for HDR the primaries of BT.2020, which BT.2100 prescribes."""
+BT709, BT2020 = 1, 9
 """Codes of primaries."""
 PQ, HLG = 16, 18
 """Codes of transfer functions."""
@@ -88,7 +90,8 @@ def cicp_conversion(
         ProfileError: A code is reserved, or has no meaning for a picture.
         ImageError: The colours are HDR, which must not be taken for SDR, and the primaries are not known.
     """
-    primaries = BT709 if primaries == UNSPECIFIED else primaries
+    if primaries == UNSPECIFIED:
+        primaries = BT2020 if transfer in HDR else BT709
     if primaries not in PRIMARIES:
         if transfer in HDR:
             raise ImageError(f"it is HDR with colour primaries that are not known here (code {primaries})")

@@ -51,6 +51,8 @@ SRGB_GAMMA = (0.4545, 0.4546)
 """Range of gAMA in which the curve is that of sRGB: the PNG specification gives 0.45455 for sRGB."""
 GAMMAS = (0.1, 10.0)
 """Range of gAMA that a picture may have. libpng's own test pictures have 0.35 to 2.5."""
+ROUNDED = ((np.arange(1 << 16) * 255 + 32767) // 65535).astype(np.uint8)
+"""(65536,) uint8: each sample of 16 bits, rounded to 8 bits."""
 MAX_BLACK = 0.184
 """Greatest luminance of a black point that is compensated: L* = 50, as in LittleCMS."""
 
@@ -98,7 +100,7 @@ def round_to_8_bits(samples: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[
     """Return samples of 16 bits rounded to 8 bits, and samples of 8 bits unchanged."""
     if samples.dtype == np.uint8:
         return samples  # type: ignore[return-value] # mypy does not narrow dtypes
-    return ((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return ROUNDED[samples]
 
 
 def find_colors(
@@ -125,22 +127,41 @@ def find_colors(
     """
     if channels == "LAB":
         return SourceColors(channels, _lab_conversion(), (f"CIE L*a*b* to sRGB by {littlecms_version()}",))
-    notes = ("CMYK was converted to RGB without a colour profile",) if channels == "CMYK" else ()
-    try:
-        found = _find_conversion(data, name, picture, channels)
-        if found is None and is_adobe_rgb:
-            found = _from_primaries(ADOBE_RGB, ADOBE_GAMMA, "Adobe RGB (by EXIF)")
-    except ProfileError as error:
-        return SourceColors(channels, None, (f"its colour profile {error}, and was ignored", *notes))
-    except ImageError as error:
+    file = _ImageFile(data, name, picture, channels, is_adobe_rgb)
+    notes, found = [], None
+    for read in READERS:
+        try:
+            found = read(file)
+        except ProfileError as error:
+            notes.append(f"its colour profile {error}, and was ignored")
+        except ImageError as error:
+            if use == "convert":
+                raise ImageError(f"{error}; --profile ignore takes its numbers as they are") from error
+            notes.append("its colour profile was ignored")
+            break
+        if found is not None:
+            break
+    conversion = None
+    if found is not None and not found.conversion.is_identity:
         if use == "convert":
-            raise ImageError(f"{error}; --profile ignore takes its numbers as they are") from error
-        return SourceColors(channels, None, ("its colour profile was ignored", *notes))
-    if found is None or found.conversion.is_identity:
-        return SourceColors(channels, None, notes)
-    if use == "ignore":
-        return SourceColors(channels, None, (f"its colour profile was ignored ({found.name})", *notes))
-    return SourceColors(channels, found.conversion, (f"{found.name} to sRGB{found.method}",))
+            conversion = found.conversion
+            notes.insert(0, f"{found.name} to sRGB{found.method}")
+        else:
+            notes.append(f"its colour profile was ignored ({found.name})")
+    if channels == "CMYK" and conversion is None:
+        notes.append("CMYK was converted to RGB without a colour profile")
+    return SourceColors(channels, conversion, tuple(notes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ImageFile:
+    """An image file, as `find_colors` gets it."""
+
+    data: bytes
+    name: str
+    picture: Any
+    channels: Channels
+    is_adobe_rgb: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,22 +173,59 @@ class _NamedConversion:
     """How the colours are converted, to follow "to sRGB"; empty for curves and a matrix."""
 
 
-def _find_conversion(data: bytes, name: str, picture: Any, channels: Channels) -> _NamedConversion | None:
-    """Return the conversion from the colours that a file declares; None if it declares none, or sRGB."""
-    if name == "PNG" and (codes := png_chunk(data, b"cICP")) is not None:
-        if len(codes) != 4 or codes[3] > 1:
-            raise ProfileError("(cICP) is damaged")
-        primaries, transfer, _, full_range = codes  # the matrix has no meaning for RGB
-        return _from_cicp(primaries, transfer, full_range=full_range == 1)
-    if (profile := icc_profile(data, name, picture)) is not None:
-        return _from_icc(profile, channels)
-    if name == "PNG":
-        return _from_png_chunks(data)
-    if name in ("AVIF", "HEIF"):
-        for kind, content in primary_properties(data):
-            if kind == b"colr" and content.startswith(b"nclx") and len(content) >= 10:
-                return _from_cicp(*struct.unpack_from(">HH", content, 4))
+def _read_cicp(file: _ImageFile) -> _NamedConversion | None:
+    codes = png_chunk(file.data, b"cICP") if file.name == "PNG" else None
+    if codes is None:
+        return None
+    if len(codes) != 4 or codes[3] > 1:
+        raise ProfileError("(cICP) is damaged")
+    primaries, transfer, _, full_range = codes  # the matrix has no meaning for RGB
+    return _from_cicp(primaries, transfer, full_range=full_range == 1)
+
+
+def _read_icc_profile(file: _ImageFile) -> _NamedConversion | None:
+    profile = icc_profile(file.data, file.name, file.picture)
+    return None if profile is None else _from_icc(profile, file.channels)
+
+
+def _read_nclx(file: _ImageFile) -> _NamedConversion | None:
+    for kind, content in primary_properties(file.data) if file.name in ("AVIF", "HEIF") else ():
+        if kind == b"colr" and content.startswith(b"nclx") and len(content) >= 10:
+            return _from_cicp(*struct.unpack_from(">HH", content, 4))
     return None
+
+
+def _read_png_chunks(file: _ImageFile) -> _NamedConversion | None:
+    """Return the conversion of gAMA and cHRM; None without them, or where sRGB comes before them."""
+    if file.name != "PNG" or png_chunk(file.data, b"sRGB") is not None:
+        return None
+    gamma = _hundred_thousandths(file.data, b"gAMA", 1)
+    points = _hundred_thousandths(file.data, b"cHRM", 8)
+    if gamma is None and points is None:
+        return None
+    if points is None:
+        primaries = PRIMARIES[BT709][1]
+    else:
+        white_x, white_y, *others = points
+        primaries = (*others, white_x, white_y)
+    if gamma is None or SRGB_GAMMA[0] < gamma[0] < SRGB_GAMMA[1]:
+        return _from_primaries(primaries, None, "cHRM")
+    if not GAMMAS[0] <= gamma[0] <= GAMMAS[1]:
+        raise ProfileError("(gAMA) is damaged")
+    name = "linear light" if gamma[0] == 1 else f"gamma {1 / gamma[0]:.3g}"
+    return _from_primaries(primaries, 1 / gamma[0], name if points is None else f"{name} and cHRM")
+
+
+def _read_exif(file: _ImageFile) -> _NamedConversion | None:
+    if not file.is_adobe_rgb:
+        return None
+    return _from_primaries(ADOBE_RGB, ADOBE_GAMMA, "Adobe RGB (by EXIF)")
+
+
+READERS = (_read_cicp, _read_icc_profile, _read_nclx, _read_png_chunks, _read_exif)
+"""Each returns the conversion from the colours that a file declares in one way; None if the file does not.
+
+They are in the order in which they count: where one raises a ProfileError, the next is asked."""
 
 
 @lru_cache(maxsize=64)
@@ -205,26 +263,6 @@ def _matrix_conversion(icc: IccProfile) -> MatrixConversion:
     scale = D50_XYZ / (D50_XYZ - black)
     matrix = XYZ_TO_SRGB @ (scale[:, None] * colorants)
     return MatrixConversion(curves, matrix, XYZ_TO_SRGB @ (-scale * black))
-
-
-def _from_png_chunks(data: bytes) -> _NamedConversion | None:
-    """Return the conversion of the chunks gAMA and cHRM; None if there are none, or there is sRGB as well."""
-    if png_chunk(data, b"sRGB") is not None:
-        return None
-    gamma, points = _hundred_thousandths(data, b"gAMA", 1), _hundred_thousandths(data, b"cHRM", 8)
-    if gamma is None and points is None:
-        return None
-    if points is None:
-        primaries = PRIMARIES[BT709][1]
-    else:
-        white_x, white_y, *others = points
-        primaries = (*others, white_x, white_y)
-    if gamma is None or SRGB_GAMMA[0] < gamma[0] < SRGB_GAMMA[1]:
-        return _from_primaries(primaries, None, "cHRM")
-    if not GAMMAS[0] <= gamma[0] <= GAMMAS[1]:
-        raise ProfileError("(gAMA) is damaged")
-    name = "linear light" if gamma[0] == 1 else f"gamma {1 / gamma[0]:.3g}"
-    return _from_primaries(primaries, 1 / gamma[0], name if points is None else f"{name} and cHRM")
 
 
 def _hundred_thousandths(data: bytes, chunk_type: bytes, n: int) -> tuple[float, ...] | None:
