@@ -18,12 +18,58 @@ def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
-    meta = dict(_boxes(next(content for kind, content in _boxes(data) if kind == b"meta")[4:]))
-    pitm, iprp = meta[b"pitm"], dict(_boxes(meta[b"iprp"]))
-    (primary,) = struct.unpack_from(">H" if pitm[0] == 0 else ">I", pitm, 4)
+    meta = _meta(data)
+    primary, iprp = _primary_item(meta), dict(_boxes(meta[b"iprp"]))
     properties = list(_boxes(iprp[b"ipco"]))
     indices = dict(_associations(iprp[b"ipma"]))[primary]
     return [properties[index - 1] for index in indices if index]
+
+
+def _meta(data: bytes) -> dict[bytes, bytes]:
+    """Return the contents of the boxes in the box meta, by type."""
+    return dict(_boxes(next(content for kind, content in _boxes(data) if kind == b"meta")[4:]))
+
+
+def _primary_item(meta: dict[bytes, bytes]) -> int:
+    """Return the number of the primary image."""
+    pitm = meta[b"pitm"]
+    (primary,) = struct.unpack_from(">H" if pitm[0] == 0 else ">I", pitm, 4)
+    return int(primary)
+
+
+def primary_start(data: bytes, length: int) -> bytes:
+    """Return the first bytes, `length` at most, of the coded primary image; none if it is not found."""
+    try:
+        start = _primary_start(data)
+    except (struct.error, IndexError, KeyError, StopIteration):
+        return b""
+    return b"" if start is None else data[start : start + length]
+
+
+def _primary_start(data: bytes) -> int | None:
+    """Return the position of the first byte of the primary image, where it is stored in one piece."""
+    meta = _meta(data)
+    primary, iloc = _primary_item(meta), meta[b"iloc"]
+    version = iloc[0]
+    offset_bytes, length_bytes = iloc[4] >> 4, iloc[4] & 15
+    base_bytes, index_bytes = iloc[5] >> 4, iloc[5] & 15 if version > 0 else 0
+    number_bytes = 4 if version == 2 else 2
+    at = 6 + number_bytes
+    for _ in range(int.from_bytes(iloc[6:at], "big")):
+        item = int.from_bytes(iloc[at : at + number_bytes], "big")
+        at += number_bytes
+        method = iloc[at + 1] & 15 if version > 0 else 0
+        at += 4 if version > 0 else 2
+        base = int.from_bytes(iloc[at : at + base_bytes], "big")
+        at += base_bytes
+        (n_extents,) = struct.unpack_from(">H", iloc, at)
+        at += 2
+        first = at + index_bytes
+        if item == primary:
+            offset = int.from_bytes(iloc[first : first + offset_bytes], "big")
+            return base + offset if method == 0 and n_extents == 1 else None
+        at += n_extents * (index_bytes + offset_bytes + length_bytes)
+    return None
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

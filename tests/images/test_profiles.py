@@ -18,6 +18,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from kseg_batch.errors import ImageError
+from kseg_batch.images import av1
 from kseg_batch.images.boxes import bits_per_sample
 from kseg_batch.images.decode import Photo, decode
 from kseg_batch.images.profiles.cicp import cicp_conversion
@@ -778,6 +779,21 @@ def test_avif_by_codes() -> None:
     assert photo.notes == ("Display P3 to sRGB",)
     assert np.abs(np.subtract(pixel(stored), (200, 40, 30))).max() <= 4  # a lossy codec
     assert greatest_difference(photo.rgb, by_littlecms(stored.rgb, P3, "RGB")) <= 1
+
+
+@pytest.mark.parametrize("codes", [(12, 13), (9, 16), (1, 13)])
+def test_avif_by_the_codes_of_its_stream(codes: tuple[int, int]) -> None:
+    data = avif(np.full((64, 64, 3), (200, 40, 30), np.uint8), codes)
+    boxed, bare = decode(data), decode(data.replace(b"colrnclx", b"colrxxxx"))
+    assert b"colrnclx" in data and bare.notes == boxed.notes
+    assert_array_equal(bare.rgb, boxed.rgb)
+
+
+@given(header=st.binary(max_size=40))
+def test_no_header_of_av1_fails(header: bytes) -> None:
+    codes = av1.color_codes(b"\x12\0\x0a\x0b" + header)
+    assert codes is None or all(0 <= code < 256 for code in codes)
+    assert av1.color_codes(header) is None or len(header) > 5
 
 
 def test_avif_of_10_bits_and_hlg() -> None:

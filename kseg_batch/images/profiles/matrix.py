@@ -1,9 +1,9 @@
 """Conversion to sRGB by a curve for each channel and a matrix, in integer tables.
 
 The tables are computed in float64, and rounded to 2**-16 of white or finer. Pixels are converted in integers
-by `kernels/color_profiles.py`, so that equal tables give equal bytes. Maths libraries differ in the last digit
-of a power. That moves a number across the half between two integers in one profile of a million, and an entry
-of its tables is one step off then.
+by `kernels/color_profiles.py`, so that equal tables give equal bytes. Maths libraries differ in the last
+digit of a power. That moves a number across the half between two integers in one profile of a million, and an
+entry of its tables is one step off then.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A file says in one of these ways what its numbers mean, the first that it has:
 
-    cICP of PNG, an ICC profile, sRGB of PNG, nclx of HEIF and AVIF, gAMA and cHRM of PNG, EXIF's Adobe RGB
+    cICP of PNG, an ICC profile, nclx of HEIF and AVIF, sRGB, gAMA and cHRM of PNG, EXIF's Adobe RGB
 
 A file without any is in sRGB.
 """
@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from kseg_batch.errors import ImageError
-from kseg_batch.images.boxes import primary_properties
+from kseg_batch.images import av1
+from kseg_batch.images.boxes import primary_properties, primary_start
 from kseg_batch.images.formats import png_chunk
 from kseg_batch.images.profiles.cicp import (
     BT709,
@@ -53,6 +54,8 @@ GAMMAS = (0.1, 10.0)
 """Range of gAMA that a picture may have. libpng's own test pictures have 0.35 to 2.5."""
 ROUNDED = ((np.arange(1 << 16) * 255 + 32767) // 65535).astype(np.uint8)
 """(65536,) uint8: each sample of 16 bits, rounded to 8 bits."""
+MAX_SEQUENCE_HEADER = 1024
+"""Bytes from the start of an AV1 stream that are searched for its sequence header."""
 MAX_BLACK = 0.184
 """Greatest luminance of a black point that is compensated: L* = 50, as in LittleCMS."""
 
@@ -189,10 +192,14 @@ def _read_icc_profile(file: _ImageFile) -> _NamedConversion | None:
 
 
 def _read_nclx(file: _ImageFile) -> _NamedConversion | None:
-    for kind, content in primary_properties(file.data) if file.name in ("AVIF", "HEIF") else ():
+    """Return the conversion by the codes in a box; without a box, by the codes in the stream of AV1."""
+    if file.name not in ("AVIF", "HEIF"):
+        return None
+    for kind, content in primary_properties(file.data):
         if kind == b"colr" and content.startswith(b"nclx") and len(content) >= 10:
             return _from_cicp(*struct.unpack_from(">HH", content, 4))
-    return None
+    codes = av1.color_codes(primary_start(file.data, MAX_SEQUENCE_HEADER)) if file.name == "AVIF" else None
+    return None if codes is None else _from_cicp(*codes)
 
 
 def _read_png_chunks(file: _ImageFile) -> _NamedConversion | None:
