@@ -7,6 +7,7 @@ Files are decoded from bytes, by their content, whatever the file name:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -215,8 +216,9 @@ def _read_exif(data: bytes, name: str, picture: Any, notes: list[str]) -> _Exif:
 
 def _says_adobe_rgb(exif: Any) -> bool:
     """Whether EXIF says Adobe RGB. Where ColorSpace says sRGB, the index does not count."""
-    color_space = exif.get_ifd(EXIF_IFD).get(COLOR_SPACE)
-    index = exif.get_ifd(INTEROPERABILITY_IFD).get(INTEROPERABILITY_INDEX)
+    color_space, index = exif.get_ifd(EXIF_IFD).get(COLOR_SPACE), None
+    with contextlib.suppress(KeyError):  # Pillow 12.0 fails without such data, where later ones return none
+        index = exif.get_ifd(INTEROPERABILITY_IFD).get(INTEROPERABILITY_INDEX)
     return bool(color_space == ADOBE_RGB or (index == "R03" and color_space != SRGB))
 
 

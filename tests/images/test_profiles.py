@@ -69,7 +69,7 @@ MATRIX_PROFILES = {
     "a raised black": matrix_profile(SRGB, table(0.03 + 0.97 * RAMP**2.2)),
     "a curve for each channel": matrix_profile(ADOBE_RGB, gamma(1.8), gamma(2.2), SRGB_CURVE),
     "functions 0, 1 and 2": matrix_profile(
-        DISPLAY_P3, parametric(0, 2.2), parametric(1, 2.0, 0.9, 0.1), parametric(2, 2.0, 0.9, 0.1, -0.01)
+        DISPLAY_P3, parametric(0, 2.2), parametric(1, 2.0, 1.1, -0.1), parametric(2, 2.0, 0.9, 0.1, -0.01)
     ),
     "function 4": matrix_profile(SRGB, parametric(4, 2.4, 0.9479, 0.0521, 0.0774, 0.0405, 0.01, 0.0)),
 }
