@@ -122,7 +122,7 @@ def test_json_has_the_content_of_the_table(with_libraries: tuple[str, Any]) -> N
         assert figures["peak_mb"] >= 0
         if result["contender"] == "numba":
             assert figures["compactness"] == pytest.approx(segment(rgb, result["k"]).compactness, rel=1e-9)
-            assert figures["peak_mb"] > 1  # its tables of all colours
+            assert figures["peak_mb"] > 0.5  # its tables of all colours, as far as they are touched
 
 
 def test_at_80_columns_nothing_is_cut(tmp_path: Path) -> None:
