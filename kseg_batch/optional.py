@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from kseg_batch.errors import BackendUnavailableError
 
@@ -58,6 +60,21 @@ def import_av() -> ModuleType:
             installed=True,
         ) from error
     return av
+
+
+@cache
+def find_kernel(module: str, name: str) -> Any | None:
+    """Return a jitted kernel; None where Numba cannot be imported, for callers with a reference in NumPy.
+
+    Args:
+        module: The module of `kseg_batch.kernels`.
+        name: The kernel.
+    """
+    try:
+        with explain_numba():
+            return getattr(import_module(f"kseg_batch.kernels.{module}"), name)
+    except BackendUnavailableError:
+        return None
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from kseg_batch.backends.machine import (
     Finding,
     find_problems,
     gpu_fix,
-    has_littlecms,
     installed_packages,
     matching_packages,
     read_codecs,
@@ -163,11 +162,14 @@ def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -
     if missing:
         listed = ", ".join(missing)
         yield Finding(f"this build of Pillow does not read {listed}", "pip install --upgrade pillow")
-    if codecs and not has_littlecms():
-        yield Finding(
-            "this build of Pillow lacks LittleCMS, which some colour profiles need",
-            "pip install --force-reinstall pillow",
-        )
+    if codecs:
+        from kseg_batch.images.profiles.littlecms import has_littlecms  # Pillow can be imported
+
+        if not has_littlecms():
+            yield Finding(
+                "this build of Pillow lacks LittleCMS, which some colour profiles need",
+                "pip install --force-reinstall pillow",
+            )
     if kernel_cache is None:
         return
     fix = "export NUMBA_CACHE_DIR=/a/writable/folder"

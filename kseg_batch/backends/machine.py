@@ -205,13 +205,6 @@ def read_codecs() -> tuple[Codec, ...]:
     return tuple(Codec(name, _round_trip(kind)) for name, kind in FORMATS.items())
 
 
-def has_littlecms() -> bool:
-    """Return whether this build of Pillow converts colours by LittleCMS."""
-    from PIL import features
-
-    return bool(features.check("littlecms2"))
-
-
 def _round_trip(kind: str) -> bool:
     """Return whether Pillow writes a file of a format, and kseg-batch reads the file."""
     from PIL import Image

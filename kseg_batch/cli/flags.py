@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from kseg_batch.cli.help import BACKEND, BATCH, CLUSTERS, INPUT, MESSAGES
-from kseg_batch.cli.values import choice, completion, number, whole_number
+from kseg_batch.cli.values import choice_flag, number, whole_number
 
 Alpha = Literal["keep", "ignore"]
 """Treatments of transparent pixels."""
@@ -46,24 +46,20 @@ ExcludeFlag = Annotated[
 ]
 AlphaFlag = Annotated[
     Alpha,
-    typer.Option(
+    choice_flag(
         "--alpha",
-        parser=choice(get_args(Alpha)),
-        autocompletion=completion(get_args(Alpha)),
-        metavar="keep|ignore",
-        help="Keep transparent pixels transparent, in no cluster; or ignore transparency.",
-        rich_help_panel=INPUT,
+        get_args(Alpha),
+        "Keep transparent pixels transparent, in no cluster; or ignore transparency.",
+        INPUT,
     ),
 ]
 ProfileFlag = Annotated[
     ProfileUse,
-    typer.Option(
+    choice_flag(
         "--profile",
-        parser=choice(get_args(ProfileUse)),
-        autocompletion=completion(get_args(ProfileUse)),
-        metavar="convert|ignore",
-        help="Convert colours to sRGB by the profile of the image; or take the numbers as they are.",
-        rich_help_panel=INPUT,
+        get_args(ProfileUse),
+        "Convert colours to sRGB by the profile of the image; or take the numbers as they are.",
+        INPUT,
     ),
 ]
 MaxPixelsFlag = Annotated[
@@ -118,24 +114,20 @@ SeedFlag = Annotated[
 ]
 InitFlag = Annotated[
     Init | None,
-    typer.Option(
+    choice_flag(
         "--init",
-        parser=choice(get_args(Init)),
-        autocompletion=completion(get_args(Init)),
-        metavar="k-means++|random",
-        help="Choice of the initial centres; random needs the opencv backend.  [default: the backend's own]",
-        rich_help_panel=CLUSTERS,
+        get_args(Init),
+        "Choice of the initial centres; random needs the opencv backend.  [default: the backend's own]",
+        CLUSTERS,
     ),
 ]
 ColorSpaceFlag = Annotated[
     Space,
-    typer.Option(
+    choice_flag(
         "--color-space",
-        parser=choice(get_args(Space)),
-        autocompletion=completion(get_args(Space)),
-        metavar="rgb|lab|oklab",
-        help="Colour space in which distances are measured.",
-        rich_help_panel=CLUSTERS,
+        get_args(Space),
+        "Colour space in which distances are measured.",
+        CLUSTERS,
     ),
 ]
 SmoothFlag = Annotated[

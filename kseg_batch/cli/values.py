@@ -1,11 +1,11 @@
-"""Parsers that Typer calls for the values of flags, each with its own words for a wrong value.
+"""Parsers that Typer calls for the values of flags, each with its own words for a wrong value; and choices.
 
 Values come from the command line as text, and from a TOML file as numbers or text.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -39,12 +39,26 @@ def number(value: object) -> float:
         raise typer.BadParameter(f"must be a number, not {str(value)!r}.") from None
 
 
-def completion(names: Sequence[str]) -> Callable[[], list[str]]:
-    """Return the function by which the shell completes one of the names."""
-    return lambda: [*names]
+def choice_flag(flag: str, names: Sequence[str], text: str, panel: str) -> Any:
+    """Return the option of a flag whose value is one of the names, which the shell completes.
+
+    Args:
+        flag: The flag, with its dashes.
+        names: The values.
+        text: The help.
+        panel: The group of the flag in the help.
+    """
+    return typer.Option(
+        flag,
+        parser=_choice(names),
+        autocompletion=lambda: [*names],
+        metavar="|".join(names),
+        help=text,
+        rich_help_panel=panel,
+    )
 
 
-def choice(names: Sequence[str]) -> Callable[[object], str]:
+def _choice(names: Sequence[str]) -> Callable[[object], str]:
     """Return a parser that takes nothing but the names.
 
     The parser raises typer.BadParameter for another value, with the name that the value resembles.

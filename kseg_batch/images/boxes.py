@@ -1,4 +1,4 @@
-"""Boxes of HEIF and AVIF files: the properties of the primary image (ISO/IEC 23008-12)."""
+"""Boxes of HEIF and AVIF files: the properties and the place of the primary image (ISO/IEC 23008-12)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DAMAGE = (struct.error, IndexError, KeyError, StopIteration)
+"""Exceptions that a damaged file raises here."""
+
 
 def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
     """Return the type and content of each property of the primary image; none if the file is damaged."""
     try:
         return _primary_properties(data)
-    except (struct.error, IndexError, KeyError, StopIteration):
+    except DAMAGE:
         return []
 
 
@@ -41,7 +44,7 @@ def primary_start(data: bytes, length: int) -> bytes:
     """Return the first bytes, `length` at most, of the coded primary image; none if it is not found."""
     try:
         start = _primary_start(data)
-    except (struct.error, IndexError, KeyError, StopIteration):
+    except DAMAGE:
         return b""
     return b"" if start is None else data[start : start + length]
 

@@ -24,8 +24,9 @@ from PIL import UnidentifiedImageError
 from kseg_batch.errors import ImageError
 from kseg_batch.images.decoders import ORIENTATION, decode_samples
 from kseg_batch.images.formats import check_whole, detect_format
+from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
-from kseg_batch.images.profiles.source_colors import find_colors, round_to_8_bits
+from kseg_batch.images.profiles.source_colors import find_colors
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:

@@ -132,8 +132,7 @@ def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.
         lightness, a, b = (centers - np.array([0, 128, 128])).T
         y = (lightness * (100 / 255) + 16) / 116
         roots = np.stack([y + a / 500, y, y - b / 200])
-        xyz = np.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29))
-        linear = FROM_XYZ @ (xyz * WHITE[:, None])
+        linear = FROM_XYZ @ (lab_root_to_light(roots) * WHITE[:, None])
     else:
         oklab = ((centers - OKLAB_GREY) / OKLAB_SCALE).T
         linear = np.linalg.inv(TO_LMS) @ (np.linalg.inv(TO_OKLAB) @ oklab) ** 3
@@ -148,6 +147,11 @@ def to_lab(rgb: ArrayLike) -> NDArray[np.float64]:
     roots = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = np.moveaxis(roots, -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def lab_root_to_light(root: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert a root of CIE L*a*b*, which is (L* + 16) / 116 for luminance, to light, 1 for white."""
+    return np.where(root > 6 / 29, root**3, 3 * (6 / 29) ** 2 * (root - 4 / 29))
 
 
 def srgb_to_linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:

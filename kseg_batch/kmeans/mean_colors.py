@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.kmeans.color_spaces import to_rgb
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
-from kseg_batch.optional import explain_numba
+from kseg_batch.optional import find_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,13 +47,11 @@ def with_color_sums(palette: Palette, sums: NDArray[np.int64]) -> Palette:
 
 def sum_colors(rgb: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the (256, 3) sums of R, G and B over the (..., 3) pixels of each of the (...,) labels."""
-    try:
-        with explain_numba():
-            from kseg_batch.kernels import color_spaces as kernels
-    except BackendUnavailableError:  # the backend opencv works without Numba; NumPy takes 20 times as long
+    kernel = find_kernel("color_spaces", "sum_colors")
+    if kernel is None:  # the backend opencv works without Numba; NumPy takes 20 times as long
         return sum_colors_reference(rgb, labels)
     sums = np.zeros((MAX_CLUSTERS, 3), np.int64)
-    kernels.sum_colors(np.ascontiguousarray(rgb).reshape(-1), np.ascontiguousarray(labels).reshape(-1), sums)
+    kernel(np.ascontiguousarray(rgb).reshape(-1), np.ascontiguousarray(labels).reshape(-1), sums)
     return sums
 
 

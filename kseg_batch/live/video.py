@@ -11,7 +11,7 @@ import numpy as np
 
 from kseg_batch.errors import SourceError
 from kseg_batch.live.source import Frame
-from kseg_batch.live.video_colors import describe_conversion, rgb_pixels, sample_bits
+from kseg_batch.live.video_colors import find_conversion, rgb_pixels, sample_bits
 from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class VideoSource:
         pixel_format = self._stream.codec_context.format
         if pixel_format is not None and (bits := sample_bits(pixel_format)) > 8:
             yield f"{self.name}: {bits}-bit samples are rounded to 8 bits"
-        if (conversion := describe_conversion(self._stream.codec_context, self.name)) is not None:
-            yield f"{self.name}: {conversion}"
+        if (conversion := find_conversion(self._stream.codec_context, self.name)) is not None:
+            yield f"{self.name}: {conversion.note}"
 
     def _reason(self, error: Exception) -> str:
         """Return FFmpeg's message, or that the network timed out."""

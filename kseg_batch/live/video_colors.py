@@ -6,19 +6,18 @@ so does the transfer function of HDR. Other transfer functions are read as the c
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kseg_batch.errors import ImageError, SourceError
-from kseg_batch.images.profiles.cicp import BT709, HDR, PRIMARIES, TONE_MAPPING, cicp_conversion
+from kseg_batch.images.profiles.cicp import BT709, HDR, PRIMARIES, cicp_conversion
 from kseg_batch.optional import import_av, import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kseg_batch.images.profiles.matrix import MatrixConversion
+    from kseg_batch.images.profiles.conversion import NamedConversion
 
 BT601 = 5
 """The matrix of BT.601 in H.273, under its PAL name. The NTSC name, 6, has the same coefficients."""
@@ -74,8 +73,8 @@ def rgb_pixels(decoded: Any, width: int, height: int, source: str) -> NDArray[np
         SourceError: The colours or the pixel format cannot be converted.
     """
     pixel_format = decoded.format
-    to_srgb, _ = conversion(int(decoded.color_primaries), int(decoded.color_trc), source)
-    is_deep = to_srgb is not None and sample_bits(pixel_format) > 8
+    found = find_conversion(decoded, source)
+    is_deep = found is not None and sample_bits(pixel_format) > 8
     try:
         if pixel_format.is_rgb or pixel_format.has_palette:
             rgb = decoded.to_ndarray(width=width, height=height, format="rgb48le" if is_deep else "rgb24")
@@ -88,40 +87,29 @@ def rgb_pixels(decoded: Any, width: int, height: int, source: str) -> NDArray[np
             f"{source} has the pixel format {pixel_format.name}, which cannot be converted to RGB: "
             "convert the video to yuv420p."
         ) from error
-    return np.asarray(rgb if to_srgb is None else to_srgb.apply(rgb), np.uint8)
+    return np.asarray(rgb if found is None else found.conversion.apply(rgb), np.uint8)
 
 
-def describe_conversion(codec_context: Any, source: str) -> str | None:
-    """Return how a stream's RGB becomes sRGB, such as "BT.2020 to sRGB"; None if the RGB is sRGB.
-
-    Raises:
-        SourceError: The colours cannot be converted.
-    """
-    primaries, transfer = int(codec_context.color_primaries), int(codec_context.color_trc)
-    to_srgb, name = conversion(primaries, transfer, source)
-    return None if to_srgb is None else f"{name} to sRGB{TONE_MAPPING if transfer in HDR else ''}"
-
-
-@lru_cache
-def conversion(primaries: int, transfer: int, source: str) -> tuple[MatrixConversion | None, str]:
-    """Return the conversion of a video's RGB to sRGB, None if the RGB is sRGB; and the name of its colours.
+def find_conversion(tagged: Any, source: str) -> NamedConversion | None:
+    """Return the conversion of a video's RGB to sRGB; None if the RGB is sRGB.
 
     Args:
-        primaries: The tag of the primaries. A tag that says nothing stands for those of sRGB.
-        transfer: The tag of the transfer function.
+        tagged: The `av.VideoFrame` or `av.VideoCodecContext` with the tags. Tags of the primaries that say
+            nothing stand for those of sRGB.
         source: Name of the source, for messages.
 
     Raises:
         SourceError: The video is HDR, and its primaries are not known.
     """
+    primaries, transfer = int(tagged.color_primaries), int(tagged.color_trc)
     if transfer not in HDR:
         transfer = BT709
         primaries = primaries if primaries in PRIMARIES else BT709
     try:
-        to_srgb, name = cicp_conversion(primaries, transfer)
+        found = cicp_conversion(primaries, transfer)
     except ImageError as error:
         raise SourceError(f"{source} cannot be read: {error}.") from error
-    return (None if to_srgb.is_identity else to_srgb), name
+    return None if found.conversion.is_identity else found
 
 
 def _rgb_of_grey(decoded: Any, width: int, height: int) -> NDArray[np.uint8]:

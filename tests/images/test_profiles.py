@@ -670,7 +670,7 @@ def test_primaries_without_a_curve_have_that_of_srgb() -> None:
     ],
 )
 def test_primaries_by_code_equal_those_of_profiles(primaries: int, colorants: Any) -> None:
-    conversion, _ = cicp_conversion(primaries, 8)
+    conversion = cicp_conversion(primaries, 8).conversion
     found = conversion.apply(noise(50, 50))
     expected = by_littlecms(noise(50, 50), matrix_profile(colorants, LINEAR), "RGB")
     assert greatest_difference(found, expected) <= 1

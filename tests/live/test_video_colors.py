@@ -84,6 +84,18 @@ def source_of(path: Path, size: tuple[int, int] | None = None) -> VideoSource:
     return VideoSource(str(path), options)
 
 
+def write_bt709(path: Path, colors: Sequence[Color], primaries: int, transfer: int) -> Path:
+    """Encode flat frames by the matrix of BT.709, with any tags for the primaries and the transfer."""
+    return write_samples(
+        path,
+        [samples(color, BT709, LIMITED) for color in colors],
+        matrix=BT709,
+        color_range=LIMITED,
+        primaries=primaries,
+        transfer=transfer,
+    )
+
+
 def check_colors(path: Path, expected: Sequence[Color], tolerance: int = TOLERANCE) -> None:
     """Check that each frame has its flat colour, in every pixel."""
     frames = [frame.rgb for frame in source_of(path).frames()]
@@ -229,7 +241,7 @@ def test_pq_of_rgb_has_the_colors_of_a_photo(tmp_path: Path) -> None:
         transfer=16,
     )
     photo = np.round(65535 * np.array(signals)).astype(np.uint16)[None, :, None].repeat(3, axis=2)
-    expected = cicp_conversion(9, 16)[0].apply(photo)[0]
+    expected = cicp_conversion(9, 16).conversion.apply(photo)[0]
     check_colors(clip, [tuple(color) for color in expected.tolist()], 1)
 
 
@@ -237,15 +249,8 @@ def test_wide_gamut_without_hdr(tmp_path: Path) -> None:
     """The samples of BT.2020 primaries, of P3 and of SMPTE C become those of sRGB."""
     for primaries, name in ((9, "BT.2020"), (12, "Display P3"), (6, "BT.601 (525 lines)")):
         color = (190, 110, 80)
-        clip = write_samples(
-            tmp_path / f"{primaries}.mkv",
-            [samples(color, BT709, LIMITED)] * 2,
-            matrix=BT709,
-            color_range=LIMITED,
-            primaries=primaries,
-            transfer=1,
-        )
-        expected = cicp_conversion(primaries, 13)[0].apply(np.full((1, 1, 3), color, np.uint8))[0, 0]
+        clip = write_bt709(tmp_path / f"{primaries}.mkv", [color] * 2, primaries, transfer=1)
+        expected = cicp_conversion(primaries, 13).conversion.apply(np.full((1, 1, 3), color, np.uint8))[0, 0]
         check_colors(clip, [tuple(expected.tolist())] * 2, 2 * TOLERANCE)  # a matrix spreads the rounding
         assert source_of(clip).notes == (f"{clip}: {name} to sRGB",)
 
@@ -253,14 +258,7 @@ def test_wide_gamut_without_hdr(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tags", [(1, 1), (2, 2), (0, 3), (99, 1), (1, 4), (1, 13)])
 def test_tags_that_change_nothing(tmp_path: Path, tags: tuple[int, int]) -> None:
     """Unknown primaries of SDR, and the curves of SDR, by which players show the same colours."""
-    clip = write_samples(
-        tmp_path / "clip.mkv",
-        [samples(color, BT709, LIMITED) for color in COLORS],
-        matrix=BT709,
-        color_range=LIMITED,
-        primaries=tags[0],
-        transfer=tags[1],
-    )
+    clip = write_bt709(tmp_path / "clip.mkv", COLORS, *tags)
     check_colors(clip, COLORS)
     assert source_of(clip).notes == ()
 

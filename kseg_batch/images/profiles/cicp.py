@@ -14,12 +14,14 @@ they are, and highlights of up to 1,000 cd/m2 are compressed into the range belo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kseg_batch.errors import ImageError
-from kseg_batch.images.profiles.icc import ProfileError
+from kseg_batch.images.profiles.conversion import NamedConversion
+from kseg_batch.images.profiles.icc import ProfileError, gamma_curve
 from kseg_batch.images.profiles.matrix import MatrixConversion
 from kseg_batch.kmeans.color_spaces import srgb_to_linear
 
@@ -38,8 +40,6 @@ PQ, HLG = 16, 18
 """Codes of transfer functions."""
 HDR = (PQ, HLG)
 """Codes of the transfer functions of high dynamic range."""
-TONE_MAPPING = ", tone-mapped by ITU-R BT.2390"
-"""Name of the tone mapping, to follow "BT.2020 PQ to sRGB" in a note."""
 
 D65 = (0.3127, 0.3290)
 D50_XYZ = np.array([0.9642, 1.0, 0.8249])
@@ -76,10 +76,9 @@ HLG_WHITE = 0.75
 """HLG signal of reference white (BT.2408)."""
 
 
-def cicp_conversion(
-    primaries: int, transfer: int, *, full_range: bool = True
-) -> tuple[MatrixConversion, str]:
-    """Return the conversion of a colour space to sRGB, and the name of the colour space.
+@lru_cache(maxsize=64)
+def cicp_conversion(primaries: int, transfer: int, *, full_range: bool = True) -> NamedConversion:
+    """Return the conversion of a colour space to sRGB.
 
     Args:
         primaries: The code of the colour primaries.
@@ -103,7 +102,8 @@ def cicp_conversion(
     if not full_range:
         suffix, curve = f"{suffix} in the limited range".lstrip(), _in_limited_range(curve)
     conversion = MatrixConversion([curve] * 3, XYZ_TO_SRGB @ to_xyz(chromaticities))
-    return conversion, f"{name} {suffix}".rstrip()
+    method = ", tone-mapped by ITU-R BT.2390" if transfer in HDR else ""
+    return NamedConversion(conversion, f"{name} {suffix}".rstrip(), method)
 
 
 def to_xyz(chromaticities: tuple[float, ...]) -> NDArray[np.float64]:
@@ -139,11 +139,6 @@ XYZ_TO_SRGB = np.linalg.inv(to_xyz(PRIMARIES[BT709][1]))
 
 def _in_limited_range(curve: Curve) -> Curve:
     return lambda signal: curve(np.clip((255 * signal - 16) / 219, 0.0, 1.0))
-
-
-def gamma_curve(gamma: float) -> Curve:
-    """Return the curve of a power of the signal."""
-    return lambda signal: np.asarray(signal**gamma, np.float64)
 
 
 def _logarithm(decades: float) -> Curve:

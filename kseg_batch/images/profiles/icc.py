@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from kseg_batch.kmeans.color_spaces import lab_root_to_light
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -94,8 +96,12 @@ def _read(data: bytes) -> IccProfile:
 
 def _luminance(lightness: NDArray[np.float64]) -> NDArray[np.float64]:
     """Convert CIE L*, 0 .. 1, to luminance, 0 .. 1."""
-    root = (100 * lightness + 16) / 116
-    return np.where(root > 6 / 29, root**3, 3 * (6 / 29) ** 2 * (root - 4 / 29))
+    return lab_root_to_light((100 * lightness + 16) / 116)
+
+
+def gamma_curve(gamma: float) -> Curve:
+    """Return the curve of a power of the signal."""
+    return lambda signal: np.asarray(signal**gamma, np.float64)
 
 
 def _tags(data: bytes) -> dict[bytes, bytes]:
@@ -152,8 +158,7 @@ def _sampled_curve(tag: bytes) -> Curve:
     if count == 0:
         return lambda values: values
     if count == 1:
-        gamma = samples[0] / 256
-        return lambda values: np.asarray(values**gamma, np.float64)
+        return gamma_curve(samples[0] / 256)
     positions = np.linspace(0.0, 1.0, count)
     return lambda values: np.interp(values, positions, samples / 65535)
 

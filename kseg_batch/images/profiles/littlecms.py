@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, features
 
 from kseg_batch.errors import ImageError
+from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.icc import ProfileError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class LittleCmsConversion:
             ProfileError: LittleCMS cannot use the profile.
             ImageError: This Pillow has no LittleCMS.
         """
-        if not features.check("littlecms2"):
+        if not has_littlecms():
             raise ImageError(
                 "its colours need LittleCMS, which this build of Pillow lacks: "
                 "pip install --force-reinstall pillow"
@@ -61,19 +62,25 @@ class LittleCmsConversion:
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
             raise ProfileError("is one that LittleCMS cannot use") from error
 
-    def apply(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Convert (H, W, 3 or 4) uint8 samples to (H, W, 3) uint8 sRGB. Grey has three equal channels.
+    def apply(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
+        """Convert (H, W, 3 or 4) samples, rounded to 8 bits, to (H, W, 3) uint8 sRGB.
 
-        Rows are converted in parts: a photo of 48 megapixels takes 150 MB this way, and 650 MB in one part.
+        Grey has three equal channels. Rows are converted in parts: a photo of 48 megapixels takes 150 MB this
+        way, and 650 MB in one part.
         """
         samples = samples[..., 0] if self._mode == "L" else samples
         rgb = np.empty((*samples.shape[:2], 3), np.uint8)
         rows = max(PART_PIXELS // samples.shape[1], 1)
         for top in range(0, len(samples), rows):
-            part = np.ascontiguousarray(samples[top : top + rows])
+            part = np.ascontiguousarray(round_to_8_bits(samples[top : top + rows]))
             picture = Image.frombytes(self._mode, part.shape[1::-1], part.tobytes())
             rgb[top : top + rows] = self._transform.apply(picture)
         return rgb
+
+
+def has_littlecms() -> bool:
+    """Return whether this build of Pillow has LittleCMS."""
+    return bool(features.check("littlecms2"))
 
 
 def littlecms_version() -> str:

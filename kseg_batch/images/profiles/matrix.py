@@ -9,15 +9,14 @@ entry of its tables is one step off then.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.errors import BackendUnavailableError
 from kseg_batch.images.profiles.icc import ProfileError
 from kseg_batch.kmeans.color_spaces import linear_to_srgb
-from kseg_batch.optional import explain_numba
+from kseg_batch.optional import find_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +94,9 @@ class MatrixConversion:
         source: NDArray[Any] = np.ascontiguousarray(samples)
         overwrite = source.dtype == np.uint8 and source.flags.writeable
         rgb: NDArray[np.uint8] = source if overwrite else np.empty(source.shape, np.uint8)
-        _kernel()(source.reshape(-1), *tables.shares, tables.shift, tables.levels, rgb.reshape(-1))
+        convert = find_kernel("color_profiles", "convert") or convert_reference
+        red, green, blue = tables.shares
+        convert(source.reshape(-1), red, green, blue, tables.shift, tables.levels, rgb.reshape(-1))
         return rgb
 
     @cached_property
@@ -112,18 +113,16 @@ class MatrixConversion:
         linear = np.stack([np.clip(curve(signal), 0.0, 1.0) for curve in self._curves])
         return self._matrix.T[:, :, None] * linear[:, None, :]
 
-    def _range(self, shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the least and the greatest values, (3,) each, of the linear sRGB channels."""
-        return shares.min(axis=2).sum(axis=0) + self._offset, shares.max(axis=2).sum(axis=0) + self._offset
-
     def _tables(self, bits: int) -> Tables:
         shares = self._shares(bits)
-        darkest, brightest = self._range(shares)
+        lowest, highest = shares.min(axis=2), shares.max(axis=2)
+        darkest = lowest.sum(axis=0) + self._offset  # (3,), by sRGB channel
+        brightest = highest.sum(axis=0) + self._offset
         first = float(darkest.min())
         n_steps = int((brightest.max() - first) * STEPS) + 4  # fields are rounded by two steps at most
         shift = FIELD_BITS - n_steps.bit_length()
         scale = STEPS << shift
-        fields = np.rint((shares - shares.min(axis=2, keepdims=True)) * scale).astype(np.uint64)
+        fields = np.rint((shares - lowest[:, :, None]) * scale).astype(np.uint64)
         half = (1 << shift) >> 1  # so that dropping the lowest bits rounds
         fields[0] += (np.rint((darkest - first) * scale) + half).astype(np.uint64)[:, None]
         places = np.array([2 * FIELD_BITS, FIELD_BITS, 0], np.uint64)[:, None]
@@ -133,17 +132,6 @@ class MatrixConversion:
             shift=np.uint64(shift),
             levels=np.floor(255 * linear_to_srgb(linear) + 0.5).astype(np.uint8),
         )
-
-
-@cache
-def _kernel() -> Any:
-    """Return the jitted kernel; or its NumPy twin, with the same results, where Numba cannot be imported."""
-    try:
-        with explain_numba():
-            from kseg_batch.kernels.color_profiles import convert
-    except BackendUnavailableError:
-        return convert_reference
-    return convert
 
 
 def convert_reference(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -23,52 +23,40 @@ from kseg_batch.images.boxes import primary_properties, primary_start
 from kseg_batch.images.formats import png_chunk
 from kseg_batch.images.profiles.cicp import (
     BT709,
-    CURVES,
     D50_XYZ,
+    D65,
     HDR,
     PRIMARIES,
-    TONE_MAPPING,
-    UNSPECIFIED,
     XYZ_TO_SRGB,
     cicp_conversion,
-    gamma_curve,
     to_xyz,
 )
+from kseg_batch.images.profiles.conversion import NamedConversion, round_to_8_bits
 from kseg_batch.images.profiles.embedded import icc_profile
-from kseg_batch.images.profiles.icc import Channels, IccProfile, ProfileError, read_icc
+from kseg_batch.images.profiles.icc import Channels, IccProfile, ProfileError, gamma_curve, read_icc
 from kseg_batch.images.profiles.littlecms import LittleCmsConversion, littlecms_version
 from kseg_batch.images.profiles.matrix import MatrixConversion
+from kseg_batch.kmeans.color_spaces import srgb_to_linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from kseg_batch.images.profiles.conversion import Conversion
+
 ProfileUse = Literal["convert", "ignore"]
 """How to treat a colour profile: "convert" to sRGB, or "ignore" and take the numbers as they are."""
 
-ADOBE_RGB = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, 0.3127, 0.3290)
+ADOBE_RGB = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *D65)
 """x and y of red, green, blue and white (Adobe RGB (1998) Color Image Encoding)."""
 ADOBE_GAMMA = 563 / 256
 SRGB_GAMMA = (0.4545, 0.4546)
 """Range of gAMA in which the curve is that of sRGB: the PNG specification gives 0.45455 for sRGB."""
 GAMMAS = (0.1, 10.0)
 """Range of gAMA that a picture may have. libpng's own test pictures have 0.35 to 2.5."""
-ROUNDED = ((np.arange(1 << 16) * 255 + 32767) // 65535).astype(np.uint8)
-"""(65536,) uint8: each sample of 16 bits, rounded to 8 bits."""
 MAX_SEQUENCE_HEADER = 1024
 """Bytes from the start of an AV1 stream that are searched for its sequence header."""
 MAX_BLACK = 0.184
 """Greatest luminance of a black point that is compensated: L* = 50, as in LittleCMS."""
-
-
-class Conversion(Protocol):
-    """A conversion to sRGB."""
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether the colours are those of sRGB already."""
-
-    def apply(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Convert (H, W, 3 or 4) samples to (H, W, 3) uint8 sRGB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,21 +77,12 @@ class SourceColors:
             samples: (H, W, 3) samples of 8 or 16 bits, with three equal channels for grey; or (H, W, 4) for
                 CMYK. The array may be overwritten.
         """
-        if isinstance(self.conversion, MatrixConversion):
-            return self.conversion.apply(samples)
-        samples = np.ascontiguousarray(round_to_8_bits(samples))
         if self.conversion is not None:
             return self.conversion.apply(samples)
+        rounded = np.ascontiguousarray(round_to_8_bits(samples))
         if self.channels == "CMYK":
-            return np.array(Image.fromarray(samples, "CMYK").convert("RGB"), np.uint8)
-        return samples
-
-
-def round_to_8_bits(samples: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return samples of 16 bits rounded to 8 bits, and samples of 8 bits unchanged."""
-    if samples.dtype == np.uint8:
-        return samples  # type: ignore[return-value] # mypy does not narrow dtypes
-    return ROUNDED[samples]
+            return np.array(Image.fromarray(rounded, "CMYK").convert("RGB"), np.uint8)
+        return rounded
 
 
 def find_colors(
@@ -148,7 +127,7 @@ def find_colors(
     if found is not None and not found.conversion.is_identity:
         if use == "convert":
             conversion = found.conversion
-            notes.insert(0, f"{found.name} to sRGB{found.method}")
+            notes.insert(0, found.note)
         else:
             notes.append(f"its colour profile was ignored ({found.name})")
     if channels == "CMYK" and conversion is None:
@@ -167,42 +146,33 @@ class _ImageFile:
     is_adobe_rgb: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _NamedConversion:
-    conversion: Conversion
-    name: str
-    """The name of the colour space."""
-    method: str = ""
-    """How the colours are converted, to follow "to sRGB"; empty for curves and a matrix."""
-
-
-def _read_cicp(file: _ImageFile) -> _NamedConversion | None:
+def _read_cicp(file: _ImageFile) -> NamedConversion | None:
     codes = png_chunk(file.data, b"cICP") if file.name == "PNG" else None
     if codes is None:
         return None
     if len(codes) != 4 or codes[3] > 1:
         raise ProfileError("(cICP) is damaged")
     primaries, transfer, _, full_range = codes  # the matrix has no meaning for RGB
-    return _from_cicp(primaries, transfer, full_range=full_range == 1)
+    return cicp_conversion(primaries, transfer, full_range=full_range == 1)
 
 
-def _read_icc_profile(file: _ImageFile) -> _NamedConversion | None:
+def _read_icc_profile(file: _ImageFile) -> NamedConversion | None:
     profile = icc_profile(file.data, file.name, file.picture)
     return None if profile is None else _from_icc(profile, file.channels)
 
 
-def _read_nclx(file: _ImageFile) -> _NamedConversion | None:
+def _read_nclx(file: _ImageFile) -> NamedConversion | None:
     """Return the conversion by the codes in a box; without a box, by the codes in the stream of AV1."""
     if file.name not in ("AVIF", "HEIF"):
         return None
     for kind, content in primary_properties(file.data):
         if kind == b"colr" and content.startswith(b"nclx") and len(content) >= 10:
-            return _from_cicp(*struct.unpack_from(">HH", content, 4))
+            return cicp_conversion(*struct.unpack_from(">HH", content, 4))
     codes = av1.color_codes(primary_start(file.data, MAX_SEQUENCE_HEADER)) if file.name == "AVIF" else None
-    return None if codes is None else _from_cicp(*codes)
+    return None if codes is None else cicp_conversion(*codes)
 
 
-def _read_png_chunks(file: _ImageFile) -> _NamedConversion | None:
+def _read_png_chunks(file: _ImageFile) -> NamedConversion | None:
     """Return the conversion of gAMA and cHRM; None without them, or where sRGB comes before them."""
     if file.name != "PNG" or png_chunk(file.data, b"sRGB") is not None:
         return None
@@ -223,7 +193,7 @@ def _read_png_chunks(file: _ImageFile) -> _NamedConversion | None:
     return _from_primaries(primaries, 1 / gamma[0], name if points is None else f"{name} and cHRM")
 
 
-def _read_exif(file: _ImageFile) -> _NamedConversion | None:
+def _read_exif(file: _ImageFile) -> NamedConversion | None:
     if not file.is_adobe_rgb:
         return None
     return _from_primaries(ADOBE_RGB, ADOBE_GAMMA, "Adobe RGB (by EXIF)")
@@ -236,24 +206,18 @@ They are in the order in which they count: where one raises a ProfileError, the 
 
 
 @lru_cache(maxsize=64)
-def _from_cicp(primaries: int, transfer: int, *, full_range: bool = True) -> _NamedConversion:
-    conversion, name = cicp_conversion(primaries, transfer, full_range=full_range)
-    return _NamedConversion(conversion, name, TONE_MAPPING if transfer in HDR else "")
-
-
-@lru_cache(maxsize=64)
-def _from_icc(profile: bytes, channels: Channels) -> _NamedConversion:
+def _from_icc(profile: bytes, channels: Channels) -> NamedConversion:
     """Return the conversion of an ICC profile."""
     icc = read_icc(profile)
     if icc.channels != channels and (icc.channels, channels) != ("RGB", "GRAY"):
         raise ProfileError(f"is for {icc.channels} images")
     if icc.cicp is not None and icc.cicp[1] in HDR:
-        return _from_cicp(*icc.cicp)
+        return cicp_conversion(*icc.cicp)
     name = icc.name or "a colour profile without a name"
     if icc.has_tables:
         conversion = LittleCmsConversion(icc.channels, profile)
-        return _NamedConversion(conversion, name, f" by {littlecms_version()}")
-    return _NamedConversion(_matrix_conversion(icc), name)
+        return NamedConversion(conversion, name, f" by {littlecms_version()}")
+    return NamedConversion(_matrix_conversion(icc), name)
 
 
 def _matrix_conversion(icc: IccProfile) -> MatrixConversion:
@@ -287,11 +251,11 @@ def _hundred_thousandths(data: bytes, chunk_type: bytes, n: int) -> tuple[float,
 
 
 @lru_cache(maxsize=64)
-def _from_primaries(chromaticities: tuple[float, ...], gamma: float | None, name: str) -> _NamedConversion:
+def _from_primaries(chromaticities: tuple[float, ...], gamma: float | None, name: str) -> NamedConversion:
     """Return the conversion of given primaries, and of a gamma or, where it is None, of sRGB's curve."""
-    curve = CURVES[UNSPECIFIED][1] if gamma is None else gamma_curve(gamma)
+    curve = srgb_to_linear if gamma is None else gamma_curve(gamma)
     matrix = XYZ_TO_SRGB @ to_xyz(chromaticities)
-    return _NamedConversion(MatrixConversion([curve] * 3, matrix), name)
+    return NamedConversion(MatrixConversion([curve] * 3, matrix), name)
 
 
 @lru_cache(maxsize=1)
