@@ -115,15 +115,15 @@ def kill_one(pids: list[int]) -> bool:
 
 
 def test_workers_are_killed_in_mid_run(tmp_path: Path) -> None:
-    save_noise(tmp_path, 200)
+    save_noise(tmp_path, 500)  # still at work at the third kill, also where this process has to wait
     process = begin(tmp_path, "--timeout", 50)
     for n_lines in (3, 12, 25):
         wait_for_images(tmp_path, process, n_lines)
         wait_until(lambda: kill_one(session_workers(process.pid)), process=process)
     output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
-    assert output.startswith("200 images,")
-    assert check_consistent(tmp_path / "p-kseg") == 200
+    assert output.startswith("500 images,")
+    assert check_consistent(tmp_path / "p-kseg") == 500
 
 
 def test_images_that_kill_and_hang_their_worker(tmp_path: Path) -> None:
