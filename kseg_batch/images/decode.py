@@ -24,6 +24,7 @@ from PIL import UnidentifiedImageError
 from kseg_batch.errors import ImageError
 from kseg_batch.images.decoders import ORIENTATION, decode_samples
 from kseg_batch.images.formats import check_whole, detect_format
+from kseg_batch.images.jpeg import refuse_kind
 from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors
@@ -144,6 +145,8 @@ def decode(
                 data, name, picture, samples.channels, profile, is_adobe_rgb=exif.is_adobe_rgb
             )
     except UnidentifiedImageError as error:
+        if name == "JPEG":
+            refuse_kind(data)
         raise ImageError(
             f"it is damaged, or a kind of {name} that is not read here; if it opens elsewhere, save it as PNG"
         ) from error

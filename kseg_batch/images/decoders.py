@@ -16,6 +16,7 @@ import numpy as np
 
 from kseg_batch.errors import ImageError
 from kseg_batch.images.boxes import bits_per_sample
+from kseg_batch.images.jpeg import decode_jpeg
 from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def decode_samples(data: bytes, name: str, picture: Any, notes: list[str]) -> Sa
     """
     channels: Channels = "GRAY" if _is_gray(data, name, picture) else "RGB"
     if name == "JPEG":
-        return _decode_jpeg(data, picture, channels)
+        return Samples(decode_jpeg(data, picture, notes), "CMYK" if picture.mode == "CMYK" else channels)
     if _is_deep(data, name, picture):
         if name == "TIFF":
             _check_deep_tiff(data, picture)
@@ -76,15 +77,6 @@ def decode_samples(data: bytes, name: str, picture: Any, notes: list[str]) -> Sa
     if picture.has_transparency_data or picture.mode in ("RGBa", "La"):
         return Samples(np.asarray(picture.convert("RGBA")), channels)
     return Samples(np.asarray(picture.convert("RGB")), channels)
-
-
-def _decode_jpeg(data: bytes, picture: Any, channels: Channels) -> Samples:
-    import simplejpeg
-
-    if picture.mode != "CMYK":
-        return Samples(simplejpeg.decode_jpeg(data, "RGB", strict=True), channels)
-    simplejpeg.decode_jpeg(data, "CMYK", strict=True)  # finds damage; Pillow knows how Adobe writes CMYK
-    return Samples(np.asarray(picture), "CMYK")
 
 
 def _is_gray(data: bytes, name: str, picture: Any) -> bool:

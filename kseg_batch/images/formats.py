@@ -24,6 +24,9 @@ BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")
 
 START_OF_SCAN = 0xDA
 """The JPEG marker that the pixels follow."""
+END_OF_IMAGE = 0xD9
+MEANINGLESS = (0x00, 0x01, *range(0xD0, 0xD9))
+"""JPEG markers without a segment, between segments: a stuffed zero, TEM, RST0 to RST7, SOI."""
 GIF_TRAILER, GIF_EXTENSION, GIF_IMAGE = 0x3B, 0x21, 0x2C
 
 
@@ -106,14 +109,32 @@ def png_chunk(data: bytes, chunk_type: bytes) -> bytes | None:
     return next(contents, None)
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the marker, the first byte and the end of each segment of a JPEG before its pixels."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != START_OF_SCAN:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
+def find_marker(data: bytes, at: int) -> int:
+    """Return the position of a JPEG's next marker with a meaning, at or after a position; -1 without one."""
+    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
+        if data[at + 1] == 0xFF:  # a fill byte
             at += 1
-            continue
+        elif data[at + 1] in MEANINGLESS:
+            at += 2
+        else:
+            return at
+    return -1
+
+
+def jpeg_segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker, the first byte and the end of each segment of a JPEG, up to the next start of a scan.
+
+    Stray bytes between segments are passed over, as decoders do. The end of the image ends the list.
+
+    Args:
+        data: The content of the file.
+        at: The position to begin at.
+    """
+    marker = 0
+    while marker != START_OF_SCAN and 0 <= (at := find_marker(data, at)) <= len(data) - 4:
+        marker = data[at + 1]
+        if marker == END_OF_IMAGE:
+            return
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         yield marker, at, end
         at = end
