@@ -175,11 +175,18 @@ def _mend_segments(data: bytes, frame: Frame) -> _Mended:
 
 def _mend_number(segment: bytes, marker: int, frame: Frame, notes: list[str]) -> bytes:
     """Return a segment with what decoders assume in place of a version or a transform without a meaning."""
-    if marker == APP0 and segment.startswith(JFIF, 4) and segment[JFIF_MAJOR] != 1:
-        notes.append(f"its JFIF version {segment[JFIF_MAJOR]}.{segment[JFIF_MAJOR + 1]:02} is unknown")
-        return segment[:JFIF_MAJOR] + b"\x01" + segment[JFIF_MAJOR + 1 :]
     n = len(frame.components)
-    if marker == APP14 and segment.startswith(ADOBE, 4) and n in TRANSFORMS:
+    if marker == APP0 and segment.startswith(JFIF, 4) and len(segment) > JFIF_MAJOR + 1:
+        major, minor = segment[JFIF_MAJOR], segment[JFIF_MAJOR + 1]
+        if major != 1:
+            notes.append(f"its JFIF version {major}.{minor:02} is unknown")
+            return segment[:JFIF_MAJOR] + b"\x01" + segment[JFIF_MAJOR + 1 :]
+    if (
+        marker == APP14
+        and segment.startswith(ADOBE, 4)
+        and len(segment) > ADOBE_TRANSFORM
+        and n in TRANSFORMS
+    ):
         transform = segment[ADOBE_TRANSFORM]
         if transform not in (0, TRANSFORMS[n]):
             notes.append(f"its colour transform {transform} is unknown for {n} components")

@@ -34,7 +34,7 @@ MOST_ZEROS = 4
 """Bytes that are zero, after which stray bytes are no longer told from a scan."""
 
 TRUNCATED = "it is truncated: the JPEG's scan is not whole"
-DAMAGED = "it is a damaged JPEG file: its scan does not fit its picture"
+DAMAGED = "it is a damaged JPEG file: its size, tables and scans do not fit together"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,14 @@ def test_unknown_numbers_are_noted() -> None:
     assert np.array_equal(decode(odd).rgb, decode(usual).rgb)
 
 
+def test_a_segment_of_adobe_that_is_too_short_does_not_count() -> None:
+    whole = WHOLE["4:4:4"]
+    odd = before(whole, 0xDB, b"\0")
+    odd = odd[:20] + segment(0xEE, b"Adobe\0d") + odd[20:]
+    assert decode(odd).notes == ("1 stray byte between its segments skipped",)
+    assert np.array_equal(decode(odd).rgb, decode(whole).rgb)
+
+
 @pytest.mark.parametrize("parts", [[(0, 1)], [(1, 2)], [(1, 1), (1, 1)], [(2, 2)]])
 def test_parts_of_a_profile_that_do_not_fit_are_noted(parts: list[tuple[int, int]]) -> None:
     data = WHOLE["4:2:0"]
