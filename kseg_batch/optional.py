@@ -18,34 +18,58 @@ def import_cv2() -> ModuleType:
     """Import and return the cv2 module.
 
     Raises:
-        BackendUnavailableError: OpenCV is not installed, or lacks a system library.
+        BackendUnavailableError: OpenCV is not installed, lacks a system library, or is damaged.
     """
+    found = _try_cv2()
+    if isinstance(found, BackendUnavailableError):
+        raise found
+    return found
+
+
+def find_cv2() -> ModuleType | None:
+    """Return the cv2 module; None where it cannot be imported, for callers that can do without."""
+    found = _try_cv2()
+    return None if isinstance(found, BackendUnavailableError) else found
+
+
+@cache
+def _try_cv2() -> ModuleType | BackendUnavailableError:
+    """Import cv2, or return the error. After a failure, cv2 hides the cause from who imports it again."""
     try:
         import cv2
+
+        if not hasattr(cv2, "imdecode"):  # folders that an uninstallation has left can be imported, too
+            raise ImportError("its files are not complete")
     except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            "OpenCV is not installed; to add it: pip install opencv-python", installed=False
-        ) from error
-    except ImportError as error:
-        raise BackendUnavailableError(
-            f"OpenCV cannot be imported ({error}); on a server, install its system libraries (Debian: "
-            "apt-get install libgl1 libglib2.0-0) or use opencv-python-headless in place of opencv-python",
-            installed=True,
-        ) from error
+        if error.name == "cv2":
+            return BackendUnavailableError(
+                "OpenCV is not installed; to add it: pip install opencv-python", installed=False
+            )
+        return _broken_cv2(error)
+    except Exception as error:  # noqa: BLE001 - a damaged package may raise any kind of error
+        return _broken_cv2(error)
     return cv2
+
+
+def _broken_cv2(error: Exception) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"OpenCV cannot be imported ({error}); on a server, install its system libraries (Debian: "
+        "apt-get install libgl1 libglib2.0-0) or use opencv-python-headless in place of opencv-python",
+        installed=True,
+    )
 
 
 def import_av() -> ModuleType:
     """Import and return the av module (PyAV), which reads and writes videos with FFmpeg's libraries.
 
-    OpenCV is imported first. Both packages bundle a copy of libxcb, and the process uses the copy that is
-    loaded first. With PyAV's copy, OpenCV hangs when it opens a window
+    OpenCV is imported first, where it can be. Both packages bundle a copy of libxcb, and the process uses the
+    copy that is loaded first. With PyAV's copy, OpenCV hangs when it opens a window
     (https://github.com/PyAV-Org/PyAV/issues/978).
 
     Raises:
-        BackendUnavailableError: PyAV or OpenCV is not installed, or cannot be loaded.
+        BackendUnavailableError: PyAV is not installed, or cannot be loaded.
     """
-    import_cv2()
+    find_cv2()
     try:
         import av
     except ModuleNotFoundError as error:

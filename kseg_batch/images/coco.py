@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kseg_batch.errors import OptionError
-from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from kseg_batch.images.label_map import LabelMap
@@ -58,7 +59,7 @@ def _annotations(labels: LabelMap, k: int) -> list[dict[str, object]]:
     """
     from pycocotools import mask
 
-    columns = import_cv2().transpose(labels.labels)  # (W, H) uint8
+    columns = np.ascontiguousarray(labels.labels.T)  # (W, H) uint8
     annotations: list[dict[str, object]] = []
     for cluster in range(k):
         runs = mask.encode((columns == cluster).view("u1").T)

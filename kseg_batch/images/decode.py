@@ -28,7 +28,7 @@ from kseg_batch.images.jpeg import refuse_kind
 from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors
-from kseg_batch.optional import import_cv2
+from kseg_batch.optional import find_cv2
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -105,7 +105,8 @@ def prepare_process() -> None:
         os.dup2(nowhere.fileno(), 2)
     warnings.simplefilter("ignore")  # Pillow warns about files that are then refused or read
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = f"{1 << 40}"  # `decode` checks sizes
-    import_cv2().setNumThreads(1)
+    if (cv2 := find_cv2()) is not None:
+        cv2.setNumThreads(1)
     _pillow()
 
 

@@ -3,7 +3,8 @@
 Pillow reads the headers, and the pixels of most formats. simplejpeg decodes JPEG files: in 4.1 ms for
 1920 x 1080, where OpenCV takes 4.6 ms, and it refuses damage inside the scan, which Pillow and OpenCV fill
 with grey. OpenCV decodes ordinary PNG and WebP files, in 33 and 11 ms where Pillow takes 42 and 16 ms; and
-16-bit files, which Pillow would truncate to 8 bits.
+16-bit files, which Pillow would truncate to 8 bits. Without OpenCV, Pillow decodes ordinary PNG and WebP
+files to the same pixels, and 16-bit files fail.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseg_batch.errors import ImageError
+from kseg_batch.errors import BackendUnavailableError, ImageError
 from kseg_batch.images.boxes import bits_per_sample
 from kseg_batch.images.jpeg import decode_jpeg
-from kseg_batch.optional import import_cv2
+from kseg_batch.optional import find_cv2, import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def decode_samples(data: bytes, name: str, picture: Any, notes: list[str]) -> Sa
             _check_deep_tiff(data, picture)
         notes.append("16-bit samples were rounded to 8 bits")
         return Samples(_decode_deep(_without_orientation(data) if name == "TIFF" else data), channels)
-    if name in ("PNG", "WEBP") and picture.mode in ("L", "RGB") and _is_plain(picture):
+    if name in ("PNG", "WEBP") and picture.mode in ("L", "RGB") and _is_plain(picture) and find_cv2():
         return Samples(_decode_plain(data), channels)
     if name in ("AVIF", "HEIF") and (bits := bits_per_sample(data)) > 8:
         notes.append(f"{bits}-bit samples were rounded to 8 bits")
@@ -127,7 +128,10 @@ def _check_deep_tiff(data: bytes, picture: Any) -> None:
 
 def _decode_deep(data: bytes) -> NDArray[np.uint16]:
     """Decode 16-bit samples to (H, W, 3 or 4) uint16 RGB or RGBA."""
-    cv2 = import_cv2()
+    try:
+        cv2 = import_cv2()
+    except BackendUnavailableError as error:
+        raise ImageError(f"its 16-bit samples are decoded by OpenCV: {error}") from error
     pixels = _decode_by_opencv(data, cv2.IMREAD_UNCHANGED)
     if pixels.dtype != np.uint16:
         raise ImageError(f"its samples are {pixels.dtype}; convert it to 8 or 16 bits")

@@ -2,6 +2,7 @@
 
 Label maps have an encoder of their own, because encoding takes the larger half of a photo's time. A label map
 of 1080p at k = 3 takes 0.4 ms here, and 4.4 to 6 ms with Pillow's palette mode; cv2 cannot write a palette.
+A picture of 1080p takes 15 ms, and 41 ms with cv2, whose file is a tenth smaller.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from isal import isal_zlib
 
-from kseg_batch.errors import ImageError
 from kseg_batch.images.formats import PNG_SIGNATURE
 from kseg_batch.images.label_map import with_filter_type
-from kseg_batch.optional import import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from kseg_batch.images.formats import PNG_SIGNATURE
 from kseg_batch.images.label_map import LabelMap
 
-GRAY, INDEXED = 0, 3  # PNG colour types
+GRAY, RGB, INDEXED, RGBA = 0, 2, 3, 6  # PNG colour types
+SUB = 1  # filter type of PNG: a row holds the differences to the pixels on the left
 COMPRESSION_LEVEL = 1  # of ISA-L; level 0 is no faster and gives a fifth more bytes, 2 and 3 gain nothing
 
 FIRST_PIECE = 8  # bytes; ISA-L hashes all but 3 of them, and more than 16 would go through the faulty code
@@ -61,23 +61,17 @@ def encode_gray(labels: NDArray[np.uint8]) -> bytes:
 
 
 def encode_rgb(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_] | None = None) -> bytes:
-    """Encode a PNG of an (H, W, 3) uint8 picture, with alpha 0 where (H, W) `opaque` is False.
-
-    Raises:
-        ImageError: OpenCV cannot encode the picture.
-    """
-    cv2 = import_cv2()
-    picture = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    """Encode a PNG of an (H, W, 3) uint8 picture, with alpha 0 where (H, W) `opaque` is False."""
+    height, width, channels = rgb.shape
     if opaque is not None:
-        picture = np.dstack([picture, np.full(opaque.shape, 255, np.uint8)])
-        picture[~opaque] = 0
-    try:
-        done, buffer = cv2.imencode(".png", picture)
-    except cv2.error as error:
-        raise ImageError(f"OpenCV cannot encode the picture as PNG: {error.err}") from error
-    if not done:
-        raise ImageError("OpenCV cannot encode the picture as PNG")
-    return bytes(buffer)
+        rgb, channels = np.dstack([rgb, np.full(opaque.shape, 255, np.uint8)]), 4
+        rgb[~opaque] = 0
+    samples = rgb.reshape(height, -1)
+    rows = np.empty((height, 1 + samples.shape[1]), np.uint8)
+    rows[:, 0] = SUB
+    rows[:, 1 : 1 + channels] = samples[:, :channels]
+    np.subtract(samples[:, channels:], samples[:, :-channels], out=rows[:, 1 + channels :])
+    return _encode(rows, width, 8, RGB if opaque is None else RGBA)
 
 
 def _encode(rows: NDArray[np.uint8], width: int, bits: int, color_type: int, palette: bytes = b"") -> bytes:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from kseg_batch.optional import explain_numba, import_cv2
+from kseg_batch.optional import explain_numba, find_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -38,6 +38,13 @@ FROM_XYZ = np.array(  # D65 to linear sRGB (IEC 61966-2-1)
         [3.2404542, -1.5371385, -0.4985314],
         [-0.9692660, 1.8760108, 0.0415560],
         [0.0556434, -0.2040259, 1.0572252],
+    ]
+)
+SRGB_TO_XYZ = np.array(  # linear sRGB to D65, with OpenCV's values
+    [
+        [0.412453, 0.357580, 0.180423],
+        [0.212671, 0.715160, 0.072169],
+        [0.019334, 0.119193, 0.950227],
     ]
 )
 WHITE = np.array([0.950456, 1.0, 1.088754])
@@ -63,6 +70,9 @@ OKLAB_GREY = np.array([0, 120, 155])
 """Integer values for L, a and b of 0, so that all sRGB colours lie within 0 .. 255."""
 UNIT = (1 << 16) - 1
 """The integer that stands for 1.0 in the tables of `kernels/color_spaces.py`."""
+
+PIXELS_AT_A_TIME = 1 << 18
+"""Pixels that `lab_reference` converts at a time, so that its arrays stay small."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,15 +107,14 @@ def convert(image: NDArray[np.uint8], color_space: ColorSpace) -> NDArray[np.uin
         (H, W, 3) uint8; for "rgb", the image itself.
 
     Raises:
-        BackendUnavailableError: OpenCV (for "lab") or Numba (for "oklab") cannot be imported.
+        BackendUnavailableError: Numba cannot be imported, which "oklab" needs.
     """
     if color_space == "rgb":
         return image
     image = np.ascontiguousarray(image)
     if color_space == "lab":
-        cv2 = import_cv2()
-        lab: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-        return lab
+        cv2 = find_cv2()
+        return lab_reference(image) if cv2 is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
     with explain_numba():
         from kseg_batch.kernels.color_spaces import to_oklab
     tables = oklab_tables()
@@ -122,6 +131,41 @@ def oklab_reference(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     oklab = (tables.roots[lms].astype(np.int64) @ tables.to_oklab.T + tables.offsets) >> 24
     result: NDArray[np.uint8] = oklab.astype(np.uint8)
     return result
+
+
+@cache
+def lab_tables() -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return OpenCV's tables for 8-bit CIE Lab.
+
+    Returns:
+        (256,) linear light of each channel value, 2040 for white; (3072,) roots of light, 1 << 15 for white;
+        (3, 3) weights of R, G and B in X, Y and Z, of which each sums to 1 << 12.
+    """
+    linear = np.rint(2040 * srgb_to_linear(np.arange(256) / 255)).astype(np.int32)
+    light = np.arange(3072) / 2040
+    roots = np.where(light > (6 / 29) ** 3, np.cbrt(light), light / (3 * (6 / 29) ** 2) + 4 / 29)
+    roots = np.rint((1 << 15) * roots).astype(np.int32)
+    roots[[49, 628]] = 9454, 22126  # close to a half, which OpenCV rounds in float32
+    return linear, roots, np.rint((1 << 12) * SRGB_TO_XYZ / WHITE[:, None]).astype(np.int32)
+
+
+def lab_reference(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert (..., 3) uint8 RGB to 8-bit CIE Lab in NumPy, to the same numbers as OpenCV.
+
+    A photo of 1920 x 1080 takes 45 ms, and 5 ms with OpenCV.
+    """
+    linear, roots, weights = lab_tables()
+    half = 1 << 14
+    lab = np.empty_like(image)
+    pixels, converted = image.reshape(-1, 3), lab.reshape(-1, 3)
+    for start in range(0, len(pixels), PIXELS_AT_A_TIME):
+        part = slice(start, start + PIXELS_AT_A_TIME)
+        red, green, blue = linear[pixels[part]].T
+        x, y, z = (roots[(red * r + green * g + blue * b + (1 << 11)) >> 12] for r, g, b in weights)
+        converted[part, 0] = (296 * y - (16 * 255 << 15) // 100 + half) >> 15  # 296: 116 * 255 / 100
+        converted[part, 1] = (500 * (x - y) + (128 << 15) + half) >> 15
+        converted[part, 2] = (200 * (y - z) + (128 << 15) + half) >> 15
+    return lab
 
 
 def to_rgb(centers: NDArray[np.float64], color_space: ColorSpace) -> NDArray[np.float64]:

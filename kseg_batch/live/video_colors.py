@@ -12,7 +12,7 @@ import numpy as np
 
 from kseg_batch.errors import ImageError, SourceError
 from kseg_batch.images.profiles.cicp import BT709, HDR, PRIMARIES, cicp_conversion
-from kseg_batch.optional import import_av, import_cv2
+from kseg_batch.optional import import_av
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,7 +145,7 @@ def _rgb_of_luma_and_chroma(
         np.frombuffer(plane, sample).reshape(height, plane.line_size // sample.itemsize)[:, :width]
         for plane in planes
     )
-    return np.asarray(import_cv2().merge((red, green, blue)))
+    return np.dstack((red, green, blue))
 
 
 def frame_matrix(decoded: Any) -> int:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.optional import import_cv2
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -39,8 +37,10 @@ class ScaledPhoto:
             rgb = np.where(opaque[..., None], rgb, np.uint8(255))
         size = min(width, rgb.shape[1]), min(height, rgb.shape[0])
         if size != rgb.shape[1::-1]:
-            cv2 = import_cv2()
-            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+            from PIL import Image
+
+            picture = Image.fromarray(np.ascontiguousarray(rgb))
+            rgb = np.asarray(picture.resize(size, Image.Resampling.BOX))  # the mean of the pixels below
         if opaque is None:
             return cls(rgb, None)
         scaled = cls(rgb, _resize_nearest(opaque.view(np.uint8), size).astype(bool))
@@ -73,6 +73,8 @@ def _resize_nearest(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray
     """Return (H, W) values at another width and height, by the nearest pixels."""
     if size == values.shape[::-1]:
         return values
-    cv2 = import_cv2()
-    resized: NDArray[np.uint8] = cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized
+    columns, rows = (
+        (2 * np.arange(n) + 1) * old // (2 * n) for n, old in zip(size, values.shape[::-1], strict=True)
+    )
+    nearest: NDArray[np.uint8] = values[rows[:, None], columns]
+    return nearest
