@@ -18,6 +18,7 @@ import numpy as np
 from kseg_batch.errors import BackendUnavailableError, ImageError
 from kseg_batch.images.boxes import bits_per_sample
 from kseg_batch.images.jpeg import decode_jpeg
+from kseg_batch.images.png_rows import check_rows
 from kseg_batch.optional import find_cv2, import_cv2
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def decode_samples(data: bytes, name: str, picture: Any, notes: list[str]) -> Sa
         return Samples(_decode_plain(data), channels)
     if name in ("AVIF", "HEIF") and (bits := bits_per_sample(data)) > 8:
         notes.append(f"{bits}-bit samples were rounded to 8 bits")
+    if name == "PNG":
+        check_rows(data)
     picture.load()
     if picture.mode in DEEP_MODES:
         raise ImageError(f"its samples are not of 8 or 16 bits ({picture.mode}); convert it")
