@@ -52,11 +52,13 @@ def _try_cv2() -> ModuleType | BackendUnavailableError:
 
 
 def _broken_cv2(error: Exception) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"OpenCV cannot be imported ({error}); on a server, install its system libraries (Debian: "
-        "apt-get install libgl1 libglib2.0-0) or use opencv-python-headless in place of opencv-python",
-        installed=True,
-    )
+    remedy = "to repair it: pip install --force-reinstall opencv-python"
+    if "shared object" in str(error):
+        remedy = (
+            "on a server, install its system libraries (Debian: apt-get install libgl1 libglib2.0-0) or use "
+            "opencv-python-headless in place of opencv-python"
+        )
+    return BackendUnavailableError(f"OpenCV cannot be imported ({error}); {remedy}", installed=True)
 
 
 def import_av() -> ModuleType:

@@ -25,6 +25,7 @@ from kseg_batch.backends.machine import (
 from kseg_batch.backends.registry import GPU_BACKENDS, MODULES, load
 from kseg_batch.backends.self_test import milliseconds, self_test
 from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.optional import find_cv2, import_cv2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -149,8 +150,26 @@ def examine(notice: Callable[[str], None]) -> Diagnosis:
         codecs=codecs.value or (),
         kernel_cache=kernel_cache,
         backends=backends,
-        findings=(*find_problems(packages, driver), *_shortcomings(codecs.value or (), kernel_cache)),
+        findings=(
+            *find_problems(packages, driver),
+            *_missing_opencv(packages),
+            *_shortcomings(codecs.value or (), kernel_cache),
+        ),
     )
+
+
+def _missing_opencv(packages: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what does not work where OpenCV cannot be imported. Conflicts of packages are found elsewhere."""
+    installed = matching_packages(OPENCV, packages)
+    if len(installed) > 1 or find_cv2() is not None:
+        return
+    problem = "without OpenCV, files with 16-bit samples, cameras and windows of live, and bench do not work"
+    if not installed:
+        yield Finding(problem, "pip install opencv-python")
+    elif "shared object" in str(call_safely(import_cv2).error):
+        yield Finding(problem, "apt-get install libgl1 libglib2.0-0")
+    else:
+        yield Finding(problem, f"pip install --force-reinstall {installed[0]}")
 
 
 def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -> Iterator[Finding]:

@@ -196,8 +196,7 @@ def read_codecs() -> tuple[Codec, ...]:
     """Encode and decode a small image, in memory, in each format.
 
     Raises:
-        BackendUnavailableError: OpenCV cannot be imported.
-        ImportError: Another package that reads or writes image files cannot be imported.
+        ImportError: A package that reads or writes image files cannot be imported.
     """
     from kseg_batch.images.png import encode_rgb
 
