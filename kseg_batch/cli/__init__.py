@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import errno
 import os
 import signal
 import sys
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from kseg_batch.cli import bench, doctor, fit, live, run, show
-from kseg_batch.cli.exit_codes import EXIT_SIGNAL
+from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_SIGNAL, describe_shortage
 from kseg_batch.cli.help import Command, CommandGroup
+from kseg_batch.console import print_message
+from kseg_batch.streams import open_streams, output_error
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,13 +33,29 @@ for command in (run.run, fit.fit, show.show, live.live, doctor.doctor, bench.ben
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, and exit."""
+    open_streams()
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # any file name can be printed anywhere
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    app()
+    code: object = None
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    except Exception as error:
+        message = describe_shortage(error)
+        if message is None:
+            raise
+        print_message(message)
+        code = EXIT_NOTHING_DONE
+    sys.stdout.flush()
+    failure = output_error()
+    if (
+        failure is not None and failure.errno != errno.EPIPE
+    ):  # a reader that has left, as head does, is content
+        print_message(f"standard output cannot be written: {failure.strerror}")
+        code = code or EXIT_NOTHING_DONE
+    raise SystemExit(code)
 
 
 def _exit_on_signal(number: int, _: FrameType | None) -> NoReturn:

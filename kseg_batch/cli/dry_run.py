@@ -12,6 +12,7 @@ from kseg_batch.batch.plan import Planner
 from kseg_batch.batch.storage.outputs import refuse_sources_inside
 from kseg_batch.batch.storage.source import absolute
 from kseg_batch.errors import count
+from kseg_batch.streams import output_error
 
 if TYPE_CHECKING:
     from kseg_batch.cli.run_settings import RunRequest
@@ -31,6 +32,8 @@ def show_plan(request: RunRequest, *, exact: bool) -> None:
         for step in Planner(manifest, settings, exact=exact, redo=request.redo).steps(scan.jobs()):
             action = "skip" if step.skip else "do"
             totals[action] += 1
+            if output_error() is not None:  # such as a reader that has seen enough
+                return
             if request.as_json:
                 source = absolute(step.job.source)
                 typer.echo(json.dumps({"source": source, "action": action, "reason": step.reason}))

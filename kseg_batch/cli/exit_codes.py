@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -30,10 +31,40 @@ EXIT_SIGNAL = 128
 """Base of the exit codes for signals: the number of the signal is added, as shells do."""
 
 
+PACKAGES = {"PIL": "pillow", "cv2": "opencv-python"}
+"""The packages of modules with other names."""
+
+FEWER_WORKERS = "--workers with a lower number needs less"
+SHORTAGES = {
+    errno.ENOMEM: f"there is not enough memory; {FEWER_WORKERS}",
+    errno.EAGAIN: f"this user may start no more processes and threads (ulimit -u); {FEWER_WORKERS}",
+    errno.EMFILE: f"this process may open no more files (ulimit -n); {FEWER_WORKERS}",
+    errno.ENFILE: f"the system may open no more files; {FEWER_WORKERS}",
+}
+"""Error numbers for which no file is to blame, with what is short and the remedy."""
+
+
 def fail(message: str, code: int) -> NoReturn:
     """Print a message on standard error, and exit."""
     print_message(message)
     raise typer.Exit(code)
+
+
+def describe_shortage(error: Exception) -> str | None:
+    """Return the sentence for what the machine lacks, such as memory or a package; None for other errors."""
+    if isinstance(error, ImportError):
+        name = (error.name or "").partition(".")[0]
+        package = PACKAGES.get(name, name.replace("_", "-"))
+        if name in ("", "kseg_batch"):
+            return f"A package cannot be imported ({error}); to repair the installation, reinstall kseg-batch"
+        return f"{name} cannot be imported ({error}); to repair it: pip install --force-reinstall {package}"
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this command"
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return f"The system refuses what the command needs ({error.strerror}): {SHORTAGES[error.errno]}"
+    if isinstance(error, RuntimeError) and "new thread" in str(error):
+        return f"The system refuses another thread: {SHORTAGES[errno.EAGAIN]}"
+    return None
 
 
 @contextlib.contextmanager
@@ -55,7 +86,7 @@ def exit_with_message(interrupted: str = "interrupted", image: Path | None = Non
     except KsegError as error:
         fail(str(error), EXIT_NOTHING_DONE)
     except OSError as error:
-        if error.filename is None:  # not about a file of the user, so an error in the program
+        if error.filename is None or error.errno in SHORTAGES:  # not about a file of the user
             raise
         fail(f"{error.filename} cannot be used: {error.strerror}.", EXIT_NOTHING_DONE)
     except KeyboardInterrupt:

@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import struct
-import sys
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors
 from kseg_batch.optional import find_cv2
+from kseg_batch.streams import silence_c_libraries
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -100,9 +100,7 @@ def prepare_process() -> None:
     libtiff, libpng and OpenCV print complaints about damaged files to standard error, without a file name.
     Python's own output still appears.
     """
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
-        os.dup2(nowhere.fileno(), 2)
+    silence_c_libraries()
     warnings.simplefilter("ignore")  # Pillow warns about files that are then refused or read
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = f"{1 << 40}"  # `decode` checks sizes
     if (cv2 := find_cv2()) is not None:
