@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from benchmarks.catalog import BENCHMARKS, CATALOG, GPU
 from benchmarks.run_all import RESULTS_WORD, Runner, result_table
 from benchmarks.support.arguments import RESULTS
-from kseg_batch.images.decode import EXTENSIONS
+from kseg_batch.images.extensions import EXTENSIONS
 
 if TYPE_CHECKING:
     from benchmarks.catalog import Benchmark

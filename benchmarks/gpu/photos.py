@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.photos import SOURCES, PhotosMissingError, packaged_photos, read_photo
 from kseg_batch.bench.synthetic import cover
 from kseg_batch.errors import ImageError
-from kseg_batch.images.decode import EXTENSIONS
+from kseg_batch.images.extensions import EXTENSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.atomic import replacing
 from kseg_batch.batch.storage.outputs import kind_of, remove
-from kseg_batch.batch.storage.scan import MARKER
+from kseg_batch.batch.storage.walk import MARKER
 from kseg_batch.errors import OutputError, OutputGoneError, count
 from kseg_batch.images.coco import HEAD, category
 
@@ -115,7 +115,7 @@ class Annotations:
 
     def _datasets(self, journal: Manifest, left_out: list[str]) -> Iterator[dict[str, Any]]:
         """Yield the dataset of each image. Add the names of damaged files to `left_out`."""
-        for name in _find_datasets(self._folder, ""):
+        for name in _find_datasets(self._folder):
             entry = journal.last(name.removesuffix(".json"))
             size = None if entry is None else entry.outputs.get(f"coco/{name}")
             if size is None:  # not written by kseg-batch, or its image has yet to be processed
@@ -171,17 +171,21 @@ def _read(path: Path, size: int) -> dict[str, Any] | None:
         return None
 
 
-def _find_datasets(folder: Path, prefix: str) -> Iterator[str]:
-    """Yield the names of the datasets in a folder, in the order of their paths.
+def _find_datasets(folder: Path) -> Iterator[str]:
+    """Yield the path of each dataset below a folder, in the order of the paths."""
+    levels = [_list(folder, "")]
+    while levels:
+        for relative, is_folder in levels[-1]:
+            if is_folder:
+                levels.append(_list(folder, f"{relative}/"))
+                break
+            if relative.endswith(".json"):
+                yield relative
+        else:
+            levels.pop()
 
-    Args:
-        folder: The folder.
-        prefix: The path of this folder below the first one, with a slash at the end if it is not empty.
-    """
-    with os.scandir(folder) as entries:
-        listing = sorted((entry.name, entry.is_dir()) for entry in entries)
-    for name, is_folder in listing:
-        if is_folder:
-            yield from _find_datasets(folder / name, f"{prefix}{name}/")
-        elif name.endswith(".json"):
-            yield prefix + name
+
+def _list(folder: Path, prefix: str) -> Iterator[tuple[str, bool]]:
+    """Return the paths of the entries of folder / prefix below the folder, and which are folders."""
+    with os.scandir(folder / prefix) as entries:
+        return iter(sorted((prefix + entry.name, entry.is_dir()) for entry in entries))

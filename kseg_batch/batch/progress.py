@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from kseg_batch.batch.plan import Step
-    from kseg_batch.batch.storage.scan import PassedOverPaths, Scan
+    from kseg_batch.batch.storage.passed_over import PassedOverPaths
+    from kseg_batch.batch.storage.scan import Scan
     from kseg_batch.batch.summary import RunSummary
     from kseg_batch.batch.workers.jobs import Outcome, Settings
 

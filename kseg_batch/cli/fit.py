@@ -97,7 +97,8 @@ def fit(
     from kseg_batch.batch.fit import FitSettings
     from kseg_batch.batch.fit import fit as fit_dataset
     from kseg_batch.batch.progress import Log, Reporter
-    from kseg_batch.batch.storage.scan import FileSelection, Scan, default_output
+    from kseg_batch.batch.storage.scan import Scan, default_output
+    from kseg_batch.batch.storage.walk import FileSelection
     from kseg_batch.batch.workers.count_colors import CountSettings, count_pool
     from kseg_batch.batch.workers.jobs import Limits
     from kseg_batch.cli.parsing import parse_pixels, refuse_contradiction, refuse_empty

@@ -92,7 +92,8 @@ def run(
     config: ConfigFlag = None,
 ) -> None:
     """Segment photos: write the segmented image and the masks of each."""
-    from kseg_batch.batch.storage.scan import FileSelection, Scan, default_output
+    from kseg_batch.batch.storage.scan import Scan, default_output
+    from kseg_batch.batch.storage.walk import FileSelection
     from kseg_batch.batch.workers.jobs import Limits, Settings
     from kseg_batch.cli.parsing import parse_pixels, refuse_empty
     from kseg_batch.cli.run_batch import carry_out

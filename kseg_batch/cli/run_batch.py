@@ -73,11 +73,11 @@ def _summarise(summary: RunSummary, request: RunRequest, backend: str, log: Log)
     lines = summary_lines(summary, request.scan, request.settings, backend)
     for line in lines:
         log.add(line)
-    passed_over = {
-        name: len(value) if isinstance(value, list) else value
-        for name, value in asdict(request.scan.passed_over).items()
+    totals = {
+        **asdict(summary),
+        "images": request.scan.total,
+        "passed_over": request.scan.passed_over.totals(),
     }
-    totals = {**asdict(summary), "images": request.scan.total, "passed_over": passed_over}
     print_summary(lines, totals, as_json=request.as_json, quiet=request.quiet)
     if request.quiet and summary.stopped:
         print_message(f"stopped early: {summary.stopped}")

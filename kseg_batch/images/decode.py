@@ -37,11 +37,6 @@ if TYPE_CHECKING:
 
     from kseg_batch.images.profiles.source_colors import ProfileUse
 
-EXTENSIONS = frozenset(
-    (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-)
-"""Extensions, in lower case, of the files that are read from a source folder."""
-
 Alpha = Literal["keep", "ignore"]
 """How to treat transparent pixels: "keep" leaves them out, "ignore" takes the colours under them."""
 

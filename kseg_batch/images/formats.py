@@ -22,6 +22,14 @@ HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"
 BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")
 """Types of the boxes of an AVIF or HEIC file (ISO/IEC 14496-12)."""
 
+BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+"""Lengths in bytes that the second header of a BMP may have."""
+APPLE_DOUBLE = b"\0\x05\x16\x07"
+"""First bytes of a file in which macOS keeps the attributes of another file."""
+
+SIGNATURE_BYTES = 64
+"""First bytes of a file that `is_image` needs."""
+
 START_OF_SCAN = 0xDA
 """The JPEG marker that the pixels follow."""
 END_OF_IMAGE = 0xD9
@@ -54,7 +62,20 @@ def detect_format(data: bytes) -> str:
             return "HEIF"
     if data.startswith(b"BM"):
         return "BMP"
+    if data.startswith(APPLE_DOUBLE):
+        raise ImageError("it is no image: macOS keeps attributes of another file in it (AppleDouble)")
     raise ImageError("it is not an image, or of a format that is not read here")
+
+
+def is_image(start: bytes) -> bool:
+    """Return whether a file is an image of a format that is read here, by its first SIGNATURE_BYTES bytes."""
+    if start.startswith(b"BM"):  # as a text may
+        return int.from_bytes(start[14:18], "little") in BMP_HEADERS
+    try:
+        detect_format(start)
+    except ImageError:
+        return False
+    return True
 
 
 def check_whole(data: bytes, name: str) -> None:

@@ -71,7 +71,7 @@ def test_a_fit_is_a_segmentation_of_all_photos_glued_together(
     }
     assert result.stdout.splitlines()[-1] == f"palette    {path}"
     assert f"      0  #{bytes(palette.colors[0]).hex()}  " in result.stdout
-    assert "1 file passed over, not images by name" in result.stdout
+    assert "1 file passed over: 1 .txt" in result.stdout
     assert files_beside(photo_folder) == ["p-palette.json"]
 
 

@@ -45,7 +45,7 @@ def test_a_folder(photo_tree: Path) -> None:
     first, *rest = result.stdout.splitlines()
     assert re.fullmatch(r"3 images, 0\.6 megapixels in \d+\.\d\d s: \d+\.\d images/s with numba", first)
     assert rest == [
-        "1 file passed over, not images by name",
+        "1 file passed over: 1 .txt",
         f"masks      {out}/masks",
         f"segmented  {out}/segmented",
         f"manifest   {out}/manifest.jsonl",

@@ -11,6 +11,7 @@ from tests.support.commands import command_line, kseg
 from tests.support.faults import as_ordinary_user
 from tests.support.image_files import save
 from tests.support.images import noise
+from tests.support.nested import nested_folders
 from tests.support.outputs import manifest, state, tree
 
 
@@ -80,6 +81,24 @@ def test_files_passed_over_are_counted_or_named(photo_tree: Path) -> None:
     ]
 
 
+def test_folders_nested_a_thousand_deep(tmp_path: Path, soak: bool) -> None:
+    """The system opens no path of more than 4,096 characters, PATH_MAX."""
+    every, n = (1, "2,200") if soak else (50, "44")
+    with nested_folders(tmp_path / "p", 1100, every), nested_folders(tmp_path / "deeper", 2100, 100):
+        result = kseg("run", "p", "--save", "labels,coco", "-o", "out", cwd=tmp_path)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.startswith(f"{n} images,")
+        for command in (("run", "p", "-o", "new", "--dry-run"), ("fit", "p", "--k", 1)):
+            result = kseg(*command, cwd=tmp_path)
+            assert (result.returncode, result.stderr) == (0, "")
+            assert f"{n} images" in result.stdout
+        result = kseg("fit", "deeper", "--k", 1, "-o", "palette.json", cwd=tmp_path)
+        assert result.returncode == 3
+        assert "1 folder could not be read" in result.stdout
+        assert result.stderr.count("File name too long") == len(result.stderr.splitlines()) == 1
+        subprocess.run(["rm", "-rf", tmp_path / "out"], check=True)
+
+
 def test_a_folder_that_cannot_be_entered(photo_tree: Path) -> None:
     (photo_tree / "photos/pets").chmod(0o000)
     (photo_tree / "photos/trips").chmod(0o444)  # may be listed, but not entered
@@ -137,7 +156,7 @@ def test_a_source_without_images_names_the_files_passed_over(tmp_path: Path) -> 
     (tmp_path / "p/notes.txt").touch()
     result = kseg("run", "p", cwd=tmp_path)
     assert result.returncode == 1
-    assert "1 file passed over, not images by name; 1 link to folders not followed." in result.stderr
+    assert "1 file passed over: 1 .txt; 1 link to folders not followed." in result.stderr
 
 
 def test_sources_are_not_touched(photo_tree: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.atomic import SUFFIX
-from kseg_batch.batch.storage.scan import MARKER, digest
+from kseg_batch.batch.storage.scan import digest
+from kseg_batch.batch.storage.walk import MARKER
 from kseg_batch.errors import OutputError, OutputGoneError
 
 if TYPE_CHECKING:
@@ -184,11 +185,15 @@ def remove_leftovers(out: Path) -> int:
     for kind in KINDS:
         if not (out / kind / MARKER).exists():
             continue
-        for folder, _, files in os.walk(out / kind):
-            for name in files:
-                if name.endswith(SUFFIX) and TEMPORARY.fullmatch(name):
-                    Path(folder, name).unlink(missing_ok=True)
-                    removed += 1
+        folders = [str(out / kind)]  # os.walk of Python 3.11 fails where folders are nested a thousand deep
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.name.endswith(SUFFIX) and TEMPORARY.fullmatch(entry.name):
+                        Path(entry.path).unlink(missing_ok=True)
+                        removed += 1
     return removed
 
 
@@ -212,8 +217,18 @@ def _write(temporary: Path, path: Path, root: Path, data: bytes) -> None:
         except FileNotFoundError:
             if not (root / MARKER).exists():
                 raise OutputGoneError(f"{root} is no longer there") from None
-            temporary.parent.mkdir(parents=True, exist_ok=True)
+            _make_folders(temporary.parent)
             temporary.write_bytes(data)
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and all that lack above it. Path.mkdir fails where a thousand of them lack."""
+    lacking = []
+    while not folder.exists():
+        lacking.append(folder)
+        folder = folder.parent
+    for path in reversed(lacking):
+        path.mkdir(exist_ok=True)
 
 
 @contextlib.contextmanager

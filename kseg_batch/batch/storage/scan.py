@@ -6,21 +6,19 @@ No image is opened here, and nothing is written.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from kseg_batch.batch.storage.passed_over import OtherFiles, PassedOverPaths
 from kseg_batch.batch.storage.source import absolute
-from kseg_batch.errors import SourceError, count
-from kseg_batch.images.decode import EXTENSIONS
+from kseg_batch.batch.storage.walk import FileSelection, walk
+from kseg_batch.errors import SourceError
+from kseg_batch.images.extensions import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-MARKER = ".kseg-batch"
-"""Name of the file that marks a folder of outputs, so that no scan enters the folder."""
 
 MAX_SHOWN = 10
 """Most collisions that an error lists."""
@@ -51,74 +49,6 @@ class Job:
     def path_below_source(self) -> str:
         """The path of the image file below its source folder, with the extension."""
         return self.stem.with_name(self.source.name).as_posix()
-
-
-@dataclass(frozen=True, slots=True)
-class FileSelection:
-    """Which files of a folder are images."""
-
-    include: tuple[str, ...] = ()
-    """Globs of the image files. If there are none, images are told by their extension."""
-    exclude: tuple[str, ...] = ()
-    """Globs of the files and folders to pass over."""
-
-    def includes(self, relative: str, name: str) -> bool:
-        """Return whether a file that is not excluded is an image by its name.
-
-        Args:
-            relative: The path of the file below its source folder.
-            name: The name of the file.
-        """
-        if self.include:
-            return _matches(self.include, relative, name)
-        return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path costs ten times as much
-
-    def excludes(self, relative: str, name: str) -> bool:
-        """Return whether a file or folder is excluded."""
-        return bool(self.exclude) and _matches(self.exclude, relative, name)
-
-
-def _matches(globs: Sequence[str], relative: str, name: str) -> bool:
-    """Return whether a glob matches: globs with a slash are compared with the path, others with the name."""
-    return any(fnmatchcase(relative if "/" in glob else name, glob.rstrip("/")) for glob in globs)
-
-
-@dataclass(slots=True)
-class PassedOverPaths:
-    """The files and folders that a scan passed over."""
-
-    other_files: int = 0
-    """Files without an extension of an image, or that match no glob of `--include`."""
-    excluded: int = 0
-    """Files and folders that match a glob of `--exclude`."""
-    links: int = 0
-    """Links to folders, which are not followed."""
-    repeats: int = 0
-    """Files that belong to several sources, by whatever path. Each is processed once."""
-    late: int = 0
-    """Images that appeared after the first pass of the scan."""
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
-    """Folders and entries that could not be read, each with the reason."""
-    output_folders: list[Path] = field(default_factory=list)
-    """Folders that hold the outputs of a run, which are not entered."""
-
-    def as_lines(self) -> list[str]:
-        """Return a line for each kind of path that was passed over."""
-        lines = []
-        if self.other_files:
-            lines.append(f"{count(self.other_files, 'file')} passed over, not images by name")
-        if self.excluded:
-            lines.append(f"{self.excluded:,} passed over by --exclude")
-        if self.links:
-            lines.append(f"{count(self.links, 'link')} to folders not followed")
-        if self.repeats:
-            lines.append(f"{count(self.repeats, 'file')} named several times, processed once")
-        if self.late:
-            lines.append(f"{count(self.late, 'image')} appeared during the run, left for the next run")
-        if self.unreadable:
-            lines.append(f"{count(len(self.unreadable), 'folder')} could not be read")
-        lines += [f"{folder} passed over: it holds outputs of kseg-batch" for folder in self.output_folders]
-        return lines
 
 
 def default_output(sources: Sequence[Path], suffix: str) -> Path:
@@ -174,11 +104,11 @@ class Scan:
         Raises:
             SourceError: A source is missing, there are no images, or two images would have the same outputs.
         """
-        self.passed_over = PassedOverPaths()
         self._sources = sources
         self._full_names = full_names
         self._outputs = outputs
         self._selection = selection or FileSelection()
+        self.passed_over = self._no_paths()
         self._stems: set[bytes] = set()
         duplicates: set[str] = set()
         for source, relative in self._find(self.passed_over):
@@ -198,7 +128,7 @@ class Scan:
 
         Images that the first pass did not find are left out.
         """
-        for source, relative in self._find(PassedOverPaths()):
+        for source, relative in self._find(self._no_paths()):
             stem = self._stem(source, relative)
             key = digest(stem)
             if key in self._stems:
@@ -209,8 +139,11 @@ class Scan:
 
     def paths(self) -> Iterator[Path]:
         """Yield the image files, in a pass of its own that leaves the jobs of `jobs` as they are."""
-        for source, _ in self._find(PassedOverPaths()):
+        for source, _ in self._find(self._no_paths()):
             yield Path(source)
+
+    def _no_paths(self) -> PassedOverPaths:
+        return PassedOverPaths(OtherFiles(propose=not self._selection.include))
 
     def _stem(self, source: str, relative: str) -> str:
         if not self._outputs:
@@ -236,7 +169,7 @@ class Scan:
                 if source.is_dir():
                     name = Path(absolute(source)).name
                     prefix = f"{name}/" if len(self._sources) > 1 else ""
-                    for path, relative in self._walk(str(source), "", passed_over):
+                    for path, relative in walk(str(source), self._selection, passed_over):
                         yield path, prefix + relative
                 elif source.exists():
                     yield str(source), source.name
@@ -245,39 +178,6 @@ class Scan:
             except OSError as error:
                 raise SourceError(f"{source} cannot be read: {error.strerror}.") from error
 
-    def _walk(self, folder: str, prefix: str, passed_over: PassedOverPaths) -> Iterator[tuple[str, str]]:
-        """Yield the path of each image in a folder, and its path below the source, in the order of the paths.
-
-        Args:
-            folder: The folder.
-            prefix: The path of the folder below the source, with a slash at the end if it is not empty.
-            passed_over: The record of paths that are passed over.
-        """
-        try:
-            with os.scandir(folder) as entries:
-                listing = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            passed_over.unreadable.append((Path(folder), error.strerror or str(error)))
-            return
-        for entry in listing:
-            relative = prefix + entry.name
-            try:
-                if self._selection.excludes(relative, entry.name):
-                    passed_over.excluded += 1
-                elif not entry.is_dir():
-                    if self._selection.includes(relative, entry.name):
-                        yield entry.path, relative
-                    else:
-                        passed_over.other_files += 1
-                elif entry.is_symlink():
-                    passed_over.links += 1
-                elif Path(entry.path, MARKER).exists():
-                    passed_over.output_folders.append(Path(entry.path))
-                else:
-                    yield from self._walk(entry.path, f"{relative}/", passed_over)
-            except OSError as error:
-                passed_over.unreadable.append((Path(entry.path), error.strerror or str(error)))
-
     def _raise_collisions(self, duplicates: set[str]) -> NoReturn:
         """Raise a SourceError that names the images with the same outputs.
 
@@ -285,7 +185,7 @@ class Scan:
             duplicates: The stems that several images have.
         """
         groups: dict[str, list[Path]] = {stem: [] for stem in duplicates}
-        for source, relative in self._find(PassedOverPaths()):
+        for source, relative in self._find(self._no_paths()):
             if (stem := self._stem(source, relative)) in groups:
                 groups[stem].append(Path(source))
         collisions = [group for group in groups.values() if len(group) > 1]

@@ -83,6 +83,17 @@ def read_source(path: Path, *, max_pixels: int, checksum: bool) -> tuple[bytes, 
     return data, version
 
 
+def first_bytes(path: str, number: int) -> bytes:
+    """Return the first bytes of a regular file; none of another file, or of one that cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - called for every file of some kinds
+            return b""
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read(number) or b""
+    except OSError:
+        return b""
+
+
 def find_version(path: Path) -> SourceVersion | None:
     """Return the present version of a file, without a checksum; None if the file cannot be examined."""
     try:
