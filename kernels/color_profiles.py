@@ -16,12 +16,13 @@ pixel.
 """
 
 import numpy as np
-from numba import njit
+
+from kseg_batch.kernels.jit import kernel
 
 FIELD_BITS = 21
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def convert(samples, red, green, blue, shift, levels, rgb):
     mask = np.uint64((1 << FIELD_BITS) - 1) >> shift
     green_shift = shift + np.uint64(FIELD_BITS)

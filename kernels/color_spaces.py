@@ -17,10 +17,10 @@ Sums take 1.3 to 2.6 ms for two megapixels. For few clusters, neither several pa
 one cluster need not wait for each other, nor three channels packed into one integer save time.
 """
 
-from numba import njit
+from kseg_batch.kernels.jit import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def to_oklab(pixels, linear, roots, to_lms, to_oklab, offsets, oklab):
     for i in range(0, len(pixels), 3):
         r = linear[pixels[i]]
@@ -35,7 +35,7 @@ def to_oklab(pixels, linear, roots, to_lms, to_oklab, offsets, oklab):
             oklab[i + channel] = total >> 24
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sum_colors(pixels, labels, sums):
     for i in range(len(labels)):
         cluster = labels[i]

@@ -1,7 +1,7 @@
 """CPU kernels for video: labels that do not flicker, and frames in the colours of their clusters.
 
-Single-threaded and without the GIL, like the kernels of `numba_cpu.py`; a file of its own has a Numba cache
-of its own. All arrays are C-contiguous and come from the caller.
+Single-threaded and without the GIL, like the kernels of `numba_cpu.py`. All arrays are C-contiguous and come
+from the caller.
 
     pixels          (3 N,) uint8         R, G, B of each pixel
     labels          (N,) uint8           cluster of each pixel
@@ -22,9 +22,8 @@ skipped when no frame is shown or saved.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-kernel = njit(cache=True, nogil=True)
+from kseg_batch.kernels.jit import kernel
 
 
 @kernel

@@ -20,9 +20,6 @@ at once where one centre is nearest to all of its box (the filtering idea of Kan
 be nearest in the cell. Iterations over seeding points do the same with blocks of neighbours. Inner loops run
 over contiguous int32 without branches, so that LLVM vectorises them; a squared distance is at most 8.0e8 and
 fits.
-
-All kernels are in one file, because Numba's cache notices changes only in the file of a compiled function,
-and not in the files of the functions that it calls.
 """
 
 from __future__ import annotations
@@ -30,7 +27,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from kseg_batch.kernels.jit import function, inlined, kernel
 
 CELL_SIZE = 512
 CELL_SHIFT = np.uint32(9)
@@ -88,10 +86,6 @@ class Rows(NamedTuple):
     candidates: np.ndarray  # (256,) int32
     near: np.ndarray  # (3, 256) int32, the centres that can be nearest in the cube of a cell
     numbers: np.ndarray  # (256,) int32, the numbers of these centres among all
-
-
-kernel = njit(cache=True, nogil=True)
-inlined = njit(cache=True, nogil=True, forceinline=True)
 
 
 # ---- colour histogram ------------------------------------------------------------------------------------
@@ -366,7 +360,7 @@ def mean_points(sums, weight_shift, points):
 # ---- random numbers --------------------------------------------------------------------------------------
 
 
-@kernel
+@function
 def splitmix64(seed, index):
     """Return number `index` of the SplitMix64 sequence of `seed`; all uint64."""
     z = seed + (index + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -375,7 +369,7 @@ def splitmix64(seed, index):
     return z ^ (z >> np.uint64(31))
 
 
-@kernel
+@function
 def draw_below(bound, seed, index):
     """Return a random int64 in 0 .. bound - 1: the high 64 bits of random * bound, computed by halves."""
     mask = np.uint64(0xFFFFFFFF)
@@ -444,7 +438,7 @@ def label_nearer(x_row, y_row, z_row, n, x, y, z, label, labels, distances):
 # ---- k-means on the seeding points -----------------------------------------------------------------------
 
 
-@kernel
+@function
 def copy_centers(source, target):
     """Copy (3, k) centres to the first k places of the target."""
     for channel in range(3):
@@ -467,7 +461,7 @@ def distance_to_box(boxes, block, x, y, z):
     return dx * dx + dy * dy + dz * dz
 
 
-@kernel
+@function
 def pick_point(points, seed, index):
     """Return a random point, drawn with a probability proportional to its weight * distance."""
     total = np.int64(0)
@@ -488,7 +482,7 @@ def pick_point(points, seed, index):
     return i
 
 
-@kernel
+@function
 def cost_with(points, pick):
     """Return the cost that would remain with an additional centre at the point `pick`."""
     x, y, z = points.rgb[0, pick], points.rgb[1, pick], points.rgb[2, pick]
@@ -509,7 +503,7 @@ def cost_with(points, pick):
     return cost
 
 
-@kernel
+@function
 def add_center(points, pick):
     """Update distances, costs and reach for an additional centre at the point `pick`."""
     x, y, z = points.rgb[0, pick], points.rgb[1, pick], points.rgb[2, pick]
@@ -534,7 +528,7 @@ def add_center(points, pick):
         points.reach[block] = reach
 
 
-@kernel
+@function
 def kmeans_plus_plus(points, seed, stream, trials, centers):
     """Fill `centers` by greedy k-means++: take the best of `trials` points drawn by weight * distance."""
     points.distances[:] = np.int32(1)
@@ -583,7 +577,7 @@ def sum_labelled_narrow(labels, label, n, weights, x_row, y_row, z_row):
     return np.int64(sum_x), np.int64(sum_y), np.int64(sum_z), np.int64(total)
 
 
-@kernel
+@function
 def sum_points(points, centers, rows, sums):
     """Fill `sums` with the sums of weight * R, G, B and of weights of the clusters of the given centres."""
     sums[:] = 0
@@ -632,7 +626,7 @@ def sum_points(points, centers, rows, sums):
                 sums[j, 3] += weight
 
 
-@kernel
+@function
 def cost_of(points, centers, sums):
     """Return the sum of weight * distance, from the sums of the clusters.
 
@@ -648,7 +642,7 @@ def cost_of(points, centers, sums):
     return cost
 
 
-@kernel
+@function
 def move_centers(sums, unit, centers):
     """Move centres to the means of their clusters; the centre of an empty cluster stays.
 
@@ -673,7 +667,7 @@ def move_centers(sums, unit, centers):
     return shift, empty
 
 
-@kernel
+@function
 def move_empty(points, before, sums, centers):
     """Move the centres of empty clusters to the points that are farthest from their nearest `before` centres.
 
@@ -702,7 +696,7 @@ def move_empty(points, before, sums, centers):
             centers[channel, empty] = points.rgb[channel, far]
 
 
-@kernel
+@function
 def is_below(rgb, i, j):
     """Return whether the (R, G, B) of colour i is lower than the (R, G, B) of colour j."""
     for channel in range(3):
@@ -711,7 +705,7 @@ def is_below(rgb, i, j):
     return False
 
 
-@kernel
+@function
 def lloyd_points(points, max_iter, max_shift, centers, before, rows, sums):
     """Run Lloyd's algorithm on seeding points; return the final cost.
 
@@ -751,7 +745,7 @@ def start_centers(
     return best
 
 
-@kernel
+@function
 def find_two_nearest(points, centers, rows, losses):
     """Find the two nearest centres of each point: fill labels, the lowest on a tie, and both distances.
 
@@ -801,7 +795,7 @@ def find_two_nearest(points, centers, rows, losses):
         points.reach[block] = reach
 
 
-@kernel
+@function
 def least_missed(points, pick, losses, without):
     """Return the centre whose removal costs least after an additional centre at the point `pick`.
 
@@ -880,7 +874,7 @@ def box_candidates(corners, cell, reach, centers, k, margins, candidates):
     return find_candidates(x, y, z, side, side, side, centers, k, margins, candidates)
 
 
-@kernel
+@function
 def find_near(cube, corners, centers, rows):
     """Fill `rows.near` and `rows.numbers` with the centres that can be nearest in a cube; return the number.
 
@@ -962,7 +956,7 @@ def sum_clusters(colors, centers, rows, sums):
                 sums[last, column] -= part[column]
 
 
-@kernel
+@function
 def farthest_color(colors, centers, rows, taken, n_taken):
     """Return the position and the R, G, B of the colour farthest from its nearest centre.
 
@@ -1069,7 +1063,7 @@ def look_up(pixels, codes, lookup, labels):
             part[i] = lookup[chunk[i]]
 
 
-@kernel
+@function
 def label_cell(cell, corners, slots, centers, rows, lookup):
     """Fill the 512 entries of `lookup` for one cell. slots: (512,) uint16, 0 to 511."""
     r, g, b = corners[0, cell], corners[1, cell], corners[2, cell]

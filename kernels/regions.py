@@ -30,15 +30,13 @@ other, for 32 pixels with an instruction, and in a tile only the labels that occ
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from kseg_batch.kernels.jit import inlined, kernel
 
 START, END, LABEL, PARENT, SIZE, NEXT, ABOVE, BELOW = range(8)
 
 TILE_HEIGHT = 32
 TILE_WIDTH = 256
-
-kernel = njit(cache=True, nogil=True)
-inlined = njit(cache=True, nogil=True, forceinline=True)
 
 
 # ---- majority filter -------------------------------------------------------------------------------------

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from kseg_batch.errors import KernelCacheWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -29,7 +33,27 @@ def compiling_message(waiting: str) -> str:
     Args:
         waiting: What waits until the kernels are compiled, such as "the first image".
     """
-    return f"compiling the kernels, once on this machine; {waiting} waits until they are compiled"
+    return f"compiling the kernels, which takes 10 to 20 seconds; {waiting} waits until they are compiled"
+
+
+def divert_kernel_warnings(tell: Callable[[str], object]) -> None:
+    """Give the text of each warning on compiled kernels to a function, once, in place of Python's output.
+
+    Args:
+        tell: The function, which gets one sentence.
+    """
+    told: set[str] = set()
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
+        if not issubclass(category, KernelCacheWarning):
+            show_other(message, category, *place, **where)
+        elif str(message) not in told:
+            told.add(str(message))
+            tell(str(message))
+
+    warnings.simplefilter("always", KernelCacheWarning)
+    warnings.showwarning = show
 
 
 def format_duration(seconds: float) -> str:

@@ -95,6 +95,10 @@ class FallbackWarning(UserWarning):
     """No exact backend can run here, and cv2.kmeans computes in its place."""
 
 
+class KernelCacheWarning(UserWarning):
+    """Compiled kernels cannot be kept, or those that were kept are not used. The results are the same."""
+
+
 class PaletteWarning(UserWarning):
     """A name in a palette file was left out, or a colour occurs twice."""
 

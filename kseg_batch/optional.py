@@ -108,7 +108,7 @@ def explain_numba() -> Iterator[None]:
     """Import Numba and jitted kernels inside this context: a failure becomes an error with a remedy.
 
     Raises:
-        BackendUnavailableError: Numba or the kernels cannot be imported, or Numba has no cache folder.
+        BackendUnavailableError: Numba or the kernels cannot be imported.
     """
     try:
         yield
@@ -117,7 +117,4 @@ def explain_numba() -> Iterator[None]:
             reason = f"kseg-batch is not complete ({error}); to repair it, reinstall it"
         else:
             reason = f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba"
-        raise BackendUnavailableError(reason, installed=True) from error
-    except RuntimeError as error:  # Numba found no writable cache folder
-        reason = f"Numba cannot keep its compiled kernels ({error}); set NUMBA_CACHE_DIR to a writable folder"
         raise BackendUnavailableError(reason, installed=True) from error

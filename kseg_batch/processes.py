@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """Environment variables from which libraries read their number of threads when they are loaded."""
+
+PRIVATE_FOLDER = "KSEG_BATCH_PRIVATE_FOLDER"
+"""Environment variable in which child processes find the private folder of their run."""
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 """Signals that ask a run to stop."""
@@ -46,6 +51,25 @@ def environment_variables(values: Mapping[str, str]) -> Generator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def private_folder() -> Generator[None]:
+    """Make a temporary folder for this user alone, and remove it at the end of this context.
+
+    Child processes that are started in this context find its path in the environment. Where no folder can be
+    made, they find none.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="kseg-batch-")
+    except OSError:
+        folder = ""
+    try:
+        with environment_variables({PRIVATE_FOLDER: folder}):
+            yield
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

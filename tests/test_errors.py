@@ -58,11 +58,6 @@ def test_an_error_of_the_python_interface_names_the_parameter() -> None:
             ModuleNotFoundError("No module named 'kseg_batch.kernels'", name="kseg_batch.kernels"),
             "kseg-batch is not complete (No module named 'kseg_batch.kernels'); to repair it, reinstall it",
         ),
-        (
-            RuntimeError("cannot cache function"),
-            "Numba cannot keep its compiled kernels (cannot cache function); "
-            "set NUMBA_CACHE_DIR to a writable folder",
-        ),
     ],
 )
 def test_failures_of_numba_are_explained(error: Exception, reason: str) -> None:

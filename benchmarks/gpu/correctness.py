@@ -16,7 +16,6 @@ from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
 from kseg_batch.backends.self_test import self_test as find_wrong_parts
-from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def equality(work: Work) -> None:
     Raises:
         WrongResultError: A result differs.
     """
-    warm_up(load("numba"))
+    load("numba").warm_up()
     opened = work.open()
     gpu = GpuBackend(opened.name, opened.device)
     reference = Reference()

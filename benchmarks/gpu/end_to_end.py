@@ -23,7 +23,7 @@ from kseg_batch.batch.run import run
 from kseg_batch.batch.storage.outputs import prepare_folders
 from kseg_batch.batch.storage.scan import Job
 from kseg_batch.batch.workers import gpu_pipeline
-from kseg_batch.batch.workers.cpu import cpu_pool, warm_up
+from kseg_batch.batch.workers.cpu import cpu_pool
 from kseg_batch.batch.workers.executors import Executors
 from kseg_batch.batch.workers.gpu_pipeline import process_on_gpu
 from kseg_batch.batch.workers.jobs import Lost, Settings
@@ -117,7 +117,7 @@ def end_to_end(work: Work) -> None:
         MeasurementError: Images failed, or were done on the CPU.
     """
     scale, findings = work.scale, work.findings
-    warm_up(load("numba"))
+    load("numba").warm_up()
     jobs = write_photos(work, work.scratch / "photos", scale.images)
     options = FitOptions(k=3)
     rates: dict[str, list[float]] = {"gpu": [], "cpu": []}

@@ -11,7 +11,6 @@ from benchmarks.gpu.measure import CpuTimes, ObservedBackend, measure_bandwidth,
 from benchmarks.gpu.report import COLUMNS, UNITS, configuration_cells, configuration_line, step_lines
 from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def kernels(work: Work) -> None:
     Raises:
         WrongResultError: A result differs from the CPU's.
     """
-    warm_up(load("numba"))
+    load("numba").warm_up()
     opened = work.open()
     timing = _Timing(work, ObservedBackend(opened))
     print(f"{UNITS}\n{configuration_line(COLUMNS)}", flush=True)

@@ -15,7 +15,6 @@ from benchmarks.gpu.findings import StepError
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.batch import BatchItem
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.kmeans.options import FitOptions
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def limits(work: Work) -> None:
     Raises:
         StepError: One of the three tests fails.
     """
-    warm_up(load("numba"))
+    load("numba").warm_up()
     opened = work.open()
     GpuBackend(opened.name, opened.device).warm_up((3, MANY_CLUSTERS))
     work.findings.add(halved=check_halving(work, opened.name, opened.device))

@@ -6,7 +6,6 @@ import os
 import time
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from kseg_batch.backends.gpu.driver import read_driver
@@ -80,7 +79,7 @@ class Diagnosis:
     codecs: tuple[Codec, ...]
     """Image formats, and whether each can be read; empty if `files_problem` is not None."""
     kernel_cache: KernelCache | None
-    """Numba's cache of compiled kernels; None if Numba cannot be asked."""
+    """The cache of the compiled CPU kernels; None if Numba cannot be imported."""
     backends: tuple[BackendCheck, ...]
     """Results of all backends, in the order in which `auto` tries them."""
     findings: tuple[Finding, ...]
@@ -126,20 +125,22 @@ def call_safely(function: Callable[[], T]) -> CallResult[T]:
         return CallResult(None, error)
 
 
-def examine(notice: Callable[[str], None]) -> Diagnosis:
+def examine(notice: Callable[[str], None], use_kernels: Callable[[], object]) -> Diagnosis:
     """Examine this machine and test every backend, which takes a few seconds.
 
     Args:
         notice: Function that is called with a sentence before a step that takes longer.
+        use_kernels: Function that uses the CPU kernels that no backend does, so that the cache has all.
     """
     packages = installed_packages()
     driver = read_driver()  # before the backends, which occupy GPU memory and keep it
     codecs = call_safely(read_codecs)
-    kernel_cache = call_safely(read_kernel_cache).value
-    if kernel_cache is not None and kernel_cache.files == 0:
-        notice("compiling the kernels of numba, which takes 10 to 20 seconds, once on a machine")
+    if call_safely(lambda: load("numba").compiled).value is False and not _is_interpreted("numba"):
+        notice("compiling the kernels of numba, which takes 10 to 20 seconds")
     backends = tuple(_check(name, packages, driver) for name in MODULES)
-    kernel_cache = call_safely(read_kernel_cache).value  # again, because the tests may have compiled kernels
+    if not _is_interpreted("numba"):
+        call_safely(use_kernels)
+    kernel_cache = call_safely(read_kernel_cache).value
     return Diagnosis(
         version=packages.get("kseg-batch", "unknown"),
         machine=read_machine(),
@@ -189,18 +190,13 @@ def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -
                 "this build of Pillow lacks LittleCMS, which some colour profiles need",
                 "pip install --force-reinstall pillow",
             )
-    if kernel_cache is None:
-        return
-    fix = "export NUMBA_CACHE_DIR=/a/writable/folder"
-    if kernel_cache.problem or kernel_cache.files == 0:
-        why = kernel_cache.problem or "nothing was written to it"
-        yield Finding(f"each run compiles its kernels anew: {kernel_cache.folder}: {why}", fix)
-    if kernel_cache.wanted and not _is_inside(kernel_cache.folder, kernel_cache.wanted):
-        yield Finding(f"Numba ignores NUMBA_CACHE_DIR={kernel_cache.wanted}: is the folder writable?", fix)
+    if kernel_cache is not None:
+        yield from kernel_cache.problems
 
 
-def _is_inside(folder: str, parent: str) -> bool:
-    return Path(folder).resolve().is_relative_to(Path(parent).resolve())
+def _is_interpreted(name: str) -> bool:
+    """Return whether Python would interpret the kernels of a backend."""
+    return os.environ.get(INTERPRETER_VARIABLES.get(name, ""), "0") not in ("", "0")
 
 
 def _check(name: str, packages: Mapping[str, str], driver: Driver) -> BackendCheck:
@@ -212,8 +208,8 @@ def _check(name: str, packages: Mapping[str, str], driver: Driver) -> BackendChe
         "opencv": matching_packages(OPENCV, packages),
     }[name]
     check = BackendCheck(name, "unavailable", {p: packages[p] for p in needed if p in packages})
-    variable = INTERPRETER_VARIABLES.get(name)
-    if variable is not None and os.environ.get(variable, "0") not in ("", "0"):
+    if _is_interpreted(name):
+        variable = INTERPRETER_VARIABLES[name]
         reason = f"{variable} is set, so that Python would interpret the kernels"
         return replace(check, reason=reason, fix=f"unset {variable}")
     fix = gpu_fix(driver, packages) if name in GPU_BACKENDS else None

@@ -8,9 +8,8 @@ import io
 import os
 import platform
 import re
-import tempfile
+import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +38,7 @@ FORMATS = {
 }
 """Image formats, and Pillow's name for each."""
 
+NAME_FOLDER = "export NUMBA_CACHE_DIR=/a/folder/of/this/user"
 INSTALL_DRIVER = "if this machine has a GPU, install its driver: https://www.nvidia.com/drivers"
 MEND_DRIVER = "restart the machine; if the problem remains, run nvidia-smi"
 UPDATE_DRIVER = "update NVIDIA's driver: https://www.nvidia.com/drivers"
@@ -80,18 +80,26 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class KernelCache:
-    """The folder in which Numba keeps compiled kernels from run to run."""
+    """The cache of the compiled CPU kernels, and what this process has found in it."""
 
     folder: str
-    """Path of the folder."""
+    """The folder that most kernels were read from or kept in; without any, the folder that is tried first."""
     wanted: str | None
-    """Value of NUMBA_CACHE_DIR, None if not set. Numba ignores a folder to which it cannot write."""
-    problem: str | None
-    """Reason why the folder is not writable; None if it is writable."""
+    """Value of NUMBA_CACHE_DIR, None if not set."""
     files: int
-    """Number of files in the folder that hold compiled kernels or their index."""
+    """Number of compiled kernels in the folder, those of other versions and processors included."""
     size: int
     """Size of these files in bytes."""
+    writable: bool
+    """Whether kernels can be kept in the folder."""
+    read: int
+    """Number of kernels that this process has read from a cache."""
+    compiled: int
+    """Number of kernels that this process has compiled."""
+    lost: int
+    """Number of these that could not be kept, so that each run compiles them anew."""
+    problems: tuple[Finding, ...]
+    """Folders that are not used, with the reason and the remedy."""
 
 
 def read_machine() -> Machine:
@@ -172,23 +180,43 @@ def _conflict(names: list[str], module: str, keep: str) -> Finding:
 
 
 def read_kernel_cache() -> KernelCache:
-    """Inspect the folder that Numba has chosen for the compiled CPU kernels."""
-    from kseg_batch.kernels import numba_cpu as kernels
+    """Inspect the cache of the compiled CPU kernels, after this process has used them.
 
-    folder = Path(kernels.count_colors.stats.cache_path)
-    files = [path for path in folder.glob("*") if path.suffix in (".nbi", ".nbc")]
-    problem = None
-    try:
-        with tempfile.TemporaryFile(dir=folder):  # Numba's own test; the file is deleted at once
-            pass
-    except OSError as error:
-        problem = error.strerror
+    Raises:
+        ImportError: Numba cannot be imported.
+    """
+    import numba  # noqa: F401 - without Numba, the cache is of no use
+
+    from kseg_batch.kernels import store
+
+    used = store.STORE
+    places = used.loaded + used.kept
+    folder = max(places, key=lambda place: places[place], default=store.kept_folders()[0])
+    files = store.entries_in(folder)
+    refusals = {place: store.refusal(place) for place in store.kept_folders()}
+    lost = used.compiled - used.kept.total()
+    problems = [
+        Finding(
+            f"compiled kernels in {place} are {reason}, and not read",
+            f"rm -r {shlex.quote(str(place))}, as a user who may, or name another folder: {NAME_FOLDER}",
+        )
+        for place, reason in used.unread.items()
+    ]
+    if lost:
+        reasons = ", ".join(f"{place} ({reason})" for place, reason in refusals.items() if reason)
+        problems.append(
+            Finding(f"each run compiles its kernels anew, as none can be kept in {reasons}", NAME_FOLDER)
+        )
     return KernelCache(
         folder=str(folder),
         wanted=os.environ.get("NUMBA_CACHE_DIR") or None,
-        problem=problem,
         files=len(files),
         size=sum(path.stat().st_size for path in files),
+        writable=refusals.get(folder, "") is None,
+        read=used.loaded.total(),
+        compiled=used.compiled,
+        lost=lost,
+        problems=tuple(problems),
     )
 
 

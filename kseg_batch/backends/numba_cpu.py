@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from kseg_batch.errors import OptionError
 from kseg_batch.images.label_map import LabelMap, index_bits, row_bytes
 from kseg_batch.kmeans import reference
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
+from kseg_batch.kmeans.flat_pixels import flat_pixels
 from kseg_batch.kmeans.histogram import CELL_BITS, CELL_SIZE, ColorHistogram, from_zorder
 from kseg_batch.kmeans.options import FitOptions
 from kseg_batch.kmeans.palette import Palette
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 with explain_numba():
     from kseg_batch.kernels import numba_cpu as kernels
+    from kseg_batch.kernels.jit import is_cached
 
 N_CODES = 1 << 24
 N_CELLS = N_CODES // CELL_SIZE
@@ -54,23 +55,12 @@ class Workspace(threading.local):
         self.rows = kernels.Rows(*cell_rows, *per_center[:2], near=per_center[2:5], numbers=per_center[5])
 
 
-def is_cached(kernel: Any) -> bool:
-    """Return whether a kernel is in Numba's cache, for the kernel's source and this version of Numba.
-
-    Numba compiles the kernel again if the cached code is for another processor.
-    """
-    try:
-        return bool(kernel._cache._cache_file._load_index())  # no public function of Numba tells
-    except (EOFError, OSError, UnpicklingError):  # the entry is damaged
-        return False
-
-
 def contiguous_parts(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-    """Yield ranges of rows of an image, each with its pixels as a flat, contiguous array."""
+    """Yield ranges of rows of an image, each with its pixels as `flat_pixels` returns them."""
     step = len(image) if image.flags.c_contiguous else COPY_ROWS
     for top in range(0, len(image), step):
         rows = slice(top, top + step)
-        yield rows, np.ascontiguousarray(image[rows]).reshape(-1)
+        yield rows, flat_pixels(image[rows])
 
 
 def kernel_colors(histogram: ColorHistogram) -> kernels.Colors:
@@ -95,8 +85,8 @@ class NumbaBackend:
 
     @property
     def compiled(self) -> bool:
-        """See `Backend.compiled`: True if the kernel that is compiled last is in Numba's cache."""
-        return is_cached(kernels.label_rows_packed)
+        """See `Backend.compiled`: True if the kernel that is compiled last is in the cache."""
+        return bool(is_cached(kernels.label_rows_packed))
 
     def check(self, options: FitOptions) -> None:
         """See `Backend.check`."""
@@ -104,7 +94,7 @@ class NumbaBackend:
             raise OptionError("The backend numba has no random init; the backend opencv has.")
 
     def warm_up(self) -> None:
-        """See `Backend.warm_up`: compile the kernels, or load them from Numba's cache."""
+        """See `Backend.warm_up`: compile the kernels, or load them from the cache."""
         image = np.zeros((2, 1, 3), np.uint8)
         image[1] = 255
         histogram = self.histogram(image)

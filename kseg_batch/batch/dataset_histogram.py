@@ -18,6 +18,7 @@ from kseg_batch.batch.summary import FitSummary
 from kseg_batch.batch.workers.count_colors import CountResult, CountTask
 from kseg_batch.batch.workers.dispatcher import Dispatcher
 from kseg_batch.batch.workers.jobs import Outcome
+from kseg_batch.batch.workers.messages import repeat_warnings
 from kseg_batch.batch.workers.pool import Crash
 from kseg_batch.errors import OutputError, count
 from kseg_batch.kmeans.histogram import HistogramSum
@@ -164,6 +165,7 @@ class DatasetHistogram:
         self._n_running -= 1
         if isinstance(result, CountResult):
             self.total.add(result.histogram)
+            repeat_warnings(result.messages)
             for outcome in result.outcomes:
                 self._finish(outcome)
         elif result.task.is_retry:

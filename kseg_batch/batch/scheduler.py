@@ -15,6 +15,7 @@ from kseg_batch.batch.workers.cpu import CpuExecutor, ImageTask
 from kseg_batch.batch.workers.dispatcher import Dispatcher
 from kseg_batch.batch.workers.executor import TrackedExecutor
 from kseg_batch.batch.workers.jobs import Lost, Outcome
+from kseg_batch.batch.workers.messages import repeat_warnings
 from kseg_batch.batch.workers.pool import Crash
 from kseg_batch.errors import OutputError
 
@@ -61,6 +62,7 @@ class Scheduler:
         self._listener = listener
         self._dispatcher: Dispatcher[ImageResult] = Dispatcher(executors.pool.done, listener.message)
         self._cpu = TrackedExecutor(CpuExecutor(executors.pool, settings, executors.backend))
+        self._note_on_opencv = executors.note_on_opencv
         self._gpu_processes = gpus
         self._gpus = [TrackedExecutor(process) for process in gpus]
         self._steps: Iterator[Step] | None = None
@@ -123,6 +125,7 @@ class Scheduler:
 
     def _take(self, result: ImageResult) -> None:
         if isinstance(result, Outcome):
+            repeat_warnings(result.messages)
             self._release(result.job)
             self._finish(result)
         elif isinstance(result, Lost):
@@ -154,6 +157,8 @@ class Scheduler:
         if (reason := self._fallbacks.pop(outcome.job.name, None)) is not None:
             note = f"it was done on the CPU: {reason}"
             outcome = replace(outcome, fallback=reason, notes=(*outcome.notes, note))
+        if self._note_on_opencv is not None and _is_inexact(outcome, self._settings):
+            outcome = replace(outcome, notes=(*outcome.notes, self._note_on_opencv))
         step = self._begun.pop(outcome.job.name)
         self._summary.add(outcome)
         if outcome.output_gone:
@@ -168,3 +173,8 @@ class Scheduler:
     def _stop(self, reason: str) -> None:
         self._summary.stopped = self._summary.stopped or reason
         self._dispatcher.end_soon()
+
+
+def _is_inexact(outcome: Outcome, settings: Settings) -> bool:
+    """Return whether cv2.kmeans found the clusters of an image. With a palette, all backends are exact."""
+    return outcome.palette is not None and outcome.palette.backend == "opencv" and settings.palette is None

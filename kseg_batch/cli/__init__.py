@@ -13,7 +13,7 @@ import typer
 from kseg_batch.cli import bench, doctor, fit, live, run, show
 from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_SIGNAL, describe_shortage
 from kseg_batch.cli.help import Command, CommandGroup
-from kseg_batch.console import print_message
+from kseg_batch.console import divert_kernel_warnings, print_message
 from kseg_batch.streams import open_streams, output_error
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def main() -> None:
     """Run the command line, and exit."""
     open_streams()
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
+    divert_kernel_warnings(print_message)
     signal.signal(signal.SIGTERM, _exit_on_signal)
     code: object = None
     try:

@@ -33,7 +33,7 @@ def doctor(
     from kseg_batch.backends.doctor import examine
     from kseg_batch.console import print_message
 
-    report = examine(print_message)
+    report = examine(print_message, _use_kernels)
     if as_json:
         typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))
     else:
@@ -41,6 +41,26 @@ def doctor(
             typer.echo(line)
     if not report.ok:
         raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+def _use_kernels() -> None:
+    """Use the CPU kernels that the test of the backend numba does not, so that the cache has all of them."""
+    import numpy as np
+
+    from kseg_batch.backends.numba_cpu import load
+    from kseg_batch.images.profiles.matrix import MatrixConversion
+    from kseg_batch.kmeans.color_spaces import convert
+    from kseg_batch.kmeans.mean_colors import sum_colors
+    from kseg_batch.live.session import warm_up
+    from kseg_batch.segmentation.regions import load_cleaner
+
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    sum_colors(convert(pixel, "oklab"), pixel[..., 0])
+    conversion = MatrixConversion([lambda values: values] * 3, np.eye(3))
+    conversion.apply(pixel)
+    conversion.apply(pixel.astype(np.uint16))
+    load_cleaner().warm_up()
+    warm_up(load())
 
 
 def as_lines(report: Diagnosis) -> Iterator[str]:
@@ -94,11 +114,13 @@ def _file_rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "Images", f"none can be read: {report.files_problem}"
     cache = report.kernel_cache
     if cache is None:
-        yield "Numba cache", "unknown"
+        yield "Kernel cache", "not in use, as Numba cannot be imported"
     else:
-        state = "writable" if cache.problem is None else f"not writable: {cache.problem}"
-        yield "Numba cache", cache.folder
+        state = "writable" if cache.writable else "read-only"
+        yield "Kernel cache", cache.folder
         yield "", f"{cache.files} files, {cache.size / 1e6:.1f} MB, {state}"
+        lost = f", of which {cache.lost} cannot be kept" if cache.lost else ""
+        yield "", f"{cache.read} kernels read, {cache.compiled} compiled now{lost}"
         if cache.wanted is not None:
             yield "", f"NUMBA_CACHE_DIR={cache.wanted}"
 

@@ -103,11 +103,11 @@ def fit(
     from kseg_batch.batch.workers.jobs import Limits
     from kseg_batch.cli.parsing import parse_pixels, refuse_contradiction, refuse_empty
     from kseg_batch.cli.summary import print_summary
-    from kseg_batch.console import compiling_message
+    from kseg_batch.console import compiling_message, divert_kernel_warnings
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.cluster_names import check_names
     from kseg_batch.kmeans.options import FitOptions, parse_k
-    from kseg_batch.processes import usable_cores
+    from kseg_batch.processes import private_folder, usable_cores
 
     with exit_with_message("interrupted: the same command continues with the rest"):
         refuse_empty(*sources, out)
@@ -129,11 +129,13 @@ def fit(
         )
         scan = Scan(paths, outputs=False, selection=FileSelection(tuple(include or ()), tuple(exclude or ())))
         with ExitStack() as cleanup:
+            cleanup.enter_context(private_folder())
             pool = cleanup.enter_context(count_pool(limits.workers or usable_cores(), limits.timeout))
             pool.start(scan.total)  # in parallel to the imports of this process
             choice = choose_backend(choose, backend, gpu, require_gpu, options)
             cpu_backend = choose(only="cpu").backend
             reporter = cleanup.enter_context(Reporter(scan.total, Log(None), as_json=as_json, quiet=quiet))
+            divert_kernel_warnings(reporter.message)
             reporter.unreadable(scan.passed_over)
             if not (quiet or cpu_backend.compiled):
                 reporter.message(compiling_message("the first image"))

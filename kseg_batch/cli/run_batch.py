@@ -16,9 +16,9 @@ from kseg_batch.cli.backend import choose_backend
 from kseg_batch.cli.dry_run import show_plan
 from kseg_batch.cli.exit_codes import exit_code
 from kseg_batch.cli.summary import print_summary
-from kseg_batch.console import compiling_message, print_message
+from kseg_batch.console import compiling_message, divert_kernel_warnings, print_message
 from kseg_batch.errors import count
-from kseg_batch.processes import usable_cores
+from kseg_batch.processes import private_folder, usable_cores
 from kseg_batch.segmentation.regions import load_cleaner
 
 if TYPE_CHECKING:
@@ -30,16 +30,18 @@ def carry_out(request: RunRequest) -> int:
     """Carry out a request, and return the exit code of the run."""
     settings, limits, gpus = request.settings, request.limits, request.gpus
     with ExitStack() as cleanup:
+        cleanup.enter_context(private_folder())
         pool = cleanup.enter_context(
             cpu_pool(limits.workers or usable_cores(), limits.timeout, regions=bool(settings.regions))
         )
         if _needs_cpu_workers(request):
             pool.start(request.scan.total)  # in parallel to the imports of this process
-        backend = choose_backend(find, gpus.backend, gpus.preferred, gpus.required, settings.fit).backend
+        choice = choose_backend(find, gpus.backend, gpus.preferred, gpus.required, settings.fit)
+        backend = choice.backend
         compiled = backend.compiled and (not settings.regions or load_cleaner().compiled)
         required = gpus.required or gpus.backend != "auto"
         executors = choose_executors(
-            pool, backend, gpus.devices, gpus.options, settings.fit, required=required
+            pool, choice, gpus.devices, gpus.options, settings.fit, required=required
         )
         if request.dry_run:
             show_plan(request, exact=executors.exact)
@@ -48,6 +50,7 @@ def carry_out(request: RunRequest) -> int:
         sources = ", ".join(map(str, request.sources))
         log.add(f"begun: {count(request.scan.total, 'image')} in {sources}, to {settings.out}")
         with Reporter(request.scan.total, log, as_json=request.as_json, quiet=request.quiet) as reporter:
+            divert_kernel_warnings(reporter.message)
             reporter.unreadable(request.scan.passed_over)
             if not (request.quiet or compiled or executors.gpus):
                 reporter.message(compiling_message("the first image"))

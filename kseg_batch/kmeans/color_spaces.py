@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from kseg_batch.kmeans.flat_pixels import flat_pixels
 from kseg_batch.optional import explain_numba, find_cv2
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def convert(image: NDArray[np.uint8], color_space: ColorSpace) -> NDArray[np.uin
     tables = oklab_tables()
     oklab = np.empty_like(image)
     arrays = tables.linear, tables.roots, tables.to_lms, tables.to_oklab, tables.offsets
-    to_oklab(image.reshape(-1), *arrays, oklab.reshape(-1))
+    to_oklab(flat_pixels(image), *arrays, oklab.reshape(-1))
     return oklab
 
 

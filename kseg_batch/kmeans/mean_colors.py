@@ -14,6 +14,7 @@ import numpy as np
 
 from kseg_batch.kmeans.color_spaces import to_rgb
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS, SCALE
+from kseg_batch.kmeans.flat_pixels import flat_pixels
 from kseg_batch.optional import find_kernel
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def sum_colors(rgb: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.
     if kernel is None:  # the backend opencv works without Numba; NumPy takes 20 times as long
         return sum_colors_reference(rgb, labels)
     sums = np.zeros((MAX_CLUSTERS, 3), np.int64)
-    kernel(np.ascontiguousarray(rgb).reshape(-1), np.ascontiguousarray(labels).reshape(-1), sums)
+    kernel(flat_pixels(rgb), flat_pixels(labels), sums)
     return sums
 
 

@@ -84,7 +84,7 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionS
             check_save_path(options.save)
         if not (quiet or backend.compiled):
             print_status(compiling_message("the first frame"))
-        _warm_up(backend)
+        warm_up(backend)
         reader = FrameReader(partial(open_source, options))
         cleanup.callback(reader.stop)
         source = _wait_for_source(reader, interrupt)
@@ -97,8 +97,8 @@ def run(options: LiveOptions, backend: NumbaBackend, *, quiet: bool) -> SessionS
     return summary
 
 
-def _warm_up(backend: NumbaBackend) -> None:
-    """Compile all kernels, or load them from Numba's cache, before the source is opened."""
+def warm_up(backend: NumbaBackend) -> None:
+    """Compile all kernels of a session, or load them from the cache."""
     backend.warm_up()
     rgb = np.array([[(0, 0, 0), (255, 255, 255)]], np.uint8)
     tracker = Tracker(backend, FitOptions(k=2), margin=1.0)

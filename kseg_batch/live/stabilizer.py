@@ -17,6 +17,7 @@ import numpy as np
 
 from kseg_batch.kernels import live
 from kseg_batch.kmeans.fixed_point import SCALE
+from kseg_batch.kmeans.flat_pixels import flat_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class LabelStabilizer:
             self._streaks = np.zeros(flat_labels.size, np.uint8)
         else:
             live.hold_labels(
-                pixels.reshape(-1),
+                flat_pixels(pixels),
                 palette.fixed_centers,
                 squared_distance_slack(palette, self._margin),
                 MAX_HELD_FRAMES,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kseg_batch.backends.numba_cpu import is_cached
 from kseg_batch.images.label_map import with_transparent
 from kseg_batch.kernels import regions as kernels
+from kseg_batch.kernels.jit import is_cached
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ class RegionCleaner:
 
     @property
     def compiled(self) -> bool:
-        """Whether Numba's cache has the compiled kernels, as in `Backend.compiled`."""
-        return is_cached(kernels.count_labels)
+        """Whether the cache has the compiled kernels, as in `Backend.compiled`."""
+        return bool(is_cached(kernels.count_labels))
 
     def warm_up(self) -> None:
-        """Compile the kernels, or load them from Numba's cache, as in `Backend.warm_up`."""
+        """Compile the kernels, or load them from the cache, as in `Backend.warm_up`."""
         labels = np.zeros((3, 3), np.uint8)
         merge_small(smooth(labels, 1, 1), 1, 2)
         count_labels(labels, 1)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kseg_batch.backends import doctor
 from kseg_batch.backends.gpu import driver
 from kseg_batch.backends.gpu.backend import GpuBackend
 from kseg_batch.backends.gpu.driver import Driver, Gpu
@@ -21,10 +20,8 @@ from kseg_batch.backends.machine import (
     INSTALL_DRIVER,
     MEND_DRIVER,
     UPDATE_DRIVER,
-    KernelCache,
     find_problems,
     gpu_fix,
-    read_kernel_cache,
 )
 from kseg_batch.backends.numba_cpu import NumbaBackend
 from kseg_batch.backends.registry import MODULES
@@ -92,7 +89,7 @@ def test_the_table_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines if "/" not in line)  # paths stay whole
     labels = [line[:LABEL].strip() for line in lines]
-    for label in ("kseg-batch", "Python", "System", "CPU", "NVIDIA", "Images", "Numba cache", *MODULES):
+    for label in ("kseg-batch", "Python", "System", "CPU", "NVIDIA", "Images", "Kernel cache", *MODULES):
         assert label in labels
     assert lines[labels.index("numba")][LABEL:].startswith("works: ")
     assert lines[labels.index("opencv")][LABEL:].startswith("works: ")
@@ -272,30 +269,44 @@ def test_interpreted_kernels_are_not_waited_for(tmp_path: Path) -> None:
     assert report["numba"]["fix"] == "unset NUMBA_DISABLE_JIT"
 
 
-def test_a_cache_folder_that_numba_cannot_use(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file stands where the folder should be. One kernel is compiled, because all take 20 seconds."""
     (tmp_path / "file").touch()
     folder = str(tmp_path / "file" / "cache")
-    report = examine(tmp_path, 0, NUMBA_CACHE_DIR=folder)
-    problems = [finding["problem"] for finding in report["findings"]]
-    assert f"Numba ignores NUMBA_CACHE_DIR={folder}: is the folder writable?" in problems
-    assert report["kernel_cache"]["wanted"] == folder != report["kernel_cache"]["folder"]
+    code = """
+import json, dataclasses, numpy as np
+from kseg_batch.backends.machine import read_kernel_cache
+from kseg_batch.segmentation.region_cleaner import count_labels
+count_labels(np.zeros(8, np.uint8), 2)
+print(json.dumps(dataclasses.asdict(read_kernel_cache())))
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "NUMBA_CACHE_DIR": folder},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    cache = json.loads(result.stdout)
+    assert (cache["wanted"], cache["folder"]) == (folder, f"{folder}/kseg-batch")
+    assert (cache["read"], cache["compiled"], cache["lost"]) == (0, 1, 1)
+    assert (cache["files"], cache["size"], cache["writable"]) == (0, 0, False)
+    (finding,) = cache["problems"]
+    expected = (
+        f"each run compiles its kernels anew, as none can be kept in {folder}/kseg-batch (Not a directory)"
+    )
+    assert finding["problem"] == expected
+    assert finding["fix"].startswith("export NUMBA_CACHE_DIR=")
 
 
-def test_the_cache_of_the_compiled_kernels() -> None:
-    found = read_kernel_cache()
-    files = [path for path in Path(found.folder).iterdir() if path.suffix in (".nbi", ".nbc")]
-    assert found.files == len(files) > 0
-    assert found.size > 10_000
-    assert found.problem is None
-
-
-def test_compilation_is_announced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    empty = KernelCache(str(tmp_path), None, None, 0, 0)
-    monkeypatch.setattr(doctor, "read_kernel_cache", lambda: empty)
-    notices: list[str] = []
-    report = doctor.examine(notices.append)
-    assert len(notices) == 1 and "compiling the kernels of numba" in notices[0]
-    assert any("compiles its kernels anew" in finding.problem for finding in report.findings)
+def test_the_cache_of_the_compiled_kernels(tmp_path: Path) -> None:
+    examine(tmp_path, 0)
+    cache = examine(tmp_path, 0)["kernel_cache"]
+    assert cache["files"] == len(list(Path(cache["folder"]).glob("*.kernel"))) > 20
+    assert cache["size"] > 1_000_000
+    assert (cache["compiled"], cache["lost"], cache["problems"], cache["writable"]) == (0, 0, [], True)
+    assert cache["read"] > 20
 
 
 def test_packages_that_clash(tmp_path: Path) -> None:

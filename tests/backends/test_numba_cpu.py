@@ -2,9 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +10,7 @@ from hypothesis import strategies as st
 
 from kseg_batch import segment
 from kseg_batch.backends import numba_cpu
-from kseg_batch.backends.numba_cpu import CORNERS, Workspace, is_cached, kernel_colors, kernel_points
+from kseg_batch.backends.numba_cpu import CORNERS, Workspace, kernel_colors, kernel_points
 from kseg_batch.backends.registry import load
 from kseg_batch.errors import OptionError
 from kseg_batch.images.label_map import LabelMap
@@ -39,29 +36,6 @@ def assert_equals_reference(image: Image, options: FitOptions) -> None:
     assert_equals(NUMBA, image, options)
     palette = NUMBA.fit(NUMBA.histogram(image), options)
     assert_consistent(image, NUMBA.assign(image, palette), palette)
-
-
-def test_a_kernel_is_cached_until_its_source_changes(tmp_path: Path) -> None:
-    source = tmp_path / "twice.py"
-
-    def kernel(text: str) -> Any:
-        code = f"from numba import njit\n\n@njit(cache=True)\ndef twice(x):\n    return {text}\n"
-        if not source.exists() or source.read_text() != code:  # Numba 0.60 goes by the file's time
-            source.write_text(code)
-        spec = spec_from_file_location("twice", source)
-        assert spec is not None and spec.loader is not None
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.twice
-
-    fresh = kernel("2 * x")
-    assert not is_cached(fresh)
-    assert fresh(3) == 6
-    assert is_cached(kernel("2 * x"))
-    (index,) = Path(fresh.stats.cache_path).glob("twice.*.nbi")
-    index.write_bytes(index.read_bytes()[:20])
-    assert not is_cached(fresh)
-    assert not is_cached(kernel("x + x + 0"))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 16, 256])

@@ -12,6 +12,7 @@ from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.cpu import initialize_worker
 from kseg_batch.batch.workers.jobs import FAILURES, Outcome, failed_outcome
 from kseg_batch.batch.workers.load_image import load_image
+from kseg_batch.batch.workers.messages import take_messages
 from kseg_batch.batch.workers.pool import Pool
 from kseg_batch.kmeans.histogram import ColorHistogram, HistogramSum
 
@@ -57,6 +58,8 @@ class CountResult:
     """The outcome of each image, in the order of the jobs."""
     histogram: ColorHistogram
     """The sum of the histograms of the images that did not fail."""
+    messages: tuple[str, ...] = ()
+    """Messages of the worker process for the user, on its compiled kernels."""
 
 
 CountPool: TypeAlias = Pool[CountTask, CountResult]
@@ -76,7 +79,7 @@ def count_colors(task: CountTask) -> CountResult:
     """Count the colours of all images of a task, in a worker process."""
     backend, total = load(task.backend), _shared_sum()
     outcomes = tuple(_count_image(job, task.settings, backend, total) for job in task.jobs)
-    return CountResult(task, outcomes, total.take())
+    return CountResult(task, outcomes, total.take(), take_messages())
 
 
 @cache

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-from filelock import FileLock, Timeout
-
 from kseg_batch.backends.registry import load
 from kseg_batch.batch.workers.jobs import Outcome
+from kseg_batch.batch.workers.messages import collect_messages, take_messages
 from kseg_batch.batch.workers.pool import Pool
 from kseg_batch.batch.workers.process_image import process_image
 from kseg_batch.errors import BackendUnavailableError
@@ -22,15 +18,8 @@ from kseg_batch.images.decode import prepare_process
 from kseg_batch.segmentation.regions import load_cleaner
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from kseg_batch.backends.base import Backend
     from kseg_batch.batch.storage.scan import Job
     from kseg_batch.batch.workers.jobs import Settings
-    from kseg_batch.segmentation.region_cleaner import RegionCleaner
-
-COMPILING_SECONDS = 60.0
-"""Seconds to wait for another process that compiles the kernels. Compiling takes 10 to 20 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +60,16 @@ def initialize_worker(regions: bool = False) -> None:
         regions: Whether to load the kernels that clean regions, too.
     """
     prepare_process()
+    collect_messages()
     with contextlib.suppress(BackendUnavailableError):
-        warm_up(load("numba"))
+        load("numba").warm_up()
         if regions:
-            warm_up(load_cleaner())
-
-
-def warm_up(kernels: Backend | RegionCleaner) -> None:
-    """Load kernels, and compile them if need be. One process compiles; the others wait and load then."""
-    with contextlib.nullcontext() if kernels.compiled else _compiler_lock():
-        kernels.warm_up()
-
-
-@contextlib.contextmanager
-def _compiler_lock() -> Generator[None]:
-    """Let one process of this user compile at a time, but wait no longer than COMPILING_SECONDS."""
-    lock = FileLock(Path(tempfile.gettempdir(), f"kseg-batch-{getpass.getuser()}.lock"))
-    with contextlib.suppress(Timeout):  # the lock's owner hangs: compiling twice is better than waiting
-        lock.acquire(timeout=COMPILING_SECONDS)
-    try:
-        yield
-    finally:
-        lock.release()
+            load_cleaner().warm_up()
 
 
 def _process_task(task: ImageTask) -> Outcome:
-    return process_image(task.job, task.settings, load(task.backend))
+    outcome = process_image(task.job, task.settings, load(task.backend))
+    return replace(outcome, messages=take_messages())
 
 
 class CpuExecutor:

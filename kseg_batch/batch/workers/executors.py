@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kseg_batch.backends.gpu.library import GpuLibrary
 from kseg_batch.backends.registry import choose, load_gpu
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kseg_batch.backends.base import BackendInfo
     from kseg_batch.backends.gpu.backend import GpuBackend
     from kseg_batch.backends.gpu.options import GpuOptions
+    from kseg_batch.backends.registry import Choice
     from kseg_batch.batch.workers.cpu import CpuPool
     from kseg_batch.batch.workers.jobs import Settings
     from kseg_batch.kmeans.options import FitOptions
@@ -33,6 +34,8 @@ class Executors:
     """Name of the backend of the CPU workers."""
     exact: bool
     """Whether this backend is exact, and so gives the same bytes as the GPU backends."""
+    note_on_opencv: str | None = None
+    """The note on each image that cv2.kmeans clusters in place of an exact backend; None if it was wanted."""
     gpus: tuple[tuple[str, Callable[[], GpuBackend]], ...] = ()
     """The name of each GPU, and the function that opens the GPU in its process."""
     gpus_required: bool = False
@@ -70,7 +73,7 @@ def open_gpus(settings: Settings, executors: Executors) -> Generator[list[GpuPro
 
 def choose_executors(
     pool: CpuPool,
-    backend: BackendInfo,
+    choice: Choice[BackendInfo],
     devices: tuple[int, ...] | None,
     gpu_options: GpuOptions,
     options: FitOptions,
@@ -81,7 +84,7 @@ def choose_executors(
 
     Args:
         pool: The CPU workers.
-        backend: The backend that was found.
+        choice: The backend that was found, and why others were not.
         devices: The CUDA numbers of the GPUs to use; None for all.
         gpu_options: How much of each GPU to use.
         options: How to cluster.
@@ -90,14 +93,31 @@ def choose_executors(
     Raises:
         OptionError: There is no GPU with one of the numbers.
     """
+    backend = choice.backend
     if not isinstance(backend, GpuLibrary):
-        return Executors(pool, backend.name, exact=backend.name != "opencv")
+        exact = backend.name != "opencv"
+        return Executors(pool, backend.name, exact=exact, note_on_opencv=_note_on_opencv(choice))
     numbers = range(backend.n_devices) if devices is None else devices
     for number in numbers:
         backend.check_device(number)
-    cpu_backend = choose(only="cpu", options=options).backend.name
+    cpu = choose(only="cpu", options=options)
     gpus = tuple(
         (f"GPU {number}", partial(load_gpu, backend.name, replace(gpu_options, device=number)))
         for number in numbers
     )
-    return Executors(pool, cpu_backend, exact=True, gpus=gpus, gpus_required=required)
+    return Executors(
+        pool,
+        cpu.backend.name,
+        exact=True,
+        note_on_opencv=_note_on_opencv(cpu),
+        gpus=gpus,
+        gpus_required=required,
+    )
+
+
+def _note_on_opencv(choice: Choice[Any]) -> str | None:
+    """Return the note on images for which opencv takes the place of numba; None if it does not."""
+    reasons = [other.reason for other in choice.unavailable if other.name == "numba"]
+    if choice.backend.name != "opencv" or not reasons:
+        return None
+    return f"clustered by cv2.kmeans, which is not exact: {reasons[0]}"

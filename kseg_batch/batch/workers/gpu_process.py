@@ -7,13 +7,13 @@ import multiprocessing
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from kseg_batch.batch.workers.cpu import warm_up
 from kseg_batch.batch.workers.gpu_pipeline import IMAGES_PER_THREAD, process_on_gpu
-from kseg_batch.batch.workers.jobs import Lost
+from kseg_batch.batch.workers.jobs import Lost, Outcome
+from kseg_batch.batch.workers.messages import collect_messages, take_messages
 from kseg_batch.errors import KsegError, describe
 from kseg_batch.images.decode import prepare_process
 from kseg_batch.processes import describe_exit, exit_with_parent, interrupts_blocked, usable_cores
@@ -182,13 +182,14 @@ def _serve_jobs(
     threading.Thread(target=_receive_jobs, args=(pipe, jobs), daemon=True).start()
     try:
         prepare_process()
+        collect_messages()
         gpu = load()
         gpu.warm_up(settings.cluster_numbers)
         if settings.regions:
-            warm_up(load_cleaner())
+            load_cleaner().warm_up()
         pipe.send(READY)
         for result in process_on_gpu(iter(jobs.get, None), settings, gpu, threads=threads):
-            pipe.send(result)
+            pipe.send(replace(result, messages=take_messages()) if isinstance(result, Outcome) else result)
     except (KsegError, MemoryError) as error:
         pipe.send(_Failure(describe(error)))
     except Exception:  # noqa: BLE001 - raised again in the parent

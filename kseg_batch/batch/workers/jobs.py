@@ -124,6 +124,8 @@ class Outcome:
     """Whether the colours were converted to sRGB; the first note tells from which."""
     fallback: str | None = None
     """Why the image was done on the CPU although a GPU was in use; None if it was not."""
+    messages: tuple[str, ...] = ()
+    """Messages of the worker process for the user, on its compiled kernels and not on this image."""
 
     @property
     def status(self) -> Literal["done", "failed"]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from kseg_batch.images.profiles.icc import ProfileError
 from kseg_batch.kmeans.color_spaces import linear_to_srgb
+from kseg_batch.kmeans.flat_pixels import flat_pixels
 from kseg_batch.optional import find_kernel
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class MatrixConversion:
         rgb: NDArray[np.uint8] = source if overwrite else np.empty(source.shape, np.uint8)
         convert = find_kernel("color_profiles", "convert") or convert_reference
         red, green, blue = tables.shares
-        convert(source.reshape(-1), red, green, blue, tables.shift, tables.levels, rgb.reshape(-1))
+        convert(flat_pixels(source), red, green, blue, tables.shift, tables.levels, rgb.reshape(-1))
         return rgb
 
     @cached_property
