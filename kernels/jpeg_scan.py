@@ -18,15 +18,13 @@ decoder complains of, so that one kernel for each kind of scan is fast enough.
 """
 
 import numpy as np
-from numba import njit
+
+from kseg_batch.kernels.jit import inlined, kernel
 
 PADDING = 8
 WHOLE, ENDED, INVALID = 0, 1, 2
 LAST = 63  # the last coefficient of a block
 END_OF_BANDS = 15  # runs below this one, without a value, end a block, or a run of blocks
-
-kernel = njit(cache=True, nogil=True)
-inlined = njit(cache=True, nogil=True, forceinline=True)
 
 
 @inlined
