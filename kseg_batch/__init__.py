@@ -10,12 +10,15 @@ Errors are subclasses of `kseg_batch.errors.KsegError`.
 """
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kseg_batch.kmeans.palette import Palette
-from kseg_batch.kmeans.palette_files import read_palette, write_palette
-from kseg_batch.segmentation.segment import Segmentation, apply_palette, fit_palette, segment
+if TYPE_CHECKING:
+    from kseg_batch.kmeans.palette import Palette
+    from kseg_batch.kmeans.palette_files import read_palette, write_palette
+    from kseg_batch.segmentation.segment import Segmentation, apply_palette, fit_palette, segment
 
 __all__ = [
     "Palette",
@@ -26,6 +29,26 @@ __all__ = [
     "segment",
     "write_palette",
 ]
+
+
+_MODULES = {
+    "Palette": "kmeans.palette",
+    "read_palette": "kmeans.palette_files",
+    "write_palette": "kmeans.palette_files",
+}
+"""The module of each public name that is not in `segmentation.segment`."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is used, so that the command line begins before NumPy is imported."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_MODULES.get(name, 'segmentation.segment')}")
+    return globals().setdefault(name, getattr(module, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _find_kernels() -> None:

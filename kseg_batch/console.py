@@ -1,7 +1,15 @@
-"""Output to standard error from below the command line: status lines and the progress bar."""
+"""Output to standard error from below the command line: status lines and the progress bar.
+
+The standard streams may be closed, their disk may be full, and their reader may have left. The results of
+most commands are files, so that no command fails in the middle of its work because a line of its report
+cannot be written. Standard output ends at the first error, so that no line is missing between two others.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import select
 import sys
 import time
 import warnings
@@ -11,7 +19,10 @@ from kseg_batch.errors import KernelCacheWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import Self, TextIO
+
+INPUT, OUTPUT, ERRORS = range(3)
+"""File descriptors of the standard streams."""
 
 SECONDS_BETWEEN_LINES = 30.0
 """Seconds between two progress lines where standard error is not a terminal."""
@@ -74,16 +85,17 @@ class ProgressBar:
             unit: Singular noun for an item, such as image.
             quiet: Whether to suppress both the bar and the lines.
         """
-        from tqdm import tqdm
+        from tqdm import TqdmMonitorWarning, tqdm
 
         self._done = 0
         self._total = total
         self._unit = unit
         self._prints_lines = not quiet and not sys.stderr.isatty()
         self._start = self._last_line = time.monotonic()
-        self._bar = tqdm(
-            total=total, unit=unit, dynamic_ncols=True, disable=quiet or self._prints_lines, leave=False
-        )
+        with warnings.catch_warnings(action="ignore", category=TqdmMonitorWarning):  # it lacks a thread
+            self._bar = tqdm(
+                total=total, unit=unit, dynamic_ncols=True, disable=quiet or self._prints_lines, leave=False
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -123,3 +135,71 @@ class ProgressBar:
     def seconds_left(self) -> float:
         """Estimated seconds until all items are done, at the rate so far; 0 where the total is unknown."""
         return (time.monotonic() - self._start) / self._done * ((self._total or self._done) - self._done)
+
+
+class ReportStream(io.FileIO):
+    """Standard output or standard error, unbuffered. An error in writing is kept and not raised.
+
+    Attributes:
+        error: The first error; None so far.
+    """
+
+    def __init__(self, descriptor: int, *, ends_at_error: bool) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self.error: OSError | None = None
+        self._ends_at_error = ends_at_error
+
+    def write(self, data: Any, /) -> int:
+        """Write data, and return the number of bytes that need not be written again."""
+        if self.error is None or not self._ends_at_error:
+            try:
+                while (written := super().write(data)) is None:  # the stream is full, and does not block
+                    select.select([], [self], [])
+                return written
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+
+def open_streams() -> None:
+    """Open the null device in place of closed standard streams, and let no error in writing be raised.
+
+    Without the null device, a file that is opened next would get the descriptor of standard error, and C
+    libraries would write their complaints into the file. Child processes inherit the device.
+    """
+    for descriptor in (INPUT, OUTPUT, ERRORS):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free descriptor
+    sys.stdout = _report(sys.stdout, OUTPUT)
+    sys.stderr = _report(sys.stderr, ERRORS)
+
+
+def _report(stream: TextIO | None, descriptor: int) -> TextIO:
+    """Return a text stream to a descriptor with the properties of Python's own one, which may be missing."""
+    if stream is not None and not isinstance(stream, io.TextIOWrapper):
+        return stream  # of a program that captures what this process prints
+    raw = ReportStream(descriptor, ends_at_error=descriptor == OUTPUT)
+    unbuffered = stream is not None and stream.write_through
+    return io.TextIOWrapper(
+        raw if unbuffered else io.BufferedWriter(raw),
+        encoding=None if stream is None else stream.encoding,
+        errors="backslashreplace",  # any file name can be printed anywhere
+        line_buffering=descriptor != OUTPUT or raw.isatty(),
+        write_through=unbuffered,
+    )
+
+
+def silence_c_libraries() -> None:
+    """Let nothing but Python write to standard error from now on."""
+    sys.stderr = _report(None, os.dup(ERRORS))
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
+        os.dup2(nowhere.fileno(), ERRORS)
+
+
+def output_error() -> OSError | None:
+    """Return the first error in writing to standard output; None if there was none so far."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return raw.error if isinstance(raw, ReportStream) else None

@@ -83,8 +83,29 @@ class BackendUnavailableError(KsegError):
 
 
 def describe(error: Exception) -> str:
-    """Return the message of an error. Python's MemoryError has none, and is described as lack of memory."""
-    return str(error) or "there is not enough memory for it"
+    """Return the message of an error. A MemoryError may have none, and is described as lack of memory."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it" + (f" ({error})" if str(error) else "")
+    return str(error)
+
+
+WORDS_FOR_NO_MEMORY = (
+    "failed to map segment",  # of the dynamic linker
+    "annot allocate memory",  # of the C library
+    "out of memory",  # of Pillow
+    "Insufficient memory",  # of libjpeg
+    "without exception set",  # of Python, for a C extension that did not check an allocation
+    "without setting an exception",
+)
+
+
+def is_memory_shortage(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to the error, comes from a lack of memory."""
+    while error is not None:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in WORDS_FOR_NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class MissingClusterWarning(UserWarning):

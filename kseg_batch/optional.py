@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kseg_batch.errors import BackendUnavailableError
+from kseg_batch.errors import BackendUnavailableError, is_memory_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,7 @@ def import_cv2() -> ModuleType:
 
     Raises:
         BackendUnavailableError: OpenCV is not installed, lacks a system library, or is damaged.
+        MemoryError: There is not enough memory for OpenCV.
     """
     found = _try_cv2()
     if isinstance(found, BackendUnavailableError):
@@ -46,7 +47,9 @@ def _try_cv2() -> ModuleType | BackendUnavailableError:
                 "OpenCV is not installed; to add it: pip install opencv-python", installed=False
             )
         return _broken_cv2(error)
-    except Exception as error:  # noqa: BLE001 - a damaged package may raise any kind of error
+    except Exception as error:  # a damaged package may raise any kind of error
+        if is_memory_shortage(error):
+            raise MemoryError("OpenCV cannot be loaded") from error
         return _broken_cv2(error)
     return cv2
 
@@ -109,11 +112,16 @@ def explain_numba() -> Iterator[None]:
 
     Raises:
         BackendUnavailableError: Numba or the kernels cannot be imported.
+        MemoryError: There is not enough memory for Numba.
     """
     try:
         yield
-    except ImportError as error:
-        if (error.name or "").startswith("kseg_batch"):
+    except (ImportError, OSError, SystemError) as error:
+        if is_memory_shortage(error):
+            raise MemoryError("Numba cannot be loaded") from error
+        if not isinstance(error, ImportError) and "shared object" not in str(error):  # of llvmlite
+            raise
+        if isinstance(error, ImportError) and (error.name or "").startswith("kseg_batch"):
             reason = f"kseg-batch is not complete ({error}); to repair it, reinstall it"
         else:
             reason = f"Numba cannot be imported ({error}); to repair it: pip install --force-reinstall numba"

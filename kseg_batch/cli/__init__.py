@@ -13,8 +13,7 @@ import typer
 from kseg_batch.cli import bench, doctor, fit, live, run, show
 from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_SIGNAL, describe_shortage
 from kseg_batch.cli.help import Command, CommandGroup
-from kseg_batch.console import divert_kernel_warnings, print_message
-from kseg_batch.streams import open_streams, output_error
+from kseg_batch.console import divert_kernel_warnings, open_streams, output_error, print_message
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -35,6 +34,7 @@ for command in (run.run, fit.fit, show.show, live.live, doctor.doctor, bench.ben
 def main() -> None:
     """Run the command line, and exit."""
     open_streams()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing large is multiplied, and each takes memory
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # failures are reported with the file's name instead
     divert_kernel_warnings(print_message)
     signal.signal(signal.SIGTERM, _exit_on_signal)

@@ -11,8 +11,8 @@ from kseg_batch.batch.manifest import Manifest
 from kseg_batch.batch.plan import Planner
 from kseg_batch.batch.storage.outputs import refuse_sources_inside
 from kseg_batch.batch.storage.source import absolute
+from kseg_batch.console import output_error
 from kseg_batch.errors import count
-from kseg_batch.streams import output_error
 
 if TYPE_CHECKING:
     from kseg_batch.cli.run_settings import RunRequest

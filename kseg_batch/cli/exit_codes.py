@@ -16,7 +16,9 @@ from kseg_batch.errors import (
     KsegError,
     OptionError,
     describe,
+    is_memory_shortage,
 )
+from kseg_batch.processes import FEWER_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,14 +36,13 @@ EXIT_SIGNAL = 128
 PACKAGES = {"PIL": "pillow", "cv2": "opencv-python"}
 """The packages of modules with other names."""
 
-FEWER_WORKERS = "--workers with a lower number needs less"
 SHORTAGES = {
-    errno.ENOMEM: f"there is not enough memory; {FEWER_WORKERS}",
-    errno.EAGAIN: f"this user may start no more processes and threads (ulimit -u); {FEWER_WORKERS}",
-    errno.EMFILE: f"this process may open no more files (ulimit -n); {FEWER_WORKERS}",
-    errno.ENFILE: f"the system may open no more files; {FEWER_WORKERS}",
+    errno.ENOMEM: "the memory is used up, or limited (ulimit -v)",
+    errno.EAGAIN: "memory, processes or threads are used up, or limited (ulimit -v, ulimit -u)",
+    errno.EMFILE: "the number of open files is limited (ulimit -n)",
+    errno.ENFILE: "too many files are open on this system",
 }
-"""Error numbers for which no file is to blame, with what is short and the remedy."""
+"""Error numbers for which no file is to blame, with what is short."""
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -52,18 +53,18 @@ def fail(message: str, code: int) -> NoReturn:
 
 def describe_shortage(error: Exception) -> str | None:
     """Return the sentence for what the machine lacks, such as memory or a package; None for other errors."""
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return f"The system refuses what the command needs: {SHORTAGES[error.errno]}; {FEWER_WORKERS}"
+    if is_memory_shortage(error):
+        return "There is not enough memory for the command" + (f": {error}" if str(error) else "")
+    if isinstance(error, RuntimeError) and "new thread" in str(error):
+        return f"The system refuses another thread: {SHORTAGES[errno.EAGAIN]}; {FEWER_WORKERS}"
     if isinstance(error, ImportError):
         name = (error.name or "").partition(".")[0]
         package = PACKAGES.get(name, name.replace("_", "-"))
         if name in ("", "kseg_batch"):
             return f"A package cannot be imported ({error}); to repair the installation, reinstall kseg-batch"
         return f"{name} cannot be imported ({error}); to repair it: pip install --force-reinstall {package}"
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for this command"
-    if isinstance(error, OSError) and error.errno in SHORTAGES:
-        return f"The system refuses what the command needs ({error.strerror}): {SHORTAGES[error.errno]}"
-    if isinstance(error, RuntimeError) and "new thread" in str(error):
-        return f"The system refuses another thread: {SHORTAGES[errno.EAGAIN]}"
     return None
 
 
@@ -81,10 +82,14 @@ def exit_with_message(interrupted: str = "interrupted", image: Path | None = Non
         fail(error.with_flags, EXIT_USAGE)
     except BackendUnavailableError as error:
         fail(str(error), EXIT_USAGE)
-    except (BackendError, ImageError, MemoryError) as error:
+    except (BackendError, ImageError) as error:
         fail(describe(error) if image is None else f"{image}: {describe(error)}", EXIT_NOTHING_DONE)
     except KsegError as error:
         fail(str(error), EXIT_NOTHING_DONE)
+    except MemoryError as error:
+        if image is None:
+            raise
+        fail(f"{image}: {describe(error)}", EXIT_NOTHING_DONE)
     except OSError as error:
         if error.filename is None or error.errno in SHORTAGES:  # not about a file of the user
             raise

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from kseg_batch.errors import ImageError
+from kseg_batch.console import silence_c_libraries
+from kseg_batch.errors import ImageError, is_memory_shortage
 from kseg_batch.images.decoders import ORIENTATION, decode_samples
 from kseg_batch.images.formats import check_whole, detect_format
 from kseg_batch.images.jpeg import refuse_kind
@@ -28,7 +29,6 @@ from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors
 from kseg_batch.optional import find_cv2
-from kseg_batch.streams import silence_c_libraries
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -116,6 +116,7 @@ def decode(
 
     Raises:
         ImageError: The data are not a complete image in a supported format, or the image is too large.
+        MemoryError: There is not enough memory for the image.
     """
     if not data:
         raise ImageError("the file is empty")
@@ -144,7 +145,11 @@ def decode(
         raise ImageError(
             f"it is damaged, or a kind of {name} that is not read here; if it opens elsewhere, save it as PNG"
         ) from error
-    except DAMAGE as error:
+    except (*DAMAGE, ImportError) as error:
+        if is_memory_shortage(error):
+            raise MemoryError(_first_line(error)) from error
+        if isinstance(error, ImportError):
+            raise
         raise ImageError(f"it is a damaged {name} file ({_first_line(error)})") from error
     pixels = _turn_upright(samples.pixels, exif.orientation)
     opaque = None

@@ -7,26 +7,25 @@ its own worker, which then starts a new pebble pool.
 
 from __future__ import annotations
 
+import pickle
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection
-from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
+from kseg_batch.batch.workers.worker_process import WorkerContext, do_nothing, initialize_process
 from kseg_batch.errors import BackendError
 from kseg_batch.processes import (
+    FEWER_WORKERS,
     THREAD_VARIABLES,
     describe_exit,
     environment_variables,
-    exit_with_parent,
     interrupts_blocked,
 )
 
@@ -57,10 +56,6 @@ ENVIRONMENT = {
 
 Without the latter, an image of 1920 x 1080 pixels takes 500 page faults: 1 ms of some 15 ms.
 """
-
-
-LOCK_SECONDS = 3.0
-"""Seconds that a process waits for the lock of its pipe. No living process holds the lock for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,7 @@ class Pool(Generic[T, R]):
         """
         self.function = function
         self.done = done
-        self.initializer = partial(_initialize_process, initializer, initargs)
+        self.initializer = partial(initialize_process, pickle.dumps((initializer, initargs)))
         self.timeout = timeout
         self.any_finished = False
         self.stopped = False
@@ -182,6 +177,7 @@ class _Worker(Generic[T, R]):
         self._held_back: list[T] | None = None  # while the pebble pool is replaced, tasks for the next one
         self._failed_starts = 0
         self._replacement: threading.Thread | None = None
+        self._context = WorkerContext()
         self._pool, started = self._new_pool()
         started.add_done_callback(self._finished)
 
@@ -192,10 +188,20 @@ class _Worker(Generic[T, R]):
             return len(self._scheduled) + len(self._held_back or ())
 
     def _new_pool(self) -> tuple[ProcessPool, Future[None]]:
-        """Return a pebble pool, and the first task of its process."""
-        pool = ProcessPool(max_workers=1, initializer=self._owner.initializer, context=_SpawnContext())
-        with interrupts_blocked():
-            return pool, pool.schedule(_do_nothing)  # starts the process, and pebble's threads
+        """Return a pebble pool, and the first task of its process.
+
+        Raises:
+            BackendError: The system refuses another process or thread.
+        """
+        pool = ProcessPool(max_workers=1, initializer=self._owner.initializer, context=self._context)
+        try:
+            with interrupts_blocked():
+                return pool, pool.schedule(do_nothing)  # starts the process, and pebble's threads
+        except (BrokenProcessPool, OSError, RuntimeError) as error:
+            raise BackendError(
+                f"The system refuses another worker process ({error.__cause__ or error}): memory, processes "
+                f"or files are used up, or limited (ulimit -a); {FEWER_WORKERS}"
+            ) from error
 
     def submit(self, task: T) -> None:
         with self._lock:
@@ -256,8 +262,14 @@ class _Worker(Generic[T, R]):
         self._pool.join()
         if self._owner.stopped:
             return
+        exited = describe_exit(self._context.exit_code)
+        try:
+            pool, started = self._new_pool()
+        except BackendError as error:
+            self._owner.done.put(error)
+            return
         with self._lock:
-            self._pool, started = self._new_pool()
+            self._pool = pool
             tasks = [*self._scheduled.values(), *(self._held_back or ())]
             self._scheduled.clear()
             self._held_back = None
@@ -266,7 +278,7 @@ class _Worker(Generic[T, R]):
                 self._failed_starts = 0
         started.add_done_callback(self._finished)
         if gives_up and not self._owner.any_finished:
-            self._owner.done.put(BackendError("worker processes exit as soon as they are started"))
+            self._owner.done.put(BackendError(f"No worker process can start: each {exited}; {FEWER_WORKERS}"))
         for task in tasks:
             if gives_up:
                 self._owner.done.put(Crash(task, "its worker ended as soon as it was started"))
@@ -283,35 +295,3 @@ class _Worker(Generic[T, R]):
             replacement.join()
         self._pool.stop()
         self._pool.join()
-
-
-class _Process(SpawnProcess):
-    """A process whose state several threads may ask for.
-
-    `start` takes the exit codes of all processes that have exited from the system. While one thread does so,
-    multiprocessing tells other threads that such a process is still alive, and pebble fails to stop it.
-    """
-
-    def is_alive(self) -> bool:
-        """Return whether the process is running. If it is not, its exit code is known."""
-        alive = super().is_alive()
-        if alive and connection.wait([self.sentinel], 0):
-            while self.exitcode is None:
-                time.sleep(0.001)
-            alive = False
-        return alive
-
-
-class _SpawnContext(SpawnContext):
-    Process = _Process
-
-
-def _do_nothing() -> None:
-    """Do nothing: the first task of a process, which starts the process."""
-
-
-def _initialize_process(initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
-    """Initialise a new worker process, and make it exit when its parent exits."""
-    CONSTS.channel_lock_timeout = LOCK_SECONDS
-    exit_with_parent()
-    initializer(*initargs)
