@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda, int32, int64
 
+from kseg_batch.kernels.cuda_cache import keep
+
 MAX_THREADS = 512
 MAX_CLUSTERS = 256
 MOST_CENTERS = MAX_CLUSTERS + 1  # during a swap, there is one more centre
@@ -70,8 +72,12 @@ class Scratch(NamedTuple):
     picks: np.ndarray  # (8,) int32, points drawn
 
 
-kernel = cuda.jit(cache=True)
-function = cuda.jit(device=True, cache=True)
+def kernel(python_function):
+    return keep(cuda.jit(python_function))
+
+
+def function(python_function):
+    return keep(cuda.jit(device=True)(python_function))
 
 
 # ---- arithmetic: see arithmetic.cuh ----------------------------------------------------------------------

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import warnings
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kseg_batch.backends.gpu.device import MAX_BLOCKS, DeviceMemoryError, Variant
 from kseg_batch.backends.gpu.library import find_library
-from kseg_batch.errors import BackendError, BackendUnavailableError
+from kseg_batch.errors import BackendError, BackendUnavailableError, KernelCacheWarning
+from kseg_batch.processes import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -43,6 +46,8 @@ FILES = {
 
 THREADS = 512
 """Default number of threads per block."""
+IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
+"""Environment variable that CuPy reads before it compiles: whether to use no folder."""
 OUT_OF_MEMORY = 2
 """cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY of the driver's interface."""
 
@@ -196,7 +201,12 @@ class CupyDevice:
             stream.synchronize()
 
     def _load(self, kernel: str, variant: Variant) -> Any:
-        return self._modules(self._files[kernel], variant).get_function(kernel)
+        module = self._modules(self._files[kernel], variant)
+        try:
+            return module.get_function(kernel)
+        except OSError as error:  # CuPy cannot write to its cache
+            _keep_in_memory(error)
+            return module.get_function(kernel)
 
     def _open_module(self, file: str | Path, variant: Variant) -> Any:
         options = (*compile_options(variant), *self._options, f"-DHEADERS_{_headers_hash()}")
@@ -225,7 +235,43 @@ def find() -> GpuLibrary:
 
 
 def _open() -> tuple[int, Callable[[int], CupyDevice]]:
+    _find_cache()
     import cupy
 
     cupy.cuda.nvrtc.getVersion()  # CuPy loads NVRTC at the first call
     return cupy.cuda.runtime.getDeviceCount(), lambda index: CupyDevice(cupy, index)
+
+
+def _find_cache() -> None:
+    """Let CuPy keep kernels in the private folder of the run, or in memory, if its folder cannot be made.
+
+    CuPy makes the folder of its cache, and raises an OSError where that fails: when CuPy is imported or when
+    it compiles, according to its version. A folder that exists is left to CuPy, which reads a read-only one.
+    """
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path("~/.cupy/kernel_cache").expanduser())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no name and no HOME
+        private = os.environ.get(PRIVATE_FOLDER)
+        os.environ["CUPY_CACHE_DIR"] = private or str(kernel_folder())
+        if not private:
+            os.environ[IN_MEMORY] = "1"
+        _warn_of_loss(error)
+
+
+def _keep_in_memory(error: OSError) -> None:
+    """Let CuPy use no folder from now on, unless it uses none already: then raise the error again."""
+    if os.environ.get(IN_MEMORY, "0") not in ("", "0"):
+        raise error
+    os.environ[IN_MEMORY] = "1"
+    _warn_of_loss(error)
+
+
+def _warn_of_loss(error: Exception) -> None:
+    reason = getattr(error, "strerror", None) or error
+    warnings.warn(
+        f"the compiled GPU kernels of CuPy cannot be kept ({reason}): they are compiled for this run alone; "
+        "set CUPY_CACHE_DIR to another folder",
+        KernelCacheWarning,
+        stacklevel=2,
+    )
