@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 from kseg_batch.cli import app
 from kseg_batch.cli.exit_codes import EXIT_NOTHING_DONE, EXIT_USAGE
 from tests.support.commands import kseg
+from tests.support.faults import break_module
 from tests.support.image_files import save
 from tests.support.images import noise
-from tests.support.outputs import manifest, tree
+from tests.support.outputs import entries, manifest, tree
 
 
 def test_a_broken_file_is_named_and_the_rest_go_on(photo_tree: Path) -> None:
@@ -141,3 +142,23 @@ def test_an_output_that_cannot_be_written_fails_that_image(photo_tree: Path) -> 
     assert not [
         name for name in tree(photo_tree / "photos-kseg") if "xxx" in name
     ]  # no output of the failed image is left
+
+
+def test_without_numba_each_image_is_noted(tmp_path: Path) -> None:
+    """Unless cv2.kmeans was asked for, or a palette makes every backend exact."""
+    for name in ("a", "b"):
+        save(noise(20, 30), tmp_path / f"p/{name}.png")
+    modules = break_module(tmp_path / "modules", "numba")
+    result = kseg("run", "p", cwd=tmp_path, path=modules)
+    assert result.returncode == 0
+    assert "running on the CPU with opencv (numba: Numba cannot be imported (no numba here)" in result.stderr
+    assert "2 images with a note in the manifest" in result.stdout
+    for line in entries(tmp_path / "p-kseg").values():
+        (note,) = line["notes"]
+        assert note.startswith(
+            "clustered by cv2.kmeans, which is not exact: Numba cannot be imported (no numba"
+        )
+    for flags in (["--backend", "opencv"], ["--palette", "#ff0000,#00ff00", "--no-gpu"]):
+        result = kseg("run", "p", "-o", "out", "--overwrite", *flags, cwd=tmp_path, path=modules)
+        assert result.returncode == 0
+        assert [line["notes"] for line in entries(tmp_path / "out").values()] == [[], []]

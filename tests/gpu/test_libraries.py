@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from kseg_batch.backends.cupy import CupyDevice
-from kseg_batch.backends.gpu.device import DeviceMemoryError
+from kseg_batch.backends.cupy import FILES, CupyDevice, kernel_folder
+from kseg_batch.backends.gpu.device import DeviceMemoryError, Variant
 from kseg_batch.backends.numba_cuda import NumbaDevice
-from kseg_batch.errors import BackendError
+from kseg_batch.errors import BackendError, KernelCacheWarning
+from kseg_batch.processes import PRIVATE_FOLDER
+from tests.support.faults import as_nobody
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 cuda = pytest.importorskip("numba.cuda", reason="Numba has no CUDA target here")
@@ -138,3 +143,79 @@ def test_small_grids_are_launched_without_a_warning() -> None:
     command = [sys.executable, "-W", "error", "-c", LAUNCH_A_SMALL_GRID]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.stderr) == ("configured\n", "")
+
+
+IMPORT_WITHOUT_A_FOLDER = """
+import contextlib, os
+from kseg_batch.backends import cupy as backend
+
+with contextlib.suppress(RuntimeError):  # there may be no driver
+    backend._open()
+import cupy
+from kseg_batch.kernels import numba_cuda
+
+assert type(numba_cuda.count_pixels._cache).__name__ == "NullCache"
+print(os.environ["CUPY_CACHE_DIR"], os.environ.get("CUPY_CACHE_IN_MEMORY"))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as another user")
+@pytest.mark.parametrize("private", ["", "/tmp"])
+def test_where_no_folder_can_be_written_both_libraries_work(private: str) -> None:
+    """CuPy would raise a PermissionError, and numba-cuda a RuntimeError."""
+    environment = {
+        **os.environ,
+        "HOME": "/nonexistent",
+        "NUMBA_CACHE_DIR": "/nonexistent/numba",
+        PRIVATE_FOLDER: private,
+    }
+    command = as_nobody([sys.executable, "-c", IMPORT_WITHOUT_A_FOLDER])
+    done = subprocess.run(
+        command, env=environment, cwd="/", capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ([private, "None"] if private else [str(kernel_folder()), "1"])
+    for library in ("CuPy", "numba-cuda"):
+        assert f"the compiled GPU kernels of {library} cannot be kept" in done.stderr
+
+
+def test_a_kernel_is_compiled_without_a_folder_where_cupy_cannot_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A module that fails as CuPy does, on a full disk, until it is told to use no folder."""
+    calls = []
+
+    def get_function(kernel: str) -> str:
+        calls.append(kernel)
+        if os.environ.get("CUPY_CACHE_IN_MEMORY") != "1":
+            raise OSError(28, "No space left on device")
+        return kernel
+
+    monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "0")
+    device = object.__new__(CupyDevice)
+    module = SimpleNamespace(get_function=get_function)
+    vars(device).update(_files=FILES, _modules=lambda *_: module)
+    with pytest.warns(KernelCacheWarning, match=r"CuPy cannot be kept \(No space left on device\)"):
+        assert device._load("count_pixels", Variant()) == "count_pixels"
+    assert calls == ["count_pixels"] * 2
+
+
+def test_a_damaged_entry_of_numba_cuda_is_a_miss(tmp_path: Path) -> None:
+    """No kernel can be compiled without a GPU: the entry is damaged before anything is in it."""
+    code = """
+from pathlib import Path
+from kseg_batch.kernels.numba_cuda import count_pixels
+class Target:
+    def refresh(self): pass
+    def codegen(self): return self
+    def magic_tuple(self): return ()
+cache = count_pixels._cache
+index = Path(cache.cache_path, cache._cache_file._index_name)
+index.write_bytes(b"no pickle")
+print(cache.load_overload((), Target()), index.read_bytes() != b"no pickle", cache.load_overload((), Target()))
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "None True None\n"
+    assert done.stderr.count("KernelCacheWarning: compiled GPU kernels in ") == 1

@@ -64,6 +64,23 @@ def as_ordinary_user(command: list[str]) -> list[str]:
     return ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
 
 
+NOBODY = 65534
+"""The user and the group nobody."""
+
+
+def as_nobody(command: list[str]) -> list[str]:
+    """The command as the user nobody, who may read everything: Python itself may be in root's home."""
+    ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    rights = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return ["setpriv", *ids, *rights, *command]
+
+
+def on_small_disk(command: list[str], folder: Path, size: str) -> list[str]:
+    """The command with a small file system at a folder, which only the command sees."""
+    script = 'mount -t tmpfs -o "size=$1" tmpfs "$2" || exit 99; shift 2; exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh", size, str(folder), *command]
+
+
 def with_small_files(command: list[str], blocks: int) -> list[str]:
     """The command with a limit on the size of a file, in blocks of 512 or 1024 bytes, as the shell has it."""
     return ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command]
