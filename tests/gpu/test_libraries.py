@@ -212,7 +212,8 @@ class Target:
 cache = count_pixels._cache
 index = Path(cache.cache_path, cache._cache_file._index_name)
 index.write_bytes(b"no pickle")
-print(cache.load_overload((), Target()), index.read_bytes() != b"no pickle", cache.load_overload((), Target()))
+first = cache.load_overload((), Target())
+print(first, index.read_bytes() != b"no pickle", cache.load_overload((), Target()))
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", code]
