@@ -197,6 +197,8 @@ class _Worker(Generic[T, R]):
         try:
             with interrupts_blocked():
                 return pool, pool.schedule(do_nothing)  # starts the process, and pebble's threads
+        except FileNotFoundError as error:
+            raise BackendError("The current folder is gone: change to a folder that exists") from error
         except (BrokenProcessPool, OSError, RuntimeError) as error:
             raise BackendError(
                 f"The system refuses another worker process ({error.__cause__ or error}): memory, processes "

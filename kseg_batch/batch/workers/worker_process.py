@@ -35,6 +35,47 @@ class WorkerProcess(SpawnProcess):
         return alive
 
 
+class PipeLock:
+    """A reentrant lock between processes, for where semaphores lack /dev/shm, as in some containers.
+
+    The owner is the process that has read the one byte of a pipe. One thread of a process uses the lock.
+    """
+
+    def __init__(self, context: SpawnContext) -> None:
+        ends = context.Pipe(duplex=False)
+        os.set_blocking(ends[0].fileno(), False)
+        os.write(ends[1].fileno(), b"1")
+        self.__setstate__(ends)
+
+    def __getstate__(self) -> tuple[Any, Any]:
+        return self._reader, self._writer
+
+    def __setstate__(self, ends: tuple[Any, Any]) -> None:
+        self._reader, self._writer = ends
+        self._depth = 0
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Acquire the lock, and return whether that was possible in `timeout` seconds; None for no limit."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._depth:
+            try:
+                os.read(self._reader.fileno(), 1)
+            except BlockingIOError:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not block or not connection.wait([self._reader], left):
+                    return False
+            else:
+                break
+        self._depth += 1
+        return True
+
+    def release(self) -> None:
+        """Release the lock once."""
+        self._depth -= 1
+        if not self._depth:
+            os.write(self._writer.fileno(), b"1")
+
+
 class WorkerContext(SpawnContext):
     """The start of a worker's processes, one after the other. The last one is kept for its exit code."""
 
@@ -46,6 +87,13 @@ class WorkerContext(SpawnContext):
         """Return a new process, not started."""
         self._last = WorkerProcess(*args, **kwargs)
         return self._last
+
+    def RLock(self) -> Any:
+        """Return a new reentrant lock."""
+        try:
+            return super().RLock()
+        except (ImportError, OSError):
+            return PipeLock(self)
 
     @property
     def exit_code(self) -> int:
