@@ -6,6 +6,8 @@ such folder, where an entry is damaged and where the disk is full, and trusts ev
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import pickle
 import platform
@@ -18,12 +20,12 @@ import llvmlite
 import numba
 import numpy as np
 from numba import njit
-from numba.core import compiler, serialize
+from numba.core import compiler, registry, serialize
 
 from kseg_batch.kernels.store import COMPILER_LOCK, STORE, SUFFIX, all_folders, has_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 _compiler: Any = compiler
 _serialize: Any = serialize  # both have no types
@@ -52,6 +54,11 @@ def is_cached(dispatcher: Any) -> bool:
     if not isinstance(getattr(dispatcher, "_cache", None), KernelCache):
         return False
     return bool(has_entry(dispatcher._cache.prefix(dispatcher.targetctx)))
+
+
+def version_of_host() -> str:
+    """Return the part of the names that the entries for this version and this processor have."""
+    return environment(registry.cpu_target.target_context.codegen().magic_tuple())
 
 
 class KernelCache:
@@ -88,11 +95,12 @@ class KernelCache:
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return the compiled code for the types of arguments; None if Numba has to compile."""
-        target_context.refresh()
-        if not self._enabled:
-            return None
-        name = self._entry(signature, target_context)
-        result = _load(name, target_context)
+        with _without_garbage_collection():
+            target_context.refresh()
+            if not self._enabled:
+                return None
+            name = self._entry(signature, target_context)
+            result = _load(name, target_context)
         if result is None and COMPILER_LOCK.acquire(name):  # another process may have compiled meanwhile
             result = _load(name, target_context)
             if result is not None:
@@ -109,6 +117,18 @@ class KernelCache:
             STORE.write(name, version, _serialize.dumps(result._reduce()))
         finally:
             COMPILER_LOCK.release(name)
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Generator[None]:
+    """Let Python look for no garbage: a search takes 40 ms, and what Numba makes at its start is none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _load(name: str, target_context: Any) -> Any:

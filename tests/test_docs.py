@@ -54,9 +54,10 @@ def test_a_page_works_from_the_top(page: str, tmp_path: Path, soak: bool) -> Non
         elif language == "python":
             if not needs_torch(block):
                 run_example(block, page, tmp_path)
-        else:
-            assert language == "toml"
+        elif language == "toml":
             (tmp_path / "kseg.toml").write_text(block)
+        else:
+            assert language == "dockerfile"
 
 
 def test_the_readme_in_a_new_environment(tmp_path: Path, soak: bool) -> None:

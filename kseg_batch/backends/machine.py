@@ -87,7 +87,9 @@ class KernelCache:
     wanted: str | None
     """Value of NUMBA_CACHE_DIR, None if not set."""
     files: int
-    """Number of compiled kernels in the folder, those of other versions and processors included."""
+    """Number of compiled kernels in the folder."""
+    others: int
+    """Number of these that are for another version or another processor, and so of no use here."""
     size: int
     """Size of these files in bytes."""
     writable: bool
@@ -185,14 +187,14 @@ def read_kernel_cache() -> KernelCache:
     Raises:
         ImportError: Numba cannot be imported.
     """
-    import numba  # noqa: F401 - without Numba, the cache is of no use
-
     from kseg_batch.kernels import store
+    from kseg_batch.kernels.jit import version_of_host
 
     used = store.STORE
     places = used.loaded + used.kept
     folder = max(places, key=lambda place: places[place], default=store.kept_folders()[0])
     files = store.entries_in(folder)
+    others = sum(f"-{version_of_host()}-" not in path.name for path in files)
     refusals = {place: store.refusal(place) for place in store.kept_folders()}
     lost = used.compiled - used.kept.total()
     problems = [
@@ -211,6 +213,7 @@ def read_kernel_cache() -> KernelCache:
         folder=str(folder),
         wanted=os.environ.get("NUMBA_CACHE_DIR") or None,
         files=len(files),
+        others=others,
         size=sum(path.stat().st_size for path in files),
         writable=refusals.get(folder, "") is None,
         read=used.loaded.total(),

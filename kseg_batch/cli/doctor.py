@@ -119,6 +119,8 @@ def _file_rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
         state = "writable" if cache.writable else "read-only"
         yield "Kernel cache", cache.folder
         yield "", f"{cache.files} files, {cache.size / 1e6:.1f} MB, {state}"
+        if cache.others:
+            yield "", f"{cache.others} files are for another version or processor"
         lost = f", of which {cache.lost} cannot be kept" if cache.lost else ""
         yield "", f"{cache.read} kernels read, {cache.compiled} compiled now{lost}"
         if cache.wanted is not None:
