@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 DAMAGE = (struct.error, IndexError, KeyError, StopIteration)
 """Exceptions that a damaged file raises here."""
+DERIVED = (b"grid", b"iovl", b"iden", b"Exif", b"mime", b"uri ", b"tmap")
+"""Types of items that hold no coded image."""
 
 
 def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -116,3 +118,16 @@ def bits_per_sample(data: bytes) -> int:
         if kind == b"av1C" and len(content) > 2 and content[2] & 0x40:
             return 12 if content[2] & 0x20 else 10
     return 8
+
+
+def codec(data: bytes) -> bytes:
+    """Return the type of a file's coded images, such as hvc1; empty if it is not found.
+
+    A picture that is put together of tiles has the type of its tiles.
+    """
+    try:
+        infe = [content for kind, content in _boxes(_meta(data)[b"iinf"][6:]) if kind == b"infe"]
+    except DAMAGE:
+        return b""
+    types = [content[8:12] if content[0] == 2 else content[10:14] for content in infe if len(content) > 12]
+    return next((kind for kind in types if kind not in DERIVED), b"")

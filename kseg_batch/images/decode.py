@@ -22,12 +22,15 @@ from PIL import UnidentifiedImageError
 
 from kseg_batch.console import silence_c_libraries
 from kseg_batch.errors import ImageError, is_memory_shortage
-from kseg_batch.images.decoders import ORIENTATION, decode_samples
+from kseg_batch.images.decoders import decode_samples
 from kseg_batch.images.formats import check_whole, detect_format
 from kseg_batch.images.jpeg import refuse_kind
 from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors
+from kseg_batch.images.readers.orientation import ORIENTATION, TURNED, turn_upright
+from kseg_batch.images.readers.refusals import find_refusal
+from kseg_batch.images.readers.select_image import select_image
 from kseg_batch.optional import find_cv2
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.images.profiles.source_colors import ProfileUse
+    from kseg_batch.images.readers.select_image import SelectedImage
 
 Alpha = Literal["keep", "ignore"]
 """How to treat transparent pixels: "keep" leaves them out, "ignore" takes the colours under them."""
@@ -44,10 +48,10 @@ MAX_PIXELS = 200_000_000
 """Default limit for the pixels of an image."""
 
 EXIF_IFD, COLOR_SPACE, INTEROPERABILITY_IFD, INTEROPERABILITY_INDEX = 0x8769, 0xA001, 0xA005, 1  # EXIF tags
-TURNED = range(2, 9)
-"""Orientations that are not upright. 0 and numbers above 8, which some cameras write, mean nothing."""
 SRGB, ADOBE_RGB = 1, 2
 """Values of EXIF's ColorSpace. Only some cameras write 2; others say so by the interoperability index R03."""
+ANIMATED = ("WEBP", "AVIF", "HEIF", "PNG", "GIF")
+"""Formats whose frames Pillow counts. In JPEG, further frames are depth or gain maps."""
 PNG_EXIF = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """The chunks of a PNG that may hold EXIF data."""
 
@@ -126,32 +130,30 @@ def decode(
         _load_heif()
     losses: list[str] = []
     try:
-        colorless = without_colors(data, name)
-        with _pillow().open(io.BytesIO(colorless), formats=[name]) as picture:
-            _check_size(picture.size, max_pixels)
-            n = getattr(picture, "n_frames", 1)
-            if n > 1 and name != "JPEG":  # in JPEG, further frames are depth or gain maps
+        image = select_image(without_colors(data, name), name, losses)
+    except DAMAGE as error:
+        raise ImageError(f"it is a damaged {name} file") from error
+    try:
+        with _open(image, name) as picture:
+            _check_size(image.size or picture.size, max_pixels)
+            if name in ANIMATED and (n := getattr(picture, "n_frames", 1)) > 1:
                 losses.append(f"the first of {n} frames")
-            # Pillow turns a TIFF upright while loading it, and then reports the orientation as upright
-            turned = name == "TIFF" and picture.tag_v2.get(ORIENTATION) in TURNED
-            samples = decode_samples(colorless, name, picture, losses)
-            exif = _read_exif(colorless, name, picture, losses)
+            samples = decode_samples(image, name, picture, losses)
+            exif = _read_exif(image.data or b"", name, picture, losses)
             colors = find_colors(
                 data, name, picture, samples.channels, profile, is_adobe_rgb=exif.is_adobe_rgb
             )
     except UnidentifiedImageError as error:
         if name == "JPEG":
             refuse_kind(data)
-        raise ImageError(
-            f"it is damaged, or a kind of {name} that is not read here; if it opens elsewhere, save it as PNG"
-        ) from error
+        raise ImageError(find_refusal(image, name, error)) from error
     except (*DAMAGE, ImportError) as error:
         if is_memory_shortage(error):
-            raise MemoryError(_first_line(error)) from error
+            raise MemoryError(str(error).partition("\n")[0]) from error
         if isinstance(error, ImportError):
             raise
-        raise ImageError(f"it is a damaged {name} file ({_first_line(error)})") from error
-    pixels = _turn_upright(samples.pixels, exif.orientation)
+        raise ImageError(find_refusal(image, name, error)) from error
+    pixels = turn_upright(samples.pixels, exif.orientation)
     opaque = None
     if pixels.shape[2] == 4 and samples.channels != "CMYK":
         opaque = _find_opaque(round_to_8_bits(pixels[..., 3]), losses, alpha)
@@ -161,7 +163,7 @@ def decode(
         notes=(*colors.notes, *losses),
         opaque=opaque,
         converted=colors.conversion is not None,
-        turned=turned or exif.orientation != 1,
+        turned=image.is_turned or exif.orientation != 1,
     )
 
 
@@ -185,6 +187,13 @@ def _load_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
+def _open(image: SelectedImage, name: str) -> Any:
+    """Return an image as opened by Pillow; an empty one where Pillow does not read it."""
+    if image.data is None:
+        return _pillow().Image()
+    return _pillow().open(io.BytesIO(image.data), formats=[name])
+
+
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
@@ -193,7 +202,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Exif:
-    """What EXIF says of an image's pixels."""
+    """What EXIF says of an image's pixels, apart from what is done while they are read."""
 
     orientation: int = 1
     """1 to 8; 1 is upright, also for a number that means nothing."""
@@ -225,17 +234,6 @@ def _says_adobe_rgb(exif: Any) -> bool:
     return bool(color_space == ADOBE_RGB or (index == "R03" and color_space != SRGB))
 
 
-def _turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return a view of the pixels turned upright by their EXIF orientation."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
 def _find_opaque(alpha: NDArray[np.uint8], notes: list[str], use: Alpha) -> NDArray[np.bool_] | None:
     """Return (H, W) bool, False where a pixel is transparent and to be left out; None if none is.
 
@@ -258,7 +256,3 @@ def _find_opaque(alpha: NDArray[np.uint8], notes: list[str], use: Alpha) -> NDAr
     if (alpha[visible] < 255).any():
         notes.append("partly transparent pixels were taken as opaque")
     return None if visible.all() else visible
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -11,6 +11,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from kseg_batch.errors import ImageError
+from kseg_batch.images.raw import raw_format, raw_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,8 @@ def detect_format(data: bytes) -> str:
         return "BMP"
     if data.startswith(APPLE_DOUBLE):
         raise ImageError("it is no image: macOS keeps attributes of another file in it (AppleDouble)")
+    if raw_format(data) is not None:
+        raise ImageError(raw_refusal(data))
     raise ImageError("it is not an image, or of a format that is not read here")
 
 
@@ -128,6 +131,14 @@ def png_chunk(data: bytes, chunk_type: bytes) -> bytes | None:
     """Return the content of a whole PNG's first chunk of a type before its pixels; None if there is none."""
     contents = (data[at + 8 : end - 4] for found, at, end in png_chunks(data) if found == chunk_type)
     return next(contents, None)
+
+
+def without_spans(data: bytes, spans: list[tuple[int, int]]) -> bytes:
+    """Return a file without some parts, each given by its first byte and its end, in order."""
+    if not spans:
+        return data
+    starts, ends = [0, *(end for _, end in spans)], [*(at for at, _ in spans), len(data)]
+    return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 def find_marker(data: bytes, at: int) -> int:

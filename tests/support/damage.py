@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.support.image_files import encoded, with_alpha
 from tests.support.images import noise, photos
+from tests.support.tiff_files import DEFLATE, page, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,10 @@ def _samples() -> dict[str, bytes]:
         samples[name] = encoded(picture, kind, **options)
     samples["png-16.png"] = cv2.imencode(".png", deep)[1].tobytes()
     samples["tiff-16.tif"] = cv2.imencode(".tiff", deep)[1].tobytes()
+    samples["tiff-planes.tif"] = tiff(
+        page(deep, bits=16, planar=2, tile=16, compression=DEFLATE, predictor=2)
+    )
+    samples["tiff-big.tif"] = tiff(page(np.asarray(clear), extra=(1,), order=">"), order=">", big=True)
     return samples
 
 

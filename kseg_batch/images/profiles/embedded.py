@@ -10,7 +10,7 @@ import struct
 import zlib
 from typing import Any
 
-from kseg_batch.images.formats import jpeg_segments, png_chunk, png_chunks
+from kseg_batch.images.formats import jpeg_segments, png_chunk, png_chunks, without_spans
 from kseg_batch.images.profiles.icc import ProfileError
 
 PNG_COLORS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
@@ -37,10 +37,7 @@ def without_colors(data: bytes, name: str) -> bytes:
         spans = [(at, end) for chunk_type, at, end in png_chunks(data) if chunk_type in PNG_COLORS]
     else:
         spans = []
-    if not spans:
-        return data
-    starts, ends = [0, *(end for _, end in spans)], [*(at for at, _ in spans), len(data)]
-    return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True))
+    return without_spans(data, spans)
 
 
 def icc_profile(data: bytes, name: str, picture: Any) -> bytes | None:

@@ -1,0 +1,56 @@
+"""The one image of a file that is read, such as a page of a TIFF.
+
+Pillow and OpenCV then get a file in which they find this image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kseg_batch.images.readers import tiff, tiff_samples
+from kseg_batch.images.readers.orientation import ORIENTATION, TURNED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kseg_batch.images.readers.samples import Samples
+    from kseg_batch.images.readers.tiff import Page
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedImage:
+    """The one image of a file that is read."""
+
+    data: bytes | None
+    """The file, changed so that libraries find this image; None where no library reads it."""
+    size: tuple[int, int] | None = None
+    """Width and height; None where a library tells them."""
+    read: Callable[[Any], Samples] | None = None
+    """Returns the pixels of the file as opened by Pillow; None where a library tells what they mean."""
+    is_turned: bool = False
+    """Whether pixels that are stored turned or mirrored become upright while they are read."""
+    page: Page | None = None
+    """The page of a TIFF file."""
+
+
+def select_image(data: bytes, name: str, notes: list[str]) -> SelectedImage:
+    """Return the image of a file that is read.
+
+    Args:
+        data: The content of the file.
+        name: The format of the file, from `detect_format`.
+        notes: Notes on other images, to which others are added.
+
+    Raises:
+        ImageError: The file is damaged, a camera RAW file, or of a kind that is not read here.
+    """
+    if name == "TIFF":
+        page = tiff.select_page(data, notes)
+        size, turned = (page.width, page.height), page.first(ORIENTATION, 1) in TURNED
+        if not tiff_samples.reads_samples(page):
+            return SelectedImage(tiff_samples.with_page_first(data, page), size, is_turned=turned, page=page)
+        read = partial(tiff_samples.read_samples, page=page)
+        return SelectedImage(tiff_samples.with_gray_pages(data, page), size, read, turned, page)
+    return SelectedImage(data)
