@@ -23,7 +23,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"
 BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid")
 """Types of the boxes of an AVIF or HEIC file (ISO/IEC 14496-12)."""
 
-BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 """Lengths in bytes that the second header of a BMP may have."""
 APPLE_DOUBLE = b"\0\x05\x16\x07"
 """First bytes of a file in which macOS keeps the attributes of another file."""

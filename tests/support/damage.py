@@ -10,6 +10,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
+from tests.support.bmp_files import RLE4, bmp, packed_indices, run_lengths
 from tests.support.image_files import encoded, with_alpha
 from tests.support.images import noise, photos
 from tests.support.tiff_files import DEFLATE, page, tiff
@@ -56,6 +57,10 @@ def _samples() -> dict[str, bytes]:
         page(deep, bits=16, planar=2, tile=16, compression=DEFLATE, predictor=2)
     )
     samples["tiff-big.tif"] = tiff(page(np.asarray(clear), extra=(1,), order=">"), order=">", big=True)
+    indices, palette = np.asarray(photo.convert("L")) // 16, noise(1, 16)[0]
+    runs = run_lengths(indices, 4)
+    samples["bmp-runs.bmp"] = bmp(runs, 60, 40, 4, compression=RLE4, palette=palette)
+    samples["bmp-palette.bmp"] = bmp(packed_indices(indices, 8), 60, 40, 8, palette=palette)
     return samples
 
 

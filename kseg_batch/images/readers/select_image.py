@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kseg_batch.images.readers import tiff, tiff_samples
+from kseg_batch.images.readers import bmp, tiff, tiff_samples
 from kseg_batch.images.readers.orientation import ORIENTATION, TURNED
 
 if TYPE_CHECKING:
@@ -53,4 +53,7 @@ def select_image(data: bytes, name: str, notes: list[str]) -> SelectedImage:
             return SelectedImage(tiff_samples.with_page_first(data, page), size, is_turned=turned, page=page)
         read = partial(tiff_samples.read_samples, page=page)
         return SelectedImage(tiff_samples.with_gray_pages(data, page), size, read, turned, page)
+    if name == "BMP":
+        header = bmp.read_bmp_header(data)
+        return SelectedImage(None, (header.width, header.height), lambda _: bmp.read_bmp(data, header))
     return SelectedImage(data)
