@@ -47,7 +47,9 @@ def decode_samples(image: SelectedImage, name: str, picture: Any, notes: list[st
     samples = image.read(picture) if image.read else _decode(image.data or b"", name, picture, notes)
     if samples.pixels.dtype == np.uint16:
         notes.append("16-bit samples were rounded to 8 bits")
-    return samples
+    if image.transparent is None:
+        return samples
+    return Samples(_with_transparent_color(samples.pixels, image.transparent), samples.channels)
 
 
 def _decode(data: bytes, name: str, picture: Any, notes: list[str]) -> Samples:
@@ -57,7 +59,7 @@ def _decode(data: bytes, name: str, picture: Any, notes: list[str]) -> Samples:
     if name == "PNG" and data[24] == 16:
         return Samples(_decode_deep(data), channels)
     is_plain = name in ("PNG", "WEBP") and picture.mode in ("L", "RGB")
-    if is_plain and _is_plain(picture) and find_cv2():
+    if is_plain and getattr(picture, "n_frames", 1) == 1 and find_cv2():
         return Samples(_decode_plain(data), channels)
     if name in ("AVIF", "HEIF") and (bits := bits_per_sample(data)) > 8:
         notes.append(f"{bits}-bit samples were rounded to 8 bits")
@@ -78,9 +80,10 @@ def _to_rgb(picture: Any) -> NDArray[np.uint8]:
     return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
 
 
-def _is_plain(picture: Any) -> bool:
-    """Whether a file has one frame, and no colour that marks transparent pixels."""
-    return getattr(picture, "n_frames", 1) == 1 and "transparency" not in picture.info
+def _with_transparent_color(pixels: NDArray[Any], color: tuple[int, ...]) -> NDArray[Any]:
+    """Return (H, W, 4) pixels, transparent where (H, W, 3) pixels have a colour."""
+    is_opaque = (pixels != np.array(color, np.int64)).any(axis=2, keepdims=True)
+    return np.concatenate([pixels, is_opaque * pixels.dtype.type(np.iinfo(pixels.dtype).max)], axis=2)
 
 
 def _is_gray(data: bytes, name: str, picture: Any) -> bool:

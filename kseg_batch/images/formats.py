@@ -104,6 +104,10 @@ def check_whole(data: bytes, name: str) -> None:
 def _check_png(data: bytes) -> None:
     """Raise an ImageError for a PNG with a truncated chunk, or a wrong checksum, which decoders overlook."""
     at = len(PNG_SIGNATURE)
+    if data[12:16] == b"CgBI":
+        raise ImageError("it is a PNG for iOS (CgBI), which is not read here; save it as an ordinary PNG")
+    if len(data) > 16 and data[12:16] != b"IHDR":
+        raise ImageError("it is damaged: the PNG does not begin with its header")
     while True:
         if at + 12 > len(data):
             raise ImageError("it is truncated: the PNG's end is missing")

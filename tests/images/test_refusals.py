@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -110,3 +112,30 @@ def test_a_container_of_other_images(kind: str, own: bytes, other: bytes, words:
     data = encoded(Image.fromarray(noise(64, 64)), kind).replace(own, other)
     with pytest.raises(ImageError, match=f"^it is {words}, which is not read here; save it as PNG$"):
         decode(data)
+
+
+def test_what_is_read_without_opencv() -> None:
+    """Transparent colours of PNG, and TIFF of 16 bits, are read; PNG of 16 bits names what is missing."""
+    code = """
+import sys
+sys.modules["cv2"] = None
+import numpy as np
+from kseg_batch.errors import ImageError
+from kseg_batch.images.decode import decode
+from tests.support.images import noise
+from tests.support.png_files import png, transparent_color
+from tests.support.tiff_files import page, tiff
+pixels = noise(6, 8)
+photo = decode(png(pixels, 2, 8, before=[transparent_color(*pixels[2, 3])]))
+print((photo.rgb == pixels).all(), (~photo.opaque).nonzero())
+print((decode(tiff(page(pixels.astype(np.uint16) * 257, bits=16))).rgb == pixels).all())
+try:
+    decode(png(pixels.astype(np.uint16) * 257, 2, 16))
+except ImageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second, third = done.stdout.splitlines()
+    assert first == "True (array([2]), array([3]))"
+    assert second == "True"
+    assert third.startswith("its 16-bit samples are decoded by OpenCV: ")

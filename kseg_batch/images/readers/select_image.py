@@ -1,4 +1,4 @@
-"""The one image of a file that is read, such as a page of a TIFF.
+"""The one image of a file that is read, such as a page of a TIFF, or the default image of an animated PNG.
 
 Pillow and OpenCV then get a file in which they find this image.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.images.readers import bmp, tiff, tiff_samples
 from kseg_batch.images.readers.orientation import ORIENTATION, TURNED
+from kseg_batch.images.readers.png import take_transparent_color, without_animation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,8 @@ class SelectedImage:
     """Whether pixels that are stored turned or mirrored become upright while they are read."""
     page: Page | None = None
     """The page of a TIFF file."""
+    transparent: tuple[int, ...] | None = None
+    """The samples of transparent pixels, one for grey and three for RGB."""
 
 
 def select_image(data: bytes, name: str, notes: list[str]) -> SelectedImage:
@@ -46,6 +49,9 @@ def select_image(data: bytes, name: str, notes: list[str]) -> SelectedImage:
     Raises:
         ImageError: The file is damaged, a camera RAW file, or of a kind that is not read here.
     """
+    if name == "PNG":
+        still, transparent = take_transparent_color(without_animation(data, notes))
+        return SelectedImage(still, transparent=transparent)
     if name == "TIFF":
         page = tiff.select_page(data, notes)
         size, turned = (page.width, page.height), page.first(ORIENTATION, 1) in TURNED
