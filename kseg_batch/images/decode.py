@@ -50,7 +50,7 @@ MAX_PIXELS = 200_000_000
 EXIF_IFD, COLOR_SPACE, INTEROPERABILITY_IFD, INTEROPERABILITY_INDEX = 0x8769, 0xA001, 0xA005, 1  # EXIF tags
 SRGB, ADOBE_RGB = 1, 2
 """Values of EXIF's ColorSpace. Only some cameras write 2; others say so by the interoperability index R03."""
-ANIMATED = ("WEBP", "AVIF", "HEIF", "GIF")
+ANIMATED = ("WEBP", "AVIF", "HEIF")
 """Formats whose frames Pillow counts. In JPEG, further frames are depth or gain maps."""
 PNG_EXIF = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """The chunks of a PNG that may hold EXIF data."""

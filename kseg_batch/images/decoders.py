@@ -65,6 +65,7 @@ def _decode(data: bytes, name: str, picture: Any, notes: list[str]) -> Samples:
         notes.append(f"{bits}-bit samples were rounded to 8 bits")
     if name == "PNG":
         check_rows(data)
+    covered = picture.tile[0][1] if name == "GIF" else None
     picture.load()
     if picture.mode in DEEP_MODES:
         raise ImageError(
@@ -72,6 +73,8 @@ def _decode(data: bytes, name: str, picture: Any, notes: list[str]) -> Samples:
         )
     if picture.mode in ("CMYK", "LAB"):
         return Samples(np.asarray(picture), picture.mode)
+    if covered not in (None, (0, 0, *picture.size)):
+        return Samples(_with_transparent_border(np.asarray(picture.convert("RGBA")), *covered), channels)
     return Samples(_to_rgb(picture), channels)
 
 
@@ -84,6 +87,15 @@ def _with_transparent_color(pixels: NDArray[Any], color: tuple[int, ...]) -> NDA
     """Return (H, W, 4) pixels, transparent where (H, W, 3) pixels have a colour."""
     is_opaque = (pixels != np.array(color, np.int64)).any(axis=2, keepdims=True)
     return np.concatenate([pixels, is_opaque * pixels.dtype.type(np.iinfo(pixels.dtype).max)], axis=2)
+
+
+def _with_transparent_border(
+    pixels: NDArray[np.uint8], left: int, top: int, right: int, bottom: int
+) -> NDArray[np.uint8]:
+    """Return (H, W, 4) pixels, transparent outside of a rectangle."""
+    inside = np.zeros_like(pixels)
+    inside[top:bottom, left:right] = pixels[top:bottom, left:right]
+    return inside
 
 
 def _is_gray(data: bytes, name: str, picture: Any) -> bool:

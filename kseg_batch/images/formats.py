@@ -36,7 +36,6 @@ START_OF_SCAN = 0xDA
 END_OF_IMAGE = 0xD9
 MEANINGLESS = (0x00, 0x01, *range(0xD0, 0xD9))
 """JPEG markers without a segment, between segments: a stuffed zero, TEM, RST0 to RST7, SOI."""
-GIF_TRAILER, GIF_EXTENSION, GIF_IMAGE = 0x3B, 0x21, 0x2C
 
 
 def detect_format(data: bytes) -> str:
@@ -95,8 +94,6 @@ def check_whole(data: bytes, name: str) -> None:
         _check_png(data)
     if name == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageError("it is truncated: the WebP is longer than the file")
-    if name == "GIF" and not _has_trailer(data):
-        raise ImageError("it is truncated: the GIF's end is missing")
     if name in ("AVIF", "HEIF"):
         _check_boxes(data)
 
@@ -174,31 +171,6 @@ def jpeg_segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         yield marker, at, end
         at = end
-
-
-def _has_trailer(data: bytes) -> bool:
-    """Whether the blocks of a GIF lead to its trailer."""
-    try:
-        at = 13 + _gif_palette(data[10])
-        while data[at] != GIF_TRAILER:
-            if data[at] == GIF_IMAGE:
-                at += 11 + _gif_palette(data[at + 9])
-            elif data[at] == GIF_EXTENSION:
-                at += 2
-            else:  # a stray byte, which decoders skip
-                at += 1
-                continue
-            while data[at]:
-                at += 1 + data[at]
-            at += 1
-    except IndexError:
-        return False
-    return True
-
-
-def _gif_palette(flags: int) -> int:
-    """Size in bytes of the palette that a flags byte announces; 0 for no palette."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _check_boxes(data: bytes) -> None:

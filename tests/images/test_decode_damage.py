@@ -17,7 +17,7 @@ from kseg_batch.images.decode import MAX_PIXELS, decode
 from tests.support.damage import SAMPLES, truncations
 from tests.support.exactness import greatest_difference
 from tests.support.image_files import decoded, encoded, png_of_chunks
-from tests.support.images import noise, photos
+from tests.support.images import photos
 
 
 @pytest.mark.parametrize(("name", "data"), SAMPLES.items())
@@ -75,15 +75,6 @@ def test_float_samples_are_refused() -> None:
 def test_data_after_a_whole_image_do_not_matter() -> None:
     for data in SAMPLES.values():
         assert np.array_equal(decode(data + b"and a video" * 99).rgb, decode(data).rgb)
-
-
-def test_a_gif_that_ends_within_a_later_frame() -> None:
-    first, second = (Image.fromarray(noise(9, 9, 0, seed)) for seed in (1, 2))
-    data = encoded(first.quantize(8), "GIF", save_all=True, append_images=[second.quantize(8)])
-    assert decode(data).notes == ("the first of 2 frames",)
-    for cut in (data[:-1], data[:-20]):
-        with pytest.raises(ImageError, match="it is truncated: the GIF's end is missing"):
-            decode(cut)
 
 
 def test_damaged_exif_costs_the_orientation_alone() -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kseg_batch.errors import ImageError
 from kseg_batch.images.readers import bmp, tiff, tiff_samples
+from kseg_batch.images.readers.gif import find_frames
 from kseg_batch.images.readers.orientation import ORIENTATION, TURNED
 from kseg_batch.images.readers.png import take_transparent_color, without_animation
 
@@ -62,4 +64,12 @@ def select_image(data: bytes, name: str, notes: list[str]) -> SelectedImage:
     if name == "BMP":
         header = bmp.read_bmp_header(data)
         return SelectedImage(None, (header.width, header.height), lambda _: bmp.read_bmp(data, header))
+    if name == "GIF":
+        frames = find_frames(data)
+        if frames.n_whole == 0 and not frames.has_trailer:
+            raise ImageError("it is truncated: the end of the GIF's first frame is missing")
+        if frames.n > 1:
+            notes.append(f"the first of {frames.n} frames")
+        if not frames.has_trailer:
+            notes.append("the end of the GIF is missing; its first frame is whole")
     return SelectedImage(data)
