@@ -22,6 +22,7 @@ from PIL import UnidentifiedImageError
 
 from kseg_batch.console import silence_c_libraries
 from kseg_batch.errors import ImageError, is_memory_shortage
+from kseg_batch.images.boxes import primary_properties
 from kseg_batch.images.decoders import decode_samples
 from kseg_batch.images.formats import check_whole, detect_format
 from kseg_batch.images.jpeg import refuse_kind
@@ -213,6 +214,8 @@ class _Exif:
 def _read_exif(data: bytes, name: str, picture: Any, notes: list[str]) -> _Exif:
     if name == "PNG" and not any(chunk in data for chunk in PNG_EXIF):
         return _Exif()  # to look for the tags, Pillow would decode the pixels
+    if name == "AVIF" and primary_properties(data):
+        return _Exif()  # the properties of the image count, and not EXIF
     try:
         exif = picture.getexif()
         if not exif and "exif" in picture.info:  # for a JPEG, Pillow hides the failure on opening

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.errors import BackendUnavailableError, ImageError
-from kseg_batch.images.boxes import bits_per_sample
+from kseg_batch.images.boxes import bits_per_sample, primary_properties
 from kseg_batch.images.jpeg import decode_jpeg
 from kseg_batch.images.png_rows import check_rows
 from kseg_batch.images.readers.samples import Samples
+from kseg_batch.images.readers.transformations import transform
 from kseg_batch.optional import find_cv2, import_cv2
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def _decode(data: bytes, name: str, picture: Any, notes: list[str]) -> Samples:
         check_rows(data)
     covered = picture.tile[0][1] if name == "GIF" else None
     picture.load()
+    if name == "AVIF":
+        return Samples(transform(_to_rgb(picture), primary_properties(data)), channels)
     if picture.mode in DEEP_MODES:
         raise ImageError(
             f"it is a {name} with samples of more than 8 bits, which is not read here; save it as PNG"

@@ -10,10 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.errors import ImageError
+from kseg_batch.images.boxes import primary_properties
 from kseg_batch.images.readers import bmp, tiff, tiff_samples
 from kseg_batch.images.readers.gif import find_frames
 from kseg_batch.images.readers.orientation import ORIENTATION, TURNED
 from kseg_batch.images.readers.png import take_transparent_color, without_animation
+from kseg_batch.images.readers.transformations import check_aperture, is_turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +66,10 @@ def select_image(data: bytes, name: str, notes: list[str]) -> SelectedImage:
     if name == "BMP":
         header = bmp.read_bmp_header(data)
         return SelectedImage(None, (header.width, header.height), lambda _: bmp.read_bmp(data, header))
+    if name in ("AVIF", "HEIF"):
+        properties = primary_properties(data)
+        check_aperture(properties)
+        return SelectedImage(data, is_turned=name == "AVIF" and is_turned(properties))
     if name == "GIF":
         frames = find_frames(data)
         if frames.n_whole == 0 and not frames.has_trailer:
