@@ -164,7 +164,7 @@ def _missing_opencv(packages: Mapping[str, str]) -> Iterator[Finding]:
     installed = matching_packages(OPENCV, packages)
     if len(installed) > 1 or find_cv2() is not None:
         return
-    problem = "without OpenCV, files with 16-bit samples, cameras and windows of live, and bench do not work"
+    problem = "without OpenCV, PNG files of 16 bits, cameras and windows of live, and bench do not work"
     if not installed:
         yield Finding(problem, "pip install opencv-python")
     elif "shared object" in str(call_safely(import_cv2).error):
