@@ -138,13 +138,13 @@ FEWER_WORKERS = "--workers with a lower number needs less"
 """Remedy where the system refuses memory, processes, threads or files."""
 
 NO_MEMORY = 71
-"""Exit code of a worker process that did not get the memory to start with; EX_OSERR of sysexits.h."""
+"""Exit code of a worker process that did not get the memory or threads to start; EX_OSERR of sysexits.h."""
 
 
 def describe_exit(code: int) -> str:
     """Describe an exit code of multiprocessing, where a negative code is the number of a signal."""
     if code == NO_MEMORY:
-        return "did not get the memory that it needs to start"
+        return "did not get the memory or the threads that it needs"
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -10,7 +10,15 @@ from skimage import color
 from kseg_batch import apply_palette, fit_palette, segment
 from kseg_batch.errors import OptionError
 from kseg_batch.kmeans import reference
-from kseg_batch.kmeans.color_spaces import COLOR_SPACES, ColorSpace, convert, oklab_reference, to_lab, to_rgb
+from kseg_batch.kmeans.color_spaces import (
+    COLOR_SPACES,
+    ColorSpace,
+    convert,
+    lab_reference,
+    oklab_reference,
+    to_lab,
+    to_rgb,
+)
 from kseg_batch.kmeans.histogram import ColorHistogram
 from kseg_batch.kmeans.options import FitOptions
 from tests.support.exactness import assert_same_palette
@@ -80,6 +88,11 @@ def test_lab_is_cie_lab() -> None:
     exact = color.rgb2lab(image) * [255 / 100, 1, 1] + [0, 128, 128]
     error = np.abs(convert(image, "lab") - exact)
     assert error.max() < 3 and np.mean(error > 1) < 0.01
+
+
+def test_lab_without_opencv_has_the_same_numbers() -> None:
+    colors = all_colors()
+    assert np.array_equal(lab_reference(colors), convert(colors, "lab"))
 
 
 def test_lab_of_colors_is_not_rounded() -> None:

@@ -197,12 +197,13 @@ class _Worker(Generic[T, R]):
         try:
             with interrupts_blocked():
                 return pool, pool.schedule(do_nothing)  # starts the process, and pebble's threads
-        except FileNotFoundError as error:
-            raise BackendError("The current folder is gone: change to a folder that exists") from error
         except (BrokenProcessPool, OSError, RuntimeError) as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, FileNotFoundError):  # a new process is told the current folder
+                raise BackendError("The current folder is gone: change to a folder that exists") from error
             raise BackendError(
-                f"The system refuses another worker process ({error.__cause__ or error}): memory, processes "
-                f"or files are used up, or limited (ulimit -a); {FEWER_WORKERS}"
+                f"The system refuses another worker process ({cause}): memory, processes or files are used "
+                f"up, or limited (ulimit -a); {FEWER_WORKERS}"
             ) from error
 
     def submit(self, task: T) -> None:
