@@ -155,6 +155,6 @@ def environment(target: tuple[str, ...]) -> str:
     """
     versions = (numba.__version__, llvmlite.__version__, np.__version__, sys.implementation.cache_tag)
     parts = [repr((versions, platform.python_version(), target)).encode()]
-    parts += [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    parts += [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py*"))]
     hashes = b"".join(hashlib.sha256(part).digest() for part in parts)
     return hashlib.sha256(hashes).hexdigest()[:DIGITS]

@@ -34,6 +34,9 @@ LEAF = "kseg-batch"
 """Name of the folders that keep entries."""
 OLD_SECONDS = 28 * 24 * 3600
 """Age at which an entry of another version is removed, when an entry is written beside it."""
+OTHERS_OWN, OTHERS_WRITE = "owned by another user", "writable by other users"
+UNREADABLE = "not readable"
+"""Reasons why entries are not read."""
 COMPILING_SECONDS = 60.0
 """Most seconds to wait for other processes that compile. Compiling all kernels takes 10 to 20 seconds."""
 
@@ -83,8 +86,8 @@ def all_folders() -> list[Path]:
 def distrust(status: os.stat_result) -> str | None:
     """Return why a file or folder is not trusted; None if only this user and root can have written it."""
     if status.st_uid not in (os.geteuid(), 0):
-        return "owned by another user"
-    return "writable by other users" if status.st_mode & 0o022 else None
+        return OTHERS_OWN
+    return OTHERS_WRITE if status.st_mode & 0o022 else None
 
 
 def prepare(folder: Path) -> None:
@@ -119,7 +122,7 @@ def read_entry(folder: Path, name: str) -> bytes | None:
             data = file.read()
     except PermissionError as error:
         if os.access(folder, os.X_OK):
-            raise UntrustedError("not readable") from error
+            raise UntrustedError(UNREADABLE) from error
         return None
     except (FileNotFoundError, NotADirectoryError):
         return None

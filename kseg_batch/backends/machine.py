@@ -197,13 +197,13 @@ def read_kernel_cache() -> KernelCache:
     others = sum(f"-{version_of_host()}-" not in path.name for path in files)
     refusals = {place: store.refusal(place) for place in store.kept_folders()}
     lost = used.compiled - used.kept.total()
-    problems = [
-        Finding(
-            f"compiled kernels in {place} are {reason}, and not read",
-            f"rm -r {shlex.quote(str(place))}, as a user who may, or name another folder: {NAME_FOLDER}",
-        )
-        for place, reason in used.unread.items()
-    ]
+    problems = []
+    for place, reason in used.unread.items():
+        if reason != refusals.get(place):  # else the finding below has it
+            quoted = shlex.quote(str(place))
+            fixes = {store.OTHERS_WRITE: f"rm -r {quoted}", store.UNREADABLE: f"chmod -R a+rX {quoted}"}
+            text = f"compiled kernels in {place} are {reason}, and not read"
+            problems.append(Finding(text, fixes.get(reason, NAME_FOLDER)))
     if lost:
         reasons = ", ".join(f"{place} ({reason})" for place, reason in refusals.items() if reason)
         problems.append(

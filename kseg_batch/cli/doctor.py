@@ -116,7 +116,7 @@ def _file_rows(report: Diagnosis) -> Iterator[tuple[str, str]]:
     if cache is None:
         yield "Kernel cache", "not in use, as Numba cannot be imported"
     else:
-        state = "writable" if cache.writable else "read-only"
+        state = "writable" if cache.writable else "not writable"
         yield "Kernel cache", cache.folder
         yield "", f"{cache.files} files, {cache.size / 1e6:.1f} MB, {state}"
         if cache.others:
