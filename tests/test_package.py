@@ -189,7 +189,14 @@ def test_messages_install_the_packages_of_the_project_and_never_an_extra_of_it()
     assert [path for path, text in texts.items() if "kseg-batch[" in text] == []
     told = {path: packages_to_install(text) for path, text in texts.items()}
     assert {path: names for path, names in told.items() if names - known - toolkit} == {}
-    assert set().union(*told.values()) >= {"av", "matplotlib", "pillow-heif", "pycocotools", "scikit-learn"}
+    assert set().union(*told.values()) >= {
+        "av",
+        "matplotlib",
+        "pillow-heif",
+        "pillow-jxl-plugin",
+        "pycocotools",
+        "scikit-learn",
+    }
 
     needs = {need.name for benchmark in BENCHMARKS for need in benchmark.needs} - {GPU.name, LINUX.name}
     libraries = {library.requirement.distribution for library in LIBRARIES if library.requirement}

@@ -39,6 +39,9 @@ CheckStatus = Literal["works", "unavailable", "FAILED"]
 INTERPRETER_VARIABLES = {"numba": "NUMBA_DISABLE_JIT", "numba-cuda": "NUMBA_ENABLE_CUDASIM"}
 """Environment variables that make Python interpret the kernels, so that a self-test takes minutes."""
 
+CODEC_PACKAGES = {"HEIC": "pillow-heif", "JPEG XL": "pillow-jxl-plugin"}
+"""Packages that read formats which Pillow does not read, by format."""
+
 
 @dataclass(frozen=True, slots=True)
 class BackendCheck:
@@ -176,9 +179,10 @@ def _missing_opencv(packages: Mapping[str, str]) -> Iterator[Finding]:
 def _shortcomings(codecs: tuple[Codec, ...], kernel_cache: KernelCache | None) -> Iterator[Finding]:
     """Yield the problems of the codecs and of the cache."""
     missing = [codec.name for codec in codecs if not codec.read]
-    if "HEIC" in missing:
-        yield Finding("HEIC files need one more package", "pip install pillow-heif")
-        missing.remove("HEIC")
+    for name, package in CODEC_PACKAGES.items():
+        if name in missing:
+            yield Finding(f"{name} files need one more package", f"pip install {package}")
+            missing.remove(name)
     if missing:
         listed = ", ".join(missing)
         yield Finding(f"this build of Pillow does not read {listed}", "pip install --upgrade pillow")

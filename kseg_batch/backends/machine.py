@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import io
 import os
@@ -32,7 +33,12 @@ FORMATS = {
     "GIF": "GIF",
     "HEIC": "HEIF",
     "JPEG": "JPEG",
+    "JPEG 2000": "JPEG2000",
+    "JPEG XL": "JXL",
     "PNG": "PNG",
+    "PPM": "PPM",
+    "QOI": "QOI",
+    "TGA": "TGA",
     "TIFF": "TIFF",
     "WebP": "WEBP",
 }
@@ -249,6 +255,8 @@ def _round_trip(kind: str) -> bool:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_jxl")  # which lets Pillow write the format
     try:
         Image.fromarray(picture).save(buffer, kind)
         decoded = decode(buffer.getvalue()).rgb

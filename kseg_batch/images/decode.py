@@ -29,6 +29,8 @@ from kseg_batch.images.jpeg import refuse_kind
 from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors
+from kseg_batch.images.rare.jpegxl import read_jpegxl
+from kseg_batch.images.rare_decoders import RARE_DECODERS
 from kseg_batch.images.readers.orientation import ORIENTATION, TURNED, turn_upright
 from kseg_batch.images.readers.refusals import find_refusal
 from kseg_batch.images.readers.select_image import select_image
@@ -131,6 +133,8 @@ def decode(
         _load_heif()
     losses: list[str] = []
     try:
+        if name == "JXL":
+            data, name = _open_jpegxl(data, max_pixels)
         image = select_image(without_colors(data, name), name, losses)
     except DAMAGE as error:
         raise ImageError(f"it is a damaged {name} file") from error
@@ -139,7 +143,10 @@ def decode(
             _check_size(image.size or picture.size, max_pixels)
             if name in ANIMATED and (n := getattr(picture, "n_frames", 1)) > 1:
                 losses.append(f"the first of {n} frames")
-            samples = decode_samples(image, name, picture, losses)
+            if name in RARE_DECODERS:
+                samples = RARE_DECODERS[name](image.data or b"", picture, losses)
+            else:
+                samples = decode_samples(image, name, picture, losses)
             exif = _read_exif(image.data or b"", name, picture, losses)
             colors = find_colors(
                 data, name, picture, samples.channels, profile, is_adobe_rgb=exif.is_adobe_rgb
@@ -153,6 +160,10 @@ def decode(
             raise MemoryError(str(error).partition("\n")[0]) from error
         if isinstance(error, ImportError):
             raise
+        if name == "JXL":  # its decoder gives no reason
+            raise ImageError(
+                "it is truncated, damaged, or a kind of JPEG XL that is not read here"
+            ) from error
         raise ImageError(find_refusal(image, name, error)) from error
     pixels = turn_upright(samples.pixels, exif.orientation)
     opaque = None
@@ -195,6 +206,34 @@ def _open(image: SelectedImage, name: str) -> Any:
     return _pillow().open(io.BytesIO(image.data), formats=[name])
 
 
+def _open_jpegxl(data: bytes, max_pixels: int) -> tuple[bytes, str]:
+    """Return what is to be decoded of a JPEG XL file, and its format: of a packed JPEG, that JPEG.
+
+    The size is checked here, because Pillow's plugin decodes a file when it opens it.
+    """
+    file = read_jpegxl(data)
+    _check_size(file.size, max_pixels)
+    decoder = _load_jpegxl()
+    if not file.is_jpeg:
+        return data, "JXL"
+    is_jpeg, _, jpeg, *_ = decoder(num_threads=0)(data)
+    return (bytes(jpeg), "JPEG") if is_jpeg else (data, "JXL")
+
+
+@cache
+def _load_jpegxl() -> Any:
+    """Return the decoder of JPEG XL, and let Pillow read the format."""
+    try:
+        import pillow_jxl
+        from pillow_jxl import JpegXLImagePlugin
+    except ImportError as error:
+        raise ImageError(
+            "it is JPEG XL, which needs one more package: pip install pillow-jxl-plugin"
+        ) from error
+    JpegXLImagePlugin.DECODE_THREADS = 0
+    return pillow_jxl.Decoder
+
+
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
@@ -216,6 +255,8 @@ def _read_exif(data: bytes, name: str, picture: Any, notes: list[str]) -> _Exif:
         return _Exif()  # to look for the tags, Pillow would decode the pixels
     if name == "AVIF" and primary_properties(data):
         return _Exif()  # the properties of the image count, and not EXIF
+    if name == "JXL":
+        return _Exif()  # the codestream has the orientation, and its decoder turns the image
     try:
         exif = picture.getexif()
         if not exif and "exif" in picture.info:  # for a JPEG, Pillow hides the failure on opening

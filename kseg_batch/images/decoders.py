@@ -58,7 +58,7 @@ def _decode(data: bytes, name: str, picture: Any, notes: list[str]) -> Samples:
     if name == "JPEG":
         return Samples(decode_jpeg(data, picture, notes), "CMYK" if picture.mode == "CMYK" else channels)
     if name == "PNG" and data[24] == 16:
-        return Samples(_decode_deep(data), channels)
+        return Samples(decode_deep(data), channels)
     is_plain = name in ("PNG", "WEBP") and picture.mode in ("L", "RGB")
     if is_plain and getattr(picture, "n_frames", 1) == 1 and find_cv2():
         return Samples(_decode_plain(data), channels)
@@ -124,8 +124,12 @@ def _decode_by_opencv(data: bytes, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def _decode_deep(data: bytes) -> NDArray[np.uint16]:
-    """Decode 16-bit samples to (H, W, 3 or 4) uint16 RGB or RGBA."""
+def decode_deep(data: bytes) -> NDArray[np.uint16]:
+    """Decode samples of more than 8 bits to (H, W, 3 or 4) uint16 RGB or RGBA.
+
+    Raises:
+        ImageError: OpenCV is missing, or cannot decode the file.
+    """
     try:
         cv2 = import_cv2()
     except BackendUnavailableError as error:

@@ -5,6 +5,8 @@ EXTENSIONS = frozenset(
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".jps", ".mpo"),
         *(".png", ".apng", ".gif", ".webp", ".bmp", ".dib"),
         *(".tif", ".tiff", ".btf", ".tf8"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi", ".jxl"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
         *(".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
     )
 )

@@ -11,6 +11,10 @@ import zlib
 from typing import TYPE_CHECKING
 
 from kseg_batch.errors import ImageError
+from kseg_batch.images.rare.jpeg2000 import check_jpeg2000, is_jpeg2000
+from kseg_batch.images.rare.jpegxl import is_jpegxl
+from kseg_batch.images.rare.pnm import check_pnm, is_pnm
+from kseg_batch.images.rare.tga import check_tga, is_tga
 from kseg_batch.images.raw import raw_format, raw_refusal
 
 if TYPE_CHECKING:
@@ -27,6 +31,11 @@ BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 """Lengths in bytes that the second header of a BMP may have."""
 APPLE_DOUBLE = b"\0\x05\x16\x07"
 """First bytes of a file in which macOS keeps the attributes of another file."""
+
+QOI_SIGNATURE, QOI_END = b"qoif", b"\0\0\0\0\0\0\0\x01"
+
+CHECKS = {"JPEG2000": check_jpeg2000, "PPM": check_pnm, "TGA": check_tga}
+"""Checks of formats that have modules of their own."""
 
 SIGNATURE_BYTES = 64
 """First bytes of a file that `is_image` needs."""
@@ -62,10 +71,20 @@ def detect_format(data: bytes) -> str:
             return "HEIF"
     if data.startswith(b"BM"):
         return "BMP"
+    if data.startswith(QOI_SIGNATURE):
+        return "QOI"
+    if is_jpeg2000(data):
+        return "JPEG2000"
+    if is_jpegxl(data):
+        return "JXL"
+    if is_pnm(data):
+        return "PPM"
     if data.startswith(APPLE_DOUBLE):
         raise ImageError("it is no image: macOS keeps attributes of another file in it (AppleDouble)")
     if raw_format(data) is not None:
         raise ImageError(raw_refusal(data))
+    if is_tga(data):  # after all others, as TGA has no signature
+        return "TGA"
     raise ImageError("it is not an image, or of a format that is not read here")
 
 
@@ -74,10 +93,9 @@ def is_image(start: bytes) -> bool:
     if start.startswith(b"BM"):  # as a text may
         return int.from_bytes(start[14:18], "little") in BMP_HEADERS
     try:
-        detect_format(start)
+        return detect_format(start) != "TGA"  # of which so few bytes say too little
     except ImageError:
         return False
-    return True
 
 
 def check_whole(data: bytes, name: str) -> None:
@@ -96,6 +114,10 @@ def check_whole(data: bytes, name: str) -> None:
         raise ImageError("it is truncated: the WebP is longer than the file")
     if name in ("AVIF", "HEIF"):
         _check_boxes(data)
+    if name == "QOI" and QOI_END not in data:
+        raise ImageError("it is truncated: the QOI's end is missing")
+    if name in CHECKS:
+        CHECKS[name](data)
 
 
 def _check_png(data: bytes) -> None:

@@ -105,16 +105,19 @@ def test_json_has_the_content_of_the_table(tmp_path: Path) -> None:
     assert "numba" in report["numba"]["packages"]
     assert report["files_problem"] is None
     codecs = {codec["name"]: codec for codec in report["codecs"]}
-    assert set(codecs) == {"AVIF", "BMP", "GIF", "HEIC", "JPEG", "PNG", "TIFF", "WebP"}
+    rare = {"JPEG 2000", "JPEG XL", "PPM", "QOI", "TGA"}
+    assert set(codecs) == {"AVIF", "BMP", "GIF", "HEIC", "JPEG", "PNG", "TIFF", "WebP"} | rare
     assert all(codec["read"] for codec in codecs.values())
 
 
-def test_a_missing_package_for_heic_is_named(tmp_path: Path) -> None:
-    break_module(tmp_path, "pillow_heif")
+def test_missing_packages_for_formats_are_named(tmp_path: Path) -> None:
+    for module in ("pillow_heif", "pillow_jxl"):
+        break_module(tmp_path, module)
     report = examine(tmp_path, 0)
-    assert [codec["name"] for codec in report["codecs"] if not codec["read"]] == ["HEIC"]
-    (finding,) = (finding for finding in report["findings"] if "HEIC" in finding["problem"])
-    assert finding["fix"] == "pip install pillow-heif"
+    assert [codec["name"] for codec in report["codecs"] if not codec["read"]] == ["HEIC", "JPEG XL"]
+    fixes = {finding["problem"]: finding["fix"] for finding in report["findings"]}
+    assert fixes["HEIC files need one more package"] == "pip install pillow-heif"
+    assert fixes["JPEG XL files need one more package"] == "pip install pillow-jxl-plugin"
 
 
 def test_a_build_of_pillow_without_littlecms_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""HEIC for the tests of images."""
+"""HEIC and JPEG XL for the tests of images."""
 
 import pillow_heif
+import pillow_jxl  # noqa: F401 - lets Pillow write JPEG XL
 import pytest
 
 

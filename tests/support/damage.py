@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pillow_heif
+import pillow_jxl  # noqa: F401 - lets Pillow write JPEG XL
 from PIL import Image
 
 from tests.support.bmp_files import RLE4, bmp, packed_indices, run_lengths
@@ -47,11 +48,28 @@ def _samples() -> dict[str, bytes]:
         "gif.gif": (photo.quantize(60), "GIF", {}),
         "avif.avif": (photo, "AVIF", {}),
         "heic.heic": (photo, "HEIF", {}),
+        "ppm.ppm": (photo, "PPM", {}),
+        "pgm.pgm": (photo.convert("L"), "PPM", {}),
+        "pbm.pbm": (photo.convert("1"), "PPM", {}),
+        "tga.tga": (clear, "TGA", {}),
+        "tga-rle.tga": (photo, "TGA", {"compression": "tga_rle"}),
+        "tga-palette.tga": (photo.quantize(30), "TGA", {}),
+        "qoi.qoi": (photo, "QOI", {}),
+        "jpeg2000.jp2": (photo, "JPEG2000", {"quality_mode": "rates", "quality_layers": [8]}),
+        "jpeg2000-lossless.jp2": (clear, "JPEG2000", {}),
+        "jpeg2000.j2k": (photo, "JPEG2000", {"no_jp2": True}),
+        "jxl.jxl": (photo, "JXL", {}),
+        "jxl-lossless.jxl": (clear, "JXL", {"lossless": True, "use_container": True}),
     }
     samples = {}
     for name, (picture, kind, options) in kinds.items():
         samples[name] = encoded(picture, kind, **options)
     samples["png-16.png"] = cv2.imencode(".png", deep)[1].tobytes()
+    samples["ppm-16.ppm"] = cv2.imencode(".ppm", deep)[1].tobytes()
+    samples["ppm-text.ppm"] = (
+        b"P3 60 40 255 " + b" ".join(b"%d" % n for n in np.asarray(photo).ravel()) + b"\n"
+    )
+    samples["jpeg2000-16.jp2"] = cv2.imencode(".jp2", deep)[1].tobytes()
     samples["tiff-16.tif"] = cv2.imencode(".tiff", deep)[1].tobytes()
     samples["tiff-planes.tif"] = tiff(
         page(deep, bits=16, planar=2, tile=16, compression=DEFLATE, predictor=2)

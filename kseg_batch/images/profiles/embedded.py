@@ -12,6 +12,7 @@ from typing import Any
 
 from kseg_batch.images.formats import jpeg_segments, png_chunk, png_chunks, without_spans
 from kseg_batch.images.profiles.icc import ProfileError
+from kseg_batch.images.rare import jpeg2000
 
 PNG_COLORS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 """Types of the chunks of a PNG that tell its colours."""
@@ -46,7 +47,7 @@ def icc_profile(data: bytes, name: str, picture: Any) -> bytes | None:
     Args:
         data: The content of the file.
         name: The format of the file, from `detect_format`.
-        picture: The image as opened by Pillow, which reads the profiles of TIFF, WebP, HEIF and AVIF.
+        picture: The image as opened by Pillow, which reads the profiles of all other formats.
 
     Raises:
         ProfileError: The profile is incomplete.
@@ -58,6 +59,8 @@ def icc_profile(data: bytes, name: str, picture: Any) -> bytes | None:
         return None if chunk is None else _decompress(chunk)
     if name == "BMP":
         return _bmp_profile(data)
+    if name == "JPEG2000":
+        return jpeg2000.icc_profile(data)
     profile = picture.info.get("icc_profile") or None
     if not isinstance(profile, bytes | None):  # a TIFF may hold a number or a text
         raise ProfileError("is damaged")

@@ -80,6 +80,8 @@ class MatrixConversion:
         """Whether the device is sRGB: each colour of a grid, and each grey, moves by less than `IDENTITY`."""
         values = np.arange(0, 256, 17)
         grid = np.stack(np.meshgrid(values, values, values), axis=-1).reshape(-1, 3)
+        if (self._matrix == self._matrix[:, :1]).all():  # a grey profile
+            grid = grid[:0]
         red, green, blue = np.concatenate([grid, np.repeat(np.arange(256)[:, None], 3, axis=1)]).T
         shares = self._shares(8)
         linear = shares[0][:, red] + shares[1][:, green] + shares[2][:, blue] + self._offset[:, None]
