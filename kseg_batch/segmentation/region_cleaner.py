@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseg_batch.images.label_map import with_transparent
-from kseg_batch.kernels import regions as kernels
-from kseg_batch.kernels.jit import is_cached
 from kseg_batch.kmeans.fixed_point import MAX_CLUSTERS
+from kseg_batch.optional import explain_numba
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kseg_batch.kmeans.options import RegionOptions
     from kseg_batch.kmeans.palette import Palette
+
+with explain_numba():
+    from kseg_batch.kernels import regions as kernels
+    from kseg_batch.kernels.jit import is_cached
 
 
 class RegionCleaner:
