@@ -15,6 +15,8 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kseg_batch import errors as errors
+
 if TYPE_CHECKING:
     from kseg_batch.kmeans.palette import Palette
     from kseg_batch.kmeans.palette_files import read_palette, write_palette

@@ -73,6 +73,7 @@ def import_av() -> ModuleType:
 
     Raises:
         BackendUnavailableError: PyAV is not installed, or cannot be loaded.
+        MemoryError: There is not enough memory for PyAV.
     """
     find_cv2()
     try:
@@ -84,6 +85,8 @@ def import_av() -> ModuleType:
             installed=False,
         ) from error
     except ImportError as error:
+        if is_memory_shortage(error):
+            raise MemoryError("PyAV cannot be loaded") from error
         raise BackendUnavailableError(
             f"PyAV cannot be imported ({error}); to repair it: pip install --force-reinstall av",
             installed=True,

@@ -203,3 +203,17 @@ def test_messages_install_the_packages_of_the_project_and_never_an_extra_of_it()
     assert needs | libraries | {PEER} <= known
     for cuda, packages in PACKAGES.items():
         assert packages.replace("'", "").split() == [name.split(">=")[0] for name in EXTRAS[f"cuda{cuda}"]]
+
+
+def test_an_import_of_the_package_leaves_numpy_to_its_use() -> None:
+    """So the command line can say what is missing; the public names are there all the same."""
+    code = """
+import sys
+import kseg_batch
+assert "numpy" not in sys.modules
+assert issubclass(kseg_batch.errors.ImageError, kseg_batch.errors.KsegError)
+from kseg_batch import *
+assert segment is kseg_batch.segment and {*kseg_batch.__all__} <= {*dir(kseg_batch)}
+assert "numpy" in sys.modules and not hasattr(kseg_batch, "unknown")
+"""
+    run(sys.executable, "-c", code, cwd=ROOT)

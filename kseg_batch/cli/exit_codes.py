@@ -18,7 +18,6 @@ from kseg_batch.errors import (
     describe,
     is_memory_shortage,
 )
-from kseg_batch.processes import FEWER_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,11 +53,11 @@ def fail(message: str, code: int) -> NoReturn:
 def describe_shortage(error: Exception) -> str | None:
     """Return the sentence for what the machine lacks, such as memory or a package; None for other errors."""
     if isinstance(error, OSError) and error.errno in SHORTAGES:
-        return f"The system refuses what the command needs: {SHORTAGES[error.errno]}; {FEWER_WORKERS}"
+        return f"The system refuses what the command needs: {SHORTAGES[error.errno]}"
     if is_memory_shortage(error):
         return "There is not enough memory for the command" + (f": {error}" if str(error) else "")
     if isinstance(error, RuntimeError) and "new thread" in str(error):
-        return f"The system refuses another thread: {SHORTAGES[errno.EAGAIN]}; {FEWER_WORKERS}"
+        return f"The system refuses another thread: {SHORTAGES[errno.EAGAIN]}"
     if isinstance(error, ImportError):
         name = (error.name or "").partition(".")[0]
         package = PACKAGES.get(name, name.replace("_", "-"))

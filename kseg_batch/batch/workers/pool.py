@@ -131,7 +131,10 @@ class Pool(Generic[T, R]):
     def _add_worker(self) -> _Worker[T, R]:
         if not self._workers:
             self._environment.enter_context(environment_variables(ENVIRONMENT))
-            self._checks.start()
+            try:
+                self._checks.start()
+            except RuntimeError as error:
+                raise _refusal(error) from error
         self._workers.append(_Worker(self))
         return self._workers[-1]
 
@@ -198,13 +201,7 @@ class _Worker(Generic[T, R]):
             with interrupts_blocked():
                 return pool, pool.schedule(do_nothing)  # starts the process, and pebble's threads
         except (BrokenProcessPool, OSError, RuntimeError) as error:
-            cause = error.__cause__ or error
-            if isinstance(cause, FileNotFoundError):  # a new process is told the current folder
-                raise BackendError("The current folder is gone: change to a folder that exists") from error
-            raise BackendError(
-                f"The system refuses another worker process ({cause}): memory, processes or files are used "
-                f"up, or limited (ulimit -a); {FEWER_WORKERS}"
-            ) from error
+            raise _refusal(error.__cause__ or error) from error
 
     def submit(self, task: T) -> None:
         with self._lock:
@@ -298,3 +295,13 @@ class _Worker(Generic[T, R]):
             replacement.join()
         self._pool.stop()
         self._pool.join()
+
+
+def _refusal(cause: BaseException) -> BackendError:
+    """Return the error for a process or thread that the system did not start."""
+    if isinstance(cause, FileNotFoundError):  # a new process is told the current folder
+        return BackendError("The current folder is gone: change to a folder that exists")
+    return BackendError(
+        f"The system refuses another worker process ({cause}): memory, processes or files are used up, or "
+        f"limited (ulimit -a); {FEWER_WORKERS}"
+    )
