@@ -1,4 +1,7 @@
-"""Output to standard error from below the command line: status lines and the progress bar.
+"""Output: lines on standard output and standard error, and the progress bar.
+
+A line is one line whatever is in it: a file name with a line break, or with the escape sequences of a
+terminal, is shown escaped.
 
 The standard streams may be closed, their disk may be full, and their reader may have left. The results of
 most commands are files, so that no command fails in the middle of its work because a line of its report
@@ -12,13 +15,14 @@ import os
 import select
 import sys
 import time
+import unicodedata
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from kseg_batch.errors import KernelCacheWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self, TextIO
 
 INPUT, OUTPUT, ERRORS = range(3)
@@ -28,14 +32,38 @@ SECONDS_BETWEEN_LINES = 30.0
 """Seconds between two progress lines where standard error is not a terminal."""
 
 
+JOINERS = "\u200c\u200d"
+"""Invisible characters that belong to ordinary text, in emoji, in Persian and in the scripts of India."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text with all but its printable characters escaped, such as \n, \x1b and \u202e.
+
+    Not printable are control characters, line breaks, characters that change the direction of the text, and
+    bytes of a file name that are no text. Spaces of all kinds stay.
+    """
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    is_text = character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
+    return character if is_text else character.encode("unicode_escape").decode()
+
+
+def print_line(text: str) -> None:
+    """Print a line on standard output."""
+    print(printable(text), flush=True)
+
+
 def print_status(text: str) -> None:
     """Print a line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
-def print_message(text: str) -> None:
-    """Print a message on standard error, after the name of the program."""
-    print_status(f"kseg-batch: {text}")
+def print_message(text: str, details: Iterable[str] = ()) -> None:
+    """Print a message on standard error, after the name of the program, and a line for each detail."""
+    for line in (f"kseg-batch: {text}", *details):
+        print_status(line)
 
 
 def compiling_message(waiting: str) -> str:

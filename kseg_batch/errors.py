@@ -47,6 +47,11 @@ class ImageError(KsegError):
 class SourceError(KsegError):
     """A source is missing or empty, or two of its images would have the same outputs."""
 
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        """Keep the message, and lines that list what the message is about."""
+        super().__init__(message)
+        self.details = details
+
 
 class OutputError(KsegError):
     """An output cannot be written."""

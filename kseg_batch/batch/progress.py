@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from kseg_batch.batch.coco_dataset import ANNOTATIONS_NAME
 from kseg_batch.batch.manifest import MANIFEST_NAME
-from kseg_batch.console import ProgressBar, format_duration, print_message, print_status
+from kseg_batch.console import (
+    ProgressBar,
+    format_duration,
+    print_line,
+    print_message,
+    print_status,
+    printable,
+)
 from kseg_batch.errors import OutputError, count
 
 if TYPE_CHECKING:
@@ -51,7 +58,7 @@ class Log:
             return
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         try:
-            self._file.write(f"{now} {text}\n")
+            self._file.write(f"{now} {printable(text)}\n")
             self._file.flush()
         except OSError as error:
             self._file = None
@@ -135,7 +142,7 @@ class Reporter:
 
     def _print(self, line: dict[str, Any]) -> None:
         self._bar.clear()
-        print(json.dumps(line), flush=True)
+        print_line(json.dumps(line))
 
     def _advance(self, *, failed: bool) -> None:
         self._failed += failed

@@ -11,6 +11,7 @@ from kseg_batch.batch.storage.scan import Scan
 from kseg_batch.bench.exact_cost import DistinctColors
 from kseg_batch.bench.options import ASPECT
 from kseg_batch.bench.synthetic import cover, photograph
+from kseg_batch.console import printable
 from kseg_batch.errors import ImageError, SourceError
 from kseg_batch.images.decode import decode
 
@@ -74,9 +75,9 @@ class PhotoSet:
             try:
                 rgb = decode(job.source.read_bytes(), alpha="ignore").rgb
             except (ImageError, OSError) as error:
-                self.unreadable.append(f"{job.name} was passed over: {error}")
+                self.unreadable.append(printable(f"{job.name} was passed over: {error}"))
                 continue
-            yield job.name, self._save(f"original-{n}", rgb)
+            yield printable(job.name), self._save(f"original-{n}", rgb)
             n += 1
             if n == self._options.images:
                 return

@@ -31,14 +31,15 @@ def doctor(
     from dataclasses import asdict
 
     from kseg_batch.backends.doctor import examine
-    from kseg_batch.console import print_message
+    from kseg_batch.console import print_line, print_message
 
     report = examine(print_message, _use_kernels)
     if as_json:
-        typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))
+        lines = json.dumps({"ok": report.ok, **asdict(report)}, indent=2).splitlines()
     else:
-        for line in as_lines(report):
-            typer.echo(line)
+        lines = list(as_lines(report))
+    for line in lines:
+        print_line(line)
     if not report.ok:
         raise typer.Exit(EXIT_NOTHING_DONE)
 

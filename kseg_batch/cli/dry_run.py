@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import typer
-
 from kseg_batch.batch.manifest import Manifest
 from kseg_batch.batch.plan import Planner
 from kseg_batch.batch.storage.outputs import refuse_sources_inside
 from kseg_batch.batch.storage.source import absolute
-from kseg_batch.console import output_error
+from kseg_batch.console import output_error, print_line
 from kseg_batch.errors import count
 
 if TYPE_CHECKING:
@@ -36,10 +34,10 @@ def show_plan(request: RunRequest, *, exact: bool) -> None:
                 return
             if request.as_json:
                 source = absolute(step.job.source)
-                typer.echo(json.dumps({"source": source, "action": action, "reason": step.reason}))
+                print_line(json.dumps({"source": source, "action": action, "reason": step.reason}))
             else:
-                typer.echo(f"{action:<5}{step.job.source}: {step.reason}")
+                print_line(f"{action:<5}{step.job.source}: {step.reason}")
     if not request.as_json:
-        typer.echo(f"{count(totals['do'], 'image')} to do, {totals['skip']:,} to skip; nothing was written")
+        print_line(f"{count(totals['do'], 'image')} to do, {totals['skip']:,} to skip; nothing was written")
         for line in scan.passed_over.as_lines():
-            typer.echo(line)
+            print_line(line)

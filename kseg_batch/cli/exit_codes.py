@@ -15,12 +15,13 @@ from kseg_batch.errors import (
     ImageError,
     KsegError,
     OptionError,
+    SourceError,
     describe,
     is_memory_shortage,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
 
@@ -44,9 +45,9 @@ SHORTAGES = {
 """Error numbers for which no file is to blame, with what is short."""
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print a message on standard error, and exit."""
-    print_message(message)
+def fail(message: str, code: int, details: Iterable[str] = ()) -> NoReturn:
+    """Print a message on standard error, and a line for each detail, and exit."""
+    print_message(message, details)
     raise typer.Exit(code)
 
 
@@ -83,6 +84,8 @@ def exit_with_message(interrupted: str = "interrupted", image: Path | None = Non
         fail(str(error), EXIT_USAGE)
     except (BackendError, ImageError) as error:
         fail(describe(error) if image is None else f"{image}: {describe(error)}", EXIT_NOTHING_DONE)
+    except SourceError as error:
+        fail(str(error), EXIT_NOTHING_DONE, error.details)
     except KsegError as error:
         fail(str(error), EXIT_NOTHING_DONE)
     except MemoryError as error:

@@ -124,6 +124,7 @@ def live(
     quiet: QuietFlag = False,
 ) -> None:
     """Segment a camera, a stream or a video, frame by frame."""
+    from kseg_batch.console import print_line
     from kseg_batch.errors import OptionError
     from kseg_batch.kmeans.options import FitOptions
     from kseg_batch.live.options import LiveOptions, parse_size
@@ -153,7 +154,7 @@ def live(
         summary = run(options, backend, quiet=quiet)
     if not quiet:
         for line in _summary_lines(summary):
-            typer.echo(line)
+            print_line(line)
     if summary.error is not None:
         fail(str(summary.error), EXIT_SOME_FAILED if summary.completed else EXIT_NOTHING_DONE)
     if summary.signal is not None:

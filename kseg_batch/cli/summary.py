@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import typer
-
-from kseg_batch.console import print_status
+from kseg_batch.console import print_line, print_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,9 +21,9 @@ def print_summary(lines: Iterable[str], totals: Mapping[str, object], *, as_json
         quiet: Whether to leave out the summary for people.
     """
     if as_json:
-        print(json.dumps({"summary": totals}), flush=True)
+        print_line(json.dumps({"summary": totals}))
     for line in () if quiet else lines:
         if as_json:
             print_status(line)
         else:
-            typer.echo(line)
+            print_line(line)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg_batch.atomic import replacing
+from kseg_batch.console import printable
 from kseg_batch.errors import OptionError, PaletteWarning, count
 from kseg_batch.kmeans.color_lists import GIMP, drop_unusable_names, gimp_colors, hex_colors
 from kseg_batch.kmeans.color_spaces import COLOR_SPACES
@@ -75,7 +76,7 @@ def read_palette(source: str | Path) -> Palette:
     except OptionError as error:
         raise OptionError(f"{text}: {error}") from error
     for note in (*notes, *_notes_on_duplicates(palette)):
-        warnings.warn(f"{text}: {note}", PaletteWarning, stacklevel=2)
+        warnings.warn(printable(f"{text}: {note}"), PaletteWarning, stacklevel=2)
     return palette
 
 

@@ -128,3 +128,58 @@ def test_names_of_any_kind_reach_the_log(tmp_path: Path) -> None:
     (tmp_path / "p/a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/p/caf\xe9.png"))
     assert kseg("run", "p", "--log-file", "run.log", cwd=tmp_path).returncode == 0
     assert "done: p/caf\\udce9.png" in (tmp_path / "run.log").read_text()
+
+
+EVIL = "a\x1b[31mEVIL\x07\nkseg-batch: forged\r\x7f\x9b\u2028\u202e.png"
+ESCAPED = r"a\x1b[31mEVIL\x07\nkseg-batch: forged\r\x7f\x9b\u2028\u202e.png"
+ORDINARY = "Größe 日本語 \U0001f469\u200d\U0001f680 at 9.41\u202fAM.png"
+
+
+@pytest.mark.parametrize("text", ["a b", ORDINARY, "\u0645\u06cc\u200c\u062e", "\xa0"])
+def test_ordinary_text_is_printed_as_it_is(text: str) -> None:
+    assert console.printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [(EVIL, ESCAPED), ("\ud8ff", r"\ud8ff"), ("\t\0", r"\t\x00"), ("\u2066", r"\u2066")]
+)
+def test_what_is_not_printable_is_escaped(text: str, shown: str) -> None:
+    assert console.printable(text) == shown
+
+
+def only_lines_of_text(*texts: str) -> list[str]:
+    """The lines of outputs, in which nothing is hidden."""
+    lines = [line for text in texts for line in text.split("\n")]
+    assert all(console.printable(line) == line for line in lines), lines
+    return lines
+
+
+def test_no_file_name_forges_a_line(tmp_path: Path) -> None:
+    """Of a run, a log, a plan, a fit and their errors."""
+    for name in (EVIL, ORDINARY):
+        (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "p" / name).write_text("text")
+    save(noise(9, 9), tmp_path / "p/x.png")
+    result = kseg("run", "p", "-o", "out\x1b[2J", "--log-file", "run.log", cwd=tmp_path)
+    lines = only_lines_of_text(result.stdout, result.stderr, (tmp_path / "run.log").read_text())
+    reason = "it is not an image, or of a format that is not read here"
+    failed = {line for line in lines if line.startswith("failed")}
+    assert failed == {f"failed: p/{name}: {reason}" for name in (ORDINARY, ESCAPED)}
+    assert r"manifest   out\x1b[2J/manifest.jsonl" in lines
+    assert not any(line.startswith("kseg-batch: forged") for line in lines)
+    result = kseg("run", "p", "-o", "new", "--dry-run", cwd=tmp_path)
+    assert f"do   p/{ESCAPED}: new" in only_lines_of_text(result.stdout, result.stderr)
+    result = kseg("fit", "p", "--k", 1, cwd=tmp_path)
+    assert f"failed: p/{ESCAPED}: {reason}" in only_lines_of_text(result.stdout, result.stderr)
+    commands = ("run", "none\x1b\n"), ("show", EVIL, "--save", "a.png"), ("bench", "none\x1b"), ("\x1b[31m",)
+    for command in commands:
+        result = kseg(*command, cwd=tmp_path)
+        assert result.returncode in (1, 2)
+        assert len(list(filter(None, only_lines_of_text(result.stdout, result.stderr)))) == 1
+
+
+def test_colliding_names_are_listed_a_line_each(tmp_path: Path) -> None:
+    for name in ("a\nb.png", "a\nb.jpg", "c.png", "c.jpg"):
+        save(noise(4, 4), tmp_path / "p" / name)
+    result = kseg("run", "p", cwd=tmp_path)
+    assert result.stderr.splitlines()[1:] == [r"  p/a\nb.jpg, p/a\nb.png", "  p/c.jpg, p/c.png"]

@@ -196,7 +196,7 @@ class Scan:
             remedy = "--full-names keeps the extension in output names and so tells them apart"
         else:
             remedy = "segment them in separate runs, each with its own -o OUT"
-        raise SourceError(f"These sources would have the same outputs; {remedy}:\n" + "\n".join(lines))
+        raise SourceError(f"These sources would have the same outputs; {remedy}:", lines)
 
     def _raise_no_images(self) -> NoReturn:
         """Raise a SourceError that says which names an image has, and what was passed over."""
