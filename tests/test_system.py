@@ -17,13 +17,16 @@ from tests.support.paths import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-INSTALL = "apt-get install g++ make pngcheck xdotool xvfb"
-LACKS = "The system lacks g++, make, pngcheck, xdotool, Xvfb; to add what is missing, as root"
+INSTALL = "apt-get install g++ make exfatprogs exfat-fuse pngcheck xdotool xvfb"
+THINGS = "g++", "make", "mkfs.exfat", "mount.exfat-fuse", "pngcheck", "xdotool", "Xvfb"
+LACKS = f"The system lacks {', '.join(THINGS)}; to add what is missing, as root"
 
 APT_GET = """#!/bin/sh
 echo "$*" >> "$0.log"
 if [ $1 = install ]; then
-    for program in g++ make pngcheck xdotool Xvfb; do ln -s "$0" "${0%/*}/$program"; done
+    for program in g++ make mkfs.exfat mount.exfat-fuse pngcheck xdotool Xvfb; do
+        ln -s "$0" "${0%/*}/$program"
+    done
 fi
 """
 BROKEN_APT_GET = "#!/bin/sh\necho there is no network\nexit 100\n"

@@ -117,7 +117,10 @@ class Annotations:
         """Yield the dataset of each image. Add the names of damaged files to `left_out`."""
         for name in _find_datasets(self._folder):
             entry = journal.last(name.removesuffix(".json"))
-            size = None if entry is None else entry.outputs.get(f"coco/{name}")
+            outputs = (
+                {} if entry is None else {journal.fold(key): size for key, size in entry.outputs.items()}
+            )
+            size = outputs.get(journal.fold(f"coco/{name}"))
             if size is None:  # not written by kseg-batch, or its image has yet to be processed
                 continue
             dataset = _read(self._folder / name, size)

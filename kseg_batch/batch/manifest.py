@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from kseg_batch.atomic import replacing
+from kseg_batch.batch.storage.folding import find_fold
 from kseg_batch.batch.storage.lock import acquire_lock
 from kseg_batch.batch.storage.scan import digest
 from kseg_batch.batch.storage.source import SourceVersion
@@ -115,6 +116,8 @@ class Manifest:
 
     Attributes:
         path: The path of the file.
+        fold: How the file system of the output folder folds names. Images whose names it takes for equal are
+            one image, as they have the same outputs.
     """
 
     def __init__(self, out: Path) -> None:
@@ -127,7 +130,8 @@ class Manifest:
             OutputError: The journal cannot be read, or was not written by this version of kseg-batch.
         """
         self.path = out / MANIFEST_NAME
-        self._offsets: dict[bytes, int] = {}  # of the last line of each image, by the digest of its name
+        self.fold = find_fold(out)
+        self._offsets: dict[bytes, int] = {}  # of the last line of each image, by its key
         self._n_lines = 0
         self._end = 0  # offset behind the last complete line
         self._reader: BinaryIO | None = None
@@ -147,7 +151,7 @@ class Manifest:
                 if not raw.endswith(b"\n"):
                     break
                 if raw.strip(b"\0\n"):  # after a power cut a file system may leave zeros
-                    self._offsets[digest(Entry.from_line(json.loads(raw)).name)] = self._end
+                    self._offsets[self._key(Entry.from_line(json.loads(raw)).name)] = self._end
                 self._n_lines += 1
                 self._end += len(raw)
         except OSError as error:
@@ -158,9 +162,12 @@ class Manifest:
                 "away, or choose another -o."
             ) from error
 
+    def _key(self, name: str) -> bytes:
+        return digest(self.fold(name))
+
     def last(self, name: str) -> Entry | None:
         """Return the last entry of the image with this name; None if there is none."""
-        offset = self._offsets.get(digest(name))
+        offset = self._offsets.get(self._key(name))
         if offset is None or self._reader is None:
             return None
         self._reader.seek(offset)
@@ -227,7 +234,7 @@ class Journal(Manifest):
             with contextlib.suppress(OSError):
                 os.truncate(self._writer, self._end)
             raise
-        self._offsets[digest(entry.name)] = self._end
+        self._offsets[self._key(entry.name)] = self._end
         self._n_lines += 1
         self._end += len(data)
         return line

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.batch.manifest import Entry
+from kseg_batch.batch.storage.folding import is_one_file
 from kseg_batch.batch.storage.outputs import BY_SELECTION, kind_of, output_names
 from kseg_batch.batch.storage.source import absolute, describe_change
 from kseg_batch.errors import SourceError
@@ -16,7 +18,6 @@ from kseg_batch.kmeans.reference import ALGORITHM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from kseg_batch.batch.manifest import Manifest
     from kseg_batch.batch.storage.scan import Job
@@ -161,7 +162,11 @@ class Planner:
 
         A file that is gone may have been moved to the path of this job.
         """
-        if os.path.exists(last.source) and not os.path.samefile(last.source, job.source):  # noqa: PTH110, PTH121
+        if (
+            os.path.exists(last.source)  # noqa: PTH110
+            and not os.path.samefile(last.source, job.source)  # noqa: PTH121
+            and not is_one_file(Path(last.source), job.source)
+        ):
             raise SourceError(
                 f"{self._manifest.path.parent} holds the outputs of {last.source}, which those of "
                 f"{job.source} would replace: choose another -o."

@@ -146,7 +146,9 @@ class Scheduler:
         remove_temporaries(self._settings.out, job, self._settings.save)
         if job.name in self._retried:
             step = self._begun[job.name]
-            remove(self._settings.out, step.entry.outputs.keys() - step.former.keys())
+            former = {self._journal.fold(name) for name in step.former}
+            new = [name for name in step.entry.outputs if self._journal.fold(name) not in former]
+            remove(self._settings.out, new)
             self._finish(Outcome(job, 0.0, error=f"{reason}, and again when it was tried alone"))
         else:
             self._retried.add(job.name)

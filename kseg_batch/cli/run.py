@@ -92,6 +92,7 @@ def run(
     config: ConfigFlag = None,
 ) -> None:
     """Segment photos: write the segmented image and the masks of each."""
+    from kseg_batch.batch.storage.folding import find_fold
     from kseg_batch.batch.storage.scan import Scan, default_output
     from kseg_batch.batch.storage.walk import FileSelection
     from kseg_batch.batch.workers.jobs import Limits, Settings
@@ -142,7 +143,7 @@ def run(
         file_selection = FileSelection(tuple(include or ()), tuple(exclude or ()))
         request = RunRequest(
             sources=paths,
-            scan=Scan(paths, full_names=full_names, selection=file_selection),
+            scan=Scan(paths, full_names=full_names, selection=file_selection, fold=find_fold(settings.out)),
             settings=settings,
             limits=limits,
             gpus=gpus,

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-PROGRAMS = {"g++": "g++", "make": "make", "pngcheck": "pngcheck", "xdotool": "xdotool", "Xvfb": "xvfb"}
+PROGRAMS = {
+    "g++": "g++",
+    "make": "make",
+    "mkfs.exfat": "exfatprogs",
+    "mount.exfat-fuse": "exfat-fuse",
+    "pngcheck": "pngcheck",
+    "xdotool": "xdotool",
+    "Xvfb": "xvfb",
+}
 """Programs that tests start, with their packages."""
 
 MODULES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kseg_batch.atomic import SUFFIX
+from kseg_batch.batch.storage.folding import find_fold, is_one_file
 from kseg_batch.batch.storage.scan import digest
 from kseg_batch.batch.storage.walk import MARKER
 from kseg_batch.errors import OutputError, OutputGoneError
+from kseg_batch.kmeans.cluster_names import normalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -120,10 +122,11 @@ def prepare_folders(out: Path, save: Iterable[Save], sources: Iterable[Path]) ->
 
 def refuse_sources_inside(out: Path, save: Iterable[Save], sources: Iterable[Path]) -> None:
     """Raise an OutputError if a source lies in the folder of a kind of output."""
+    fold = find_fold(out)
     for kind in sorted(save):
-        folder = (out / kind).resolve()
+        folder = fold(str((out / kind).resolve()))
         for source in sources:
-            if source.resolve().is_relative_to(folder):
+            if Path(fold(str(source.resolve()))).is_relative_to(folder):
                 raise OutputError(f"{source} lies in the output folder {out / kind}: choose another -o.")
 
 
@@ -161,8 +164,20 @@ def write_all(out: Path, job: Job, files: Iterable[tuple[str, bytes]]) -> tuple[
             with contextlib.suppress(OSError):
                 path.unlink()
         raise
-    remove(out, set(job.replaces) - {output.name for output in written})
+    remove(out, _replaced(out, job, [output.name for output in written]))
     return tuple(written)
+
+
+def _replaced(out: Path, job: Job, written: Collection[str]) -> Iterator[str]:
+    """Yield the names of former outputs that are not among the new files.
+
+    Where the file system ignores case, a former name may be another name of a new file.
+    """
+    new = {normalize_name(name): name for name in written}
+    for name in job.replaces:
+        same = new.get(normalize_name(name))
+        if same is None or not (name == same or is_one_file(out / name, out / same)):
+            yield name
 
 
 def remove(out: Path, names: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from kseg_batch.batch.storage.folding import unchanged
 from kseg_batch.batch.storage.passed_over import OtherFiles, PassedOverPaths
 from kseg_batch.batch.storage.source import absolute
 from kseg_batch.batch.storage.walk import FileSelection, walk
@@ -19,6 +20,8 @@ from kseg_batch.images.extensions import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from kseg_batch.batch.storage.folding import Fold
 
 MAX_SHOWN = 10
 """Most collisions that an error lists."""
@@ -92,6 +95,7 @@ class Scan:
         full_names: bool = False,
         outputs: bool = True,
         selection: FileSelection | None = None,
+        fold: Fold = unchanged,
     ) -> None:
         """Make the first pass.
 
@@ -100,6 +104,7 @@ class Scan:
             full_names: Whether output names keep the extension, so that a.jpg and a.png do not collide.
             outputs: Whether images have outputs. If not, none can collide, and stems are absolute paths.
             selection: Which files of the folders are images.
+            fold: How the file system of the outputs folds names.
 
         Raises:
             SourceError: A source is missing, there are no images, or two images would have the same outputs.
@@ -108,11 +113,12 @@ class Scan:
         self._full_names = full_names
         self._outputs = outputs
         self._selection = selection or FileSelection()
+        self._fold = fold
         self.passed_over = self._no_paths()
         self._stems: set[bytes] = set()
         duplicates: set[str] = set()
         for source, relative in self._find(self.passed_over):
-            stem = self._stem(source, relative)
+            stem = fold(self._stem(source, relative))
             key = digest(stem)
             if key in self._stems:
                 duplicates.add(stem)
@@ -130,7 +136,7 @@ class Scan:
         """
         for source, relative in self._find(self._no_paths()):
             stem = self._stem(source, relative)
-            key = digest(stem)
+            key = digest(self._fold(stem))
             if key in self._stems:
                 self._stems.remove(key)
                 yield Job(Path(source), Path(stem))
@@ -182,17 +188,17 @@ class Scan:
         """Raise a SourceError that names the images with the same outputs.
 
         Args:
-            duplicates: The stems that several images have.
+            duplicates: The folded stems that several images have.
         """
         groups: dict[str, list[Path]] = {stem: [] for stem in duplicates}
         for source, relative in self._find(self._no_paths()):
-            if (stem := self._stem(source, relative)) in groups:
+            if (stem := self._fold(self._stem(source, relative))) in groups:
                 groups[stem].append(Path(source))
         collisions = [group for group in groups.values() if len(group) > 1]
         lines = [f"  {_join(group)}" for group in sorted(collisions)[:MAX_SHOWN]]
         if len(collisions) > MAX_SHOWN:
             lines.append(f"  and {len(collisions) - MAX_SHOWN} more")
-        if all(len({source.name for source in group}) == len(group) for group in collisions):
+        if all(len({self._fold(source.name) for source in group}) == len(group) for group in collisions):
             remedy = "--full-names keeps the extension in output names and so tells them apart"
         else:
             remedy = "segment them in separate runs, each with its own -o OUT"
