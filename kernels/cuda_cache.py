@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from functools import cache as once
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,7 @@ def _load(cache: Any, load: Callable[..., Any], *given: Any) -> Any:
     try:
         return load(*given)
     except Exception:  # noqa: BLE001 - pickle raises errors of any kind
-        text = f"compiled GPU kernels in {cache.cache_path} are damaged: they are compiled anew"
-        warnings.warn(text, KernelCacheWarning, stacklevel=2)
+        _warn(f"compiled GPU kernels in {cache.cache_path} are damaged: they are compiled anew")
         with contextlib.suppress(OSError):
             cache.flush()
         return None
@@ -49,9 +49,13 @@ def _save(save: Callable[..., None], *given: Any) -> None:
 
 
 def _warn_of_loss(reason: str) -> None:
-    warnings.warn(
+    _warn(
         f"the compiled GPU kernels of numba-cuda cannot be kept ({reason}): they are compiled for this run "
-        "alone; set NUMBA_CACHE_DIR to another folder",
-        KernelCacheWarning,
-        stacklevel=2,
+        "alone; set NUMBA_CACHE_DIR to another folder"
     )
+
+
+@once
+def _warn(text: str) -> None:
+    """Warn once of each text."""
+    warnings.warn(text, KernelCacheWarning, stacklevel=3)

@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -288,8 +289,10 @@ STORE = Store()
 """The store of this process."""
 
 
+@cache
 def _warn(text: str) -> None:
-    warnings.warn(text, KernelCacheWarning, stacklevel=2)
+    """Warn once of each text: Python forgets what it has shown when Numba changes the filters."""
+    warnings.warn(text, KernelCacheWarning, stacklevel=3)
 
 
 # ---- one process compiles --------------------------------------------------------------------------------

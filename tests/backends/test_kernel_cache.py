@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -179,6 +180,14 @@ def test_a_damaged_entry_is_compiled_anew_and_replaced(kept: Path) -> None:
     entry.write_bytes(truncated(entry.read_bytes()))
     assert use(kept) == Used(KEPT, damaged(kept))
     assert store.read_entry(entry.parent, entry.name)
+
+
+def test_damage_of_many_entries_is_told_once(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            store.STORE.report_damage(tmp_path / "kseg-batch")
+    assert [str(warning.message) for warning in caught] == [damaged(tmp_path)]
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o077])
