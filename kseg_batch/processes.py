@@ -26,6 +26,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 PRIVATE_FOLDER = "KSEG_BATCH_PRIVATE_FOLDER"
 """Environment variable in which child processes find the private folder of their run."""
 
+PRIVATE_PREFIX = "kseg-batch-run-"
+"""Beginning of the names of private folders."""
+
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 """Signals that ask a run to stop."""
 
@@ -61,7 +64,7 @@ def private_folder() -> Generator[None]:
     made, they find none.
     """
     try:
-        folder = tempfile.mkdtemp(prefix="kseg-batch-")
+        folder = tempfile.mkdtemp(prefix=PRIVATE_PREFIX)
     except OSError:
         folder = ""
     try:
@@ -122,13 +125,16 @@ def interrupts_blocked() -> Generator[None]:
 
 
 def exit_with_parent() -> None:
-    """Make this process exit when its parent exits. A thread waits for that."""
+    """Make this process exit when its parent exits, and remove the run's private folder. A thread waits."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
     def wait_and_exit() -> None:
         connection.wait([parent.sentinel])
+        folder = os.environ.get(PRIVATE_FOLDER, "")
+        if os.path.basename(folder).startswith(PRIVATE_PREFIX):  # noqa: PTH119 - empty stays empty
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=wait_and_exit, daemon=True).start()

@@ -26,7 +26,7 @@ from tests.support.image_files import save, save_noise
 from tests.support.images import noise
 from tests.support.outputs import pngs
 from tests.support.paths import ROOT
-from tests.support.processes import PATIENCE
+from tests.support.processes import PATIENCE, wait_until_session_is_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -468,16 +468,19 @@ def test_a_run_with_a_full_cache(tmp_path: Path, expected: dict[str, bytes], soa
     assert pngs(tmp_path / "out") == expected
 
 
-def test_an_interrupted_run_removes_its_private_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_removes_its_private_folder(tmp_path: Path, number: signal.Signals) -> None:
+    """After SIGKILL, its workers do."""
     save_noise(tmp_path, 400)
     (tmp_path / "tmp").mkdir()
     process = begin(tmp_path, "--workers", 1, TMPDIR=str(tmp_path / "tmp"))
     wait_for_images(tmp_path, process, 2)
     (private,) = (tmp_path / "tmp").iterdir()
     assert private.stat().st_mode & 0o777 == 0o700
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    wait_until_session_is_over(process.pid)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
