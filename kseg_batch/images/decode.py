@@ -25,12 +25,12 @@ from kseg_batch.errors import ImageError, is_memory_shortage
 from kseg_batch.images.boxes import primary_properties
 from kseg_batch.images.decoders import decode_samples
 from kseg_batch.images.formats import check_whole, detect_format
-from kseg_batch.images.jpeg import refuse_kind
 from kseg_batch.images.profiles.conversion import round_to_8_bits
 from kseg_batch.images.profiles.embedded import without_colors
 from kseg_batch.images.profiles.source_colors import find_colors
 from kseg_batch.images.rare.jpegxl import read_jpegxl
 from kseg_batch.images.rare_decoders import RARE_DECODERS
+from kseg_batch.images.readers.jpeg import refuse_kind
 from kseg_batch.images.readers.orientation import ORIENTATION, TURNED, turn_upright
 from kseg_batch.images.readers.refusals import find_refusal
 from kseg_batch.images.readers.select_image import select_image

@@ -15,8 +15,8 @@ import numpy as np
 
 from kseg_batch.errors import BackendUnavailableError, ImageError
 from kseg_batch.images.boxes import bits_per_sample, primary_properties
-from kseg_batch.images.jpeg import decode_jpeg
-from kseg_batch.images.png_rows import check_rows
+from kseg_batch.images.readers.jpeg import decode_jpeg
+from kseg_batch.images.readers.png_rows import check_rows
 from kseg_batch.images.readers.samples import Samples
 from kseg_batch.images.readers.transformations import transform
 from kseg_batch.optional import find_cv2, import_cv2

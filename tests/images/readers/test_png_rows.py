@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kseg_batch.errors import ImageError
 from kseg_batch.images.decode import decode
-from kseg_batch.images.png_rows import ADAM7, WHOLE
+from kseg_batch.images.readers.png_rows import ADAM7, WHOLE
 from tests.support.image_files import png_of_chunks
 from tests.support.images import noise
 

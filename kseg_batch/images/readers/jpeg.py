@@ -18,7 +18,7 @@ from PIL import Image
 
 from kseg_batch.errors import BackendUnavailableError, ImageError, count
 from kseg_batch.images.formats import END_OF_IMAGE, START_OF_SCAN, find_marker, jpeg_segments
-from kseg_batch.images.jpeg_scans import ARITHMETIC, DAMAGED, FRAMES, TRUNCATED, Frame, ScanReader
+from kseg_batch.images.readers.jpeg_scans import ARITHMETIC, DAMAGED, FRAMES, TRUNCATED, Frame, ScanReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
