@@ -50,6 +50,7 @@ def _use_kernels() -> None:
 
     from kseg_batch.backends.numba_cpu import load
     from kseg_batch.images.profiles.matrix import MatrixConversion
+    from kseg_batch.images.readers import jpeg_scans
     from kseg_batch.kmeans.color_spaces import convert
     from kseg_batch.kmeans.mean_colors import sum_colors
     from kseg_batch.live.session import warm_up
@@ -60,6 +61,7 @@ def _use_kernels() -> None:
     conversion = MatrixConversion([lambda values: values] * 3, np.eye(3))
     conversion.apply(pixel)
     conversion.apply(pixel.astype(np.uint16))
+    jpeg_scans.warm_up()
     load_cleaner().warm_up()
     warm_up(load())
 

@@ -17,6 +17,8 @@ from kseg_batch.errors import ImageError
 from kseg_batch.optional import explain_numba
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
 HUFFMAN_TABLES, RESTART_INTERVAL = 0xC4, 0xDD
@@ -229,9 +231,7 @@ class _Walk:
         self._scan = scan
         self._tables = tables
         self._seen = seen
-        with explain_numba():
-            from kseg_batch.kernels import jpeg_scan
-        self._kernels = jpeg_scan
+        self._kernels = _import_kernels()
 
     def follow(self, coded: memoryview, first: int, n_blocks: int, is_end: bool) -> int:
         """Follow the blocks of a restart interval, and return their length in bytes.
@@ -301,3 +301,23 @@ def _is_filled(data: NDArray[np.uint8], bit: int) -> bool:
     """Whether the bits from this one to the end of its byte are 1."""
     fill = (1 << -bit % 8) - 1
     return int(data[bit // 8]) & fill == fill
+
+
+def _import_kernels() -> ModuleType:
+    with explain_numba():
+        from kseg_batch.kernels import jpeg_scan
+    return jpeg_scan
+
+
+def warm_up() -> None:
+    """Use each kernel once, so that all of them are compiled.
+
+    Raises:
+        BackendUnavailableError: Numba cannot be imported.
+    """
+    kernels = _import_kernels()
+    data, tables = np.zeros(kernels.PADDING, np.uint8), np.zeros((8, 1 << 16), np.uint16)
+    for follow in (kernels.follow_sequential, kernels.follow_first_dc):
+        follow(data, 0, 0, tables, np.zeros((1, 2), np.int64), 0, 1)
+    for follow in (kernels.follow_first_ac, kernels.follow_refined_ac):
+        follow(data, 0, 0, tables[4], 1, 63, 0, 1, np.zeros(1, np.uint64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -237,3 +238,22 @@ except ImageError as error:
     whole, odd = done.stdout.decode().splitlines()
     assert whole == "()"
     assert odd.startswith("whether its scan is whole cannot be told: Numba cannot be imported (it is broken)")
+
+
+def test_the_warm_up_compiles_each_kernel_that_a_file_needs(tmp_path: Path) -> None:
+    code = """
+from kseg_batch.images.decode import decode
+from kseg_batch.images.readers import jpeg_scans
+from kseg_batch.kernels.store import STORE
+from tests.images.readers.test_jpeg import RARE, WHOLE, rare_jpeg
+jpeg_scans.warm_up()
+n_compiled = STORE.compiled
+for data in [*(whole[:-2] for whole in WHOLE.values()), *map(rare_jpeg, RARE)]:
+    decode(data)
+print(n_compiled, STORE.compiled)
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "4 4\n"
