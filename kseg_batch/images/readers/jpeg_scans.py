@@ -306,7 +306,8 @@ def _is_filled(data: NDArray[np.uint8], bit: int) -> bool:
 def _import_kernels() -> ModuleType:
     with explain_numba():
         from kseg_batch.kernels import jpeg_scan
-    return jpeg_scan
+    module: ModuleType = jpeg_scan
+    return module
 
 
 def warm_up() -> None:
