@@ -100,3 +100,7 @@ def display() -> Iterator[str]:
             yield f":{server.stdout.readline().strip()}"
         finally:
             server.terminate()
+            try:
+                server.wait(timeout=10)
+            except subprocess.TimeoutExpired:  # Xvfb now and then loses a signal
+                server.kill()

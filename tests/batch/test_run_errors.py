@@ -27,7 +27,7 @@ def test_a_broken_file_is_named_and_the_rest_go_on(photo_tree: Path) -> None:
         ["failed", "photos/empty.png"],
         ["failed", "photos/text.webp"],
     ]
-    assert "damaged" in lines[0] and "empty" in lines[1]
+    assert "truncated" in lines[0] and "empty" in lines[1]
     assert "3 images failed: listed above and in the manifest" in result.stdout
     by_source = {line["source"]: line for line in manifest(photo_tree / "photos-kseg")}
     assert len(by_source) == 6
@@ -47,7 +47,7 @@ def test_nothing_but_broken_files(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["missing"], 1, "missing: there is no such file or folder."),
-        (["empty"], 1, "empty: no images there, that is, files that end in .avif"),
+        (["empty"], 1, "empty: no images there, that is, files that end in .apng"),
         (["a.png", "--k", "0"], 2, "--k must be from 1 to 256, not 0."),
         (["a.png", "--k", "257"], 2, "--k must be from 1 to 256, not 257."),
         (
