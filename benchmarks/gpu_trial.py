@@ -60,9 +60,8 @@ NO_GPU = "the step means nothing without a GPU"
 
 COMPILE_CPU_KERNELS = """
 from kseg_batch.backends.registry import load
-from kseg_batch.batch.workers.cpu import warm_up
 
-warm_up(load("numba"))
+load("numba").warm_up()
 """
 
 

@@ -19,6 +19,7 @@ from tests.support.icc import ADOBE_RGB, gamma, matrix_profile
 from tests.support.image_files import decoded, encoded
 from tests.support.images import photos
 from tests.support.jpeg import baseline_jpeg, segment
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -241,19 +242,25 @@ except ImageError as error:
 
 
 def test_the_warm_up_compiles_each_kernel_that_a_file_needs(tmp_path: Path) -> None:
+    files = [*(whole[:-2] for whole in WHOLE.values()), *map(rare_jpeg, RARE)]
+    for i, data in enumerate(files):
+        (tmp_path / f"{i}.jpg").write_bytes(data)
     code = """
+from pathlib import Path
 from kseg_batch.images.decode import decode
 from kseg_batch.images.readers import jpeg_scans
 from kseg_batch.kernels.store import STORE
-from tests.images.readers.test_jpeg import RARE, WHOLE, rare_jpeg
 jpeg_scans.warm_up()
 n_compiled = STORE.compiled
-for data in [*(whole[:-2] for whole in WHOLE.values()), *map(rare_jpeg, RARE)]:
-    decode(data)
-print(n_compiled, STORE.compiled)
+sizes = [decode(path.read_bytes()).rgb.shape for path in Path().glob("*.jpg")]
+print(len(sizes), n_compiled, STORE.compiled)
 """
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert done.stdout == "4 4\n"
+    assert done.stdout == f"{len(files)} 4 4\n"
