@@ -24,15 +24,15 @@ def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def _primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
     meta = _meta(data)
-    primary, iprp = _primary_item(meta), dict(_boxes(meta[b"iprp"]))
-    properties = list(_boxes(iprp[b"ipco"]))
+    primary, iprp = _primary_item(meta), dict(boxes(meta[b"iprp"]))
+    properties = list(boxes(iprp[b"ipco"]))
     indices = dict(_associations(iprp[b"ipma"]))[primary]
     return [properties[index - 1] for index in indices if index]
 
 
 def _meta(data: bytes) -> dict[bytes, bytes]:
     """Return the contents of the boxes in the box meta, by type."""
-    return dict(_boxes(next(content for kind, content in _boxes(data) if kind == b"meta")[4:]))
+    return dict(boxes(next(content for kind, content in boxes(data) if kind == b"meta")[4:]))
 
 
 def _primary_item(meta: dict[bytes, bytes]) -> int:
@@ -77,7 +77,7 @@ def _primary_start(data: bytes) -> int | None:
     return None
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the type and the content of each box."""
     at = 0
     while at + 8 <= len(data):
@@ -126,7 +126,7 @@ def codec(data: bytes) -> bytes:
     A picture that is put together of tiles has the type of its tiles.
     """
     try:
-        infe = [content for kind, content in _boxes(_meta(data)[b"iinf"][6:]) if kind == b"infe"]
+        infe = [content for kind, content in boxes(_meta(data)[b"iinf"][6:]) if kind == b"infe"]
     except DAMAGE:
         return b""
     types = [content[8:12] if content[0] == 2 else content[10:14] for content in infe if len(content) > 12]

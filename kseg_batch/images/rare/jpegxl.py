@@ -6,13 +6,11 @@ nor premultiplied alpha.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kseg_batch.errors import ImageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from kseg_batch.images.boxes import boxes
 
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -54,9 +52,9 @@ def read_jpegxl(data: bytes) -> JpegXl:
         bits = _Bits(codestream[2:])
         size = _read_size(bits)
         depth = 8 if bits.read(1) else _read_metadata(bits)  # 1 where all is as usual
-    except (ValueError, IndexError) as error:
+        is_jpeg = data.startswith(CONTAINER) and any(kind == b"jbrd" for kind, _ in boxes(data))
+    except (ValueError, IndexError, struct.error) as error:
         raise ImageError("it is truncated, or damaged: the JPEG XL has no whole header") from error
-    is_jpeg = data.startswith(CONTAINER) and any(kind == b"jbrd" for kind, _ in _boxes(data))
     return JpegXl(size, depth, is_jpeg)
 
 
@@ -149,23 +147,9 @@ def _codestream(data: bytes) -> bytes:
     """Return the first part of the codestream, which has the header."""
     if data.startswith(CODESTREAM):
         return data
-    for kind, content in _boxes(data):
+    for kind, content in boxes(data):
         if kind == b"jxlc":
             return content
         if kind == b"jxlp":
             return content[4:]
     raise ValueError("there is no codestream")
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the type and the content of each box."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        size = size or len(data) - at
-        if size < head:
-            return
-        yield kind, data[at + head : at + size]
-        at += size
